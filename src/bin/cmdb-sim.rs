@@ -1,0 +1,3 @@
+//! The CMDB simulator as a program.
+
+fn main() {}

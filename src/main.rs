@@ -1,0 +1,3 @@
+//! The controller and its command line.
+
+fn main() {}

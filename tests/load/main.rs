@@ -1,0 +1,3 @@
+//! Load benchmark.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A local sandbox.
+
+fn main() {}
