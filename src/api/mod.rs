@@ -1,0 +1,43 @@
+//! Floor 0: the vocabulary. The custom resources as people write them, their schema, and the names of everything that
+//! we put on Kubernetes objects.
+
+mod cmdb_connection;
+mod crd;
+mod process;
+mod process_template_set;
+mod property;
+mod schema;
+mod status;
+
+pub use cmdb_connection::{
+    CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, LimitsSpec, LocalSecretRef,
+    SchemaChoice, TransportChoice,
+};
+pub use crd::{crds, yaml};
+pub use process::{
+    BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol,
+};
+pub use process_template_set::{
+    CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, ConnectionKind, ConnectionRef, CreateIfMissing, DEFAULT_CONNECTION_NAME,
+    DEFAULT_RESYNC_INTERVAL_SECONDS, DeletionPolicy, EXACTLY_ONE_MESSAGE, IMMUTABLE_MESSAGE, LockPolicy, MAX_PROCESSES, ProcessTemplateSet,
+    ProcessTemplateSetSpec, ServiceTemplateSelector,
+};
+pub use property::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
+pub use schema::{
+    EXTRA_IS_MODELLED_MESSAGE, LONG_TEXT_BYTES, MAX_BIND_ROWS, MAX_EXTRA_PROPERTIES, SHORT_TEXT_BYTES,
+    TWO_LISTS_MESSAGE, WHITE_SPACE_MESSAGE, bytes_message,
+};
+pub use status::{ItemState, PendingIntent, ProcessStatus, ProcessTemplateSetStatus};
+
+/// API group of every custom resource of this project.
+pub const GROUP: &str = "cmdb.bk.tencent.com";
+
+/// The one version that is served and stored.
+pub const VERSION: &str = "v1alpha1";
+
+/// Who we are in `managedFields`, as reporting controller of events, and as user agent towards the API server.
+pub const FIELD_MANAGER: &str = "process-template-operator";
+
+/// `kubectl annotate ptset x cmdb.bk.tencent.com/reconcile-requested-at="$(date)"` reconciles at once; the value is
+/// echoed in `status.lastHandledReconcileAt`.
+pub const RECONCILE_REQUESTED_AT: &str = "cmdb.bk.tencent.com/reconcile-requested-at";

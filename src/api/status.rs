@@ -1,0 +1,115 @@
+//! What the operator reports about a `ProcessTemplateSet`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The state of a set as the operator last saw it. A cache: everything in it can be found again from the spec and CMDB.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessTemplateSetStatus {
+    /// Ready; and, only while they are True, Reconciling and Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The generation of the spec that this status judges; -1 before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// URL of the CMDB in which the IDs below were made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `service_template_id` that the set's service template was found under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_template_id: Option<i64>,
+    /// Processes that the spec names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_count: Option<i32>,
+    /// Processes whose template is as the spec says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_count: Option<i32>,
+    /// `readyCount` of `processCount`, for people: 2/2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// One entry for each process of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub processes: Vec<ProcessStatus>,
+    /// Creates that were begun and whose end is not recorded yet. Each stands for one request, ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub pending: Vec<PendingIntent>,
+    /// The last value of the annotation cmdb.bk.tencent.com/reconcile-requested-at that was acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+}
+
+/// The state of one process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessStatus {
+    /// Key of the process in the spec.
+    pub name: String,
+    /// ID of its process template in CMDB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<i64>,
+    /// `create_time` of that template: an ID counts only together with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+    /// `bk_process_name` under which it was last in line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process_name: Option<String>,
+    /// Where the process stands.
+    #[schemars(schema_with = "state_schema")]
+    pub state: ItemState,
+    /// What is wrong, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Properties that this server does not have: sent once, never compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub ignored: Vec<String>,
+    /// Hash of the wanted state when the template was last in line with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_hash: Option<String>,
+}
+
+/// Where a process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ItemState {
+    /// The template is as the spec says.
+    InSync,
+    /// It is to be created.
+    Missing,
+    /// A create was begun, and it cannot be told yet whether it was stored.
+    Undecided,
+    /// A template of that name exists, differs, and is not ours.
+    Conflict,
+    /// The template is ours and differs from the spec.
+    Differs,
+    /// The spec of this process cannot be carried out as it is.
+    Invalid,
+    /// CMDB refused it.
+    Refused,
+    /// A value that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A create that was begun.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingIntent {
+    /// Key of the process in the spec.
+    pub name: String,
+    /// `bk_process_name` that was sent.
+    pub process_name: String,
+    /// Hash of what was sent, without what differs between CMDB's schemas.
+    pub hash: String,
+    /// Highest template ID in the list that showed the name free: a template of ours has a higher one.
+    pub after_id: i64,
+}
+
+// An open string: a state added later must not make an older operator's objects invalid.
+fn state_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "pattern": "^[A-Z][A-Za-z]*$", "maxLength": 64 })
+}

@@ -1,0 +1,124 @@
+//! Why a set cannot be carried on with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cmdb;
+
+/// Why a set cannot be carried on with.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// CMDB, or the way to it, said no.
+    #[error(transparent)]
+    Cmdb(#[from] Arc<cmdb::Error>),
+    /// The business has no service template of that name.
+    #[error("business {biz_id} has no service template named {name:?}")]
+    ServiceTemplateMissing {
+        /// `bk_biz_id`
+        biz_id: i64,
+        /// Name that the set gives.
+        name: String,
+        /// Whether the business has no service template at all, as one has that does not exist.
+        none_at_all: bool,
+    },
+    /// The business has no service template of that ID.
+    #[error("business {biz_id} has no service template with ID {id}")]
+    ServiceTemplateUnknown {
+        /// `bk_biz_id`
+        biz_id: i64,
+        /// ID that the set gives.
+        id: i64,
+    },
+    /// The service template that the set was created in has another name now.
+    #[error("service template {id}, in which this set was created, is named {now:?} now, no longer {name:?}")]
+    ServiceTemplateRenamed {
+        /// `service_template_id`
+        id: i64,
+        /// Name that the set gives.
+        name: String,
+        /// Name that it has.
+        now: String,
+    },
+    /// The category for a new service template does not exist.
+    #[error("CMDB has no service category {category} for the new service template {name:?}")]
+    CategoryMissing {
+        /// The category, as the set names it.
+        category: String,
+        /// Name of the service template that is to be created.
+        name: String,
+    },
+    /// The set's status could not be written, so nothing may be sent.
+    #[error("the status could not be written: {0}")]
+    Journal(String),
+    /// The set has changed meanwhile; begin again with what it is now.
+    #[error("the set has changed meanwhile")]
+    Outdated,
+    /// The set's object would become too large to keep the IDs.
+    #[error("the object would grow to {bytes} bytes, more than the {limit} that can be stored")]
+    TooLarge {
+        /// Size at the end, in bytes.
+        bytes: usize,
+        /// Limit, in bytes.
+        limit: usize,
+    },
+    /// The operator is stopping, or this reconcile made no progress for too long.
+    #[error("stopped between two calls")]
+    Stopped,
+}
+
+/// What is to be done about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Begin again at once.
+    RetryNow,
+    /// Time alone may mend it: try again, after this long if it says so.
+    RetryLater(Option<Duration>),
+    /// Only a person ends it; look again at the set's own interval.
+    WaitForChange,
+}
+
+impl Error {
+    /// The reason of the condition, and the label of the metric.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Cmdb(error) => match error.as_ref() {
+                cmdb::Error::Invalid { .. } => "Invalid",
+                cmdb::Error::Conflict { .. } => "Conflict",
+                cmdb::Error::NotFound { .. } => "NotFound",
+                cmdb::Error::Permission { .. } => "PermissionDenied",
+                cmdb::Error::Authentication { .. } => "Unauthorized",
+                cmdb::Error::Throttled { .. } => "Throttled",
+                cmdb::Error::Unavailable { .. } => "Unreachable",
+                cmdb::Error::OutcomeUnknown { .. } => "Unavailable",
+                cmdb::Error::Protocol { .. } => "NotCmdb",
+                cmdb::Error::Configuration { .. } => "ConnectionInvalid",
+            },
+            Self::ServiceTemplateMissing { .. } => "WaitingForServiceTemplate",
+            Self::ServiceTemplateUnknown { .. } => "ServiceTemplateNotFound",
+            Self::ServiceTemplateRenamed { .. } => "ServiceTemplateRenamed",
+            Self::CategoryMissing { .. } => "CategoryNotFound",
+            Self::Journal(_) => "StatusNotWritten",
+            Self::Outdated => "Outdated",
+            Self::TooLarge { .. } => "TooLarge",
+            Self::Stopped => "Stopped",
+        }
+    }
+
+    /// What is to be done about it.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Cmdb(error) => match error.disposition() {
+                cmdb::Disposition::RetryLater { after } => Disposition::RetryLater(after),
+                cmdb::Disposition::WaitForChange => Disposition::WaitForChange,
+            },
+            Self::ServiceTemplateMissing { .. } | Self::Journal(_) => Disposition::RetryLater(None),
+            Self::Outdated | Self::Stopped => Disposition::RetryNow,
+            Self::ServiceTemplateUnknown { .. }
+            | Self::ServiceTemplateRenamed { .. }
+            | Self::CategoryMissing { .. }
+            | Self::TooLarge { .. } => Disposition::WaitForChange,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! How long this process has known of each begun create, by its own monotonic clock.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::plan::{Intent, IntentFate, Memory};
+
+// A begun create: (uid of the set, key, hash, afterId).
+type IntentKey = (String, String, String, i64);
+
+/// The clocks of begun creates. A restart begins them anew, and no two machines' clocks are compared.
+#[derive(Debug)]
+pub struct IntentClocks {
+    grace: Duration,
+    over_since: Mutex<HashMap<IntentKey, Instant>>,
+}
+
+impl IntentClocks {
+    /// Clocks with the time after which no server can still be working on a create.
+    pub fn new(grace: Duration) -> Self {
+        Self { grace, over_since: Mutex::default() }
+    }
+
+    /// Sets the fate of every begun create of a set, for a list that was asked for at `asked_at`.
+    pub fn judge(&self, set: &str, memory: &mut Memory, asked_at: Instant) {
+        let mut clocks = self.over_since.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.retain(|(owner, key, hash, after_id), _| {
+            owner != set
+                || memory.intents.get(key).is_some_and(|intent| intent.hash == *hash && intent.after_id == *after_id)
+        });
+        for (key, intent) in &mut memory.intents {
+            let over = *clocks.entry(id(set, key, intent)).or_insert_with(|| Instant::now() + self.grace);
+            intent.fate = if asked_at >= over { IntentFate::Over } else { IntentFate::Open };
+        }
+    }
+
+    /// CMDB itself answered that this create was not stored.
+    pub fn answered(&self, set: &str, key: &str, intent: &Intent) {
+        let mut clocks = self.over_since.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.insert(id(set, key, intent), Instant::now());
+    }
+
+    /// When the first of a set's open creates can be decided at the latest.
+    pub fn decided_by(&self, set: &str, memory: &Memory) -> Option<Instant> {
+        let clocks = self.over_since.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.intents.iter().filter_map(|(key, intent)| clocks.get(&id(set, key, intent)).copied()).min()
+    }
+
+    /// Forgets a set that is gone.
+    pub fn forget(&self, set: &str) {
+        self.over_since.lock().unwrap_or_else(PoisonError::into_inner).retain(|(owner, ..), _| owner != set);
+    }
+}
+
+fn id(set: &str, key: &str, intent: &Intent) -> IntentKey {
+    (set.to_owned(), key.to_owned(), intent.hash.clone(), intent.after_id)
+}

@@ -1,0 +1,204 @@
+//! Floor 3: the engine. Looks at CMDB, carries a plan out, and keeps every write safe to interrupt. Knows nothing of
+//! Kubernetes: what must be stored before and after a write goes through a [`Journal`].
+
+mod apply;
+mod error;
+mod intents;
+mod observe;
+mod pulse;
+mod refusals;
+mod scope;
+mod shared;
+mod translate;
+mod turns;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use apply::{CHUNK, Journal, Tally};
+pub use error::{Disposition, Error};
+pub use observe::{Freshness, Sight};
+pub use pulse::Pulse;
+pub use scope::{Connection, Scope};
+
+use crate::api::ServiceTemplateSelector;
+use crate::cmdb;
+use crate::plan::{Desired, Memory, Place, Plan, Recall, ServerSchema, Template, plan, recall};
+
+/// What is shared by all reconciles.
+#[derive(Debug)]
+pub struct Engine {
+    service_templates: scope::Directory,
+    snapshots: observe::Snapshots,
+    turns: turns::Turns<String>,
+    intents: intents::IntentClocks,
+    refusals: refusals::Refusals,
+    // By URL: how the server keeps sockets, once a template has shown it.
+    schemas: Mutex<HashMap<String, ServerSchema>>,
+}
+
+/// One set, as the engine needs to know it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// uid of the object.
+    pub set: String,
+    /// The CMDB to look at.
+    pub connection: Connection,
+    /// `bk_biz_id`
+    pub biz_id: i64,
+    /// The service template.
+    pub service_template: ServiceTemplateSelector,
+    /// What the set wants.
+    pub desired: Desired,
+    /// Where the memory below was made.
+    pub made_in: Place,
+}
+
+/// A set's plan, with what it was made from.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What was seen.
+    pub sight: Sight,
+    /// What is remembered, as far as it is of this place.
+    pub memory: Memory,
+    /// What became of the memory that the status had.
+    pub recall: Recall,
+    /// What is to be done.
+    pub plan: Plan,
+}
+
+/// What came of carrying a plan out: the view at the end, and what stopped it.
+#[derive(Debug)]
+pub struct Carried {
+    /// The plan that is left, made from a list that was taken after the last write if there was one to be had.
+    pub view: View,
+    /// What was written.
+    pub tally: Tally,
+    /// Why it ended early.
+    pub stopped: Option<Error>,
+}
+
+// A list so young is trusted before a write: names are unique in CMDB, so an older one could only cost a refused call.
+const WRITE_FRESHNESS: Duration = Duration::from_secs(5);
+
+// How long a confirmation waits for other writers of the scope, to share one list with them.
+const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// An engine. `create_grace` is the time after which no server can still be working on a create: longer than CMDB's
+    /// own transaction limit of two minutes.
+    #[must_use]
+    pub fn new(create_grace: Duration) -> Self {
+        Self {
+            service_templates: scope::Directory::default(),
+            snapshots: observe::Snapshots::default(),
+            turns: turns::Turns::default(),
+            intents: intents::IntentClocks::new(create_grace),
+            refusals: refusals::Refusals::default(),
+            schemas: Mutex::default(),
+        }
+    }
+
+    /// Looks at CMDB and plans; writes nothing but, where the set wishes it, a missing service template.
+    pub async fn view(&self, job: &Job, memory: &Memory, freshness: Freshness, pulse: &Pulse) -> Result<View, Error> {
+        let scope = self.resolve(job, freshness, pulse).await?;
+        let sight = self.observe(&job.connection, scope, freshness, cmdb::Lane::Work).await?;
+        pulse.beat()?;
+        Ok(self.plan(job, memory.clone(), sight))
+    }
+
+    fn plan(&self, job: &Job, mut memory: Memory, sight: Sight) -> View {
+        let recall = recall(&mut memory, &job.made_in, &sight.scope.place(), &sight.observed);
+        let mut view = View { sight: sight.clone(), memory, recall, plan: Plan::default() };
+        self.look_again(job, &mut view, sight);
+        view
+    }
+
+    /// Carries a plan out. Ends with a list that shows what is there, so that nothing is called done that was not seen.
+    pub async fn carry_out<J: Journal>(&self, job: &Job, view: View, pulse: &Pulse, journal: &mut J) -> Carried {
+        let mut carried = Carried { view, tally: Tally::default(), stopped: None };
+        if carried.view.plan.has_writes() {
+            carried.stopped = self.write(job, &mut carried, pulse, journal).await.err();
+        }
+        if !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated)) {
+            if let Err(error) = self.confirm(job, &mut carried, pulse).await {
+                carried.stopped.get_or_insert(error);
+            }
+        }
+        carried
+    }
+
+    async fn write<J: Journal>(
+        &self,
+        job: &Job,
+        carried: &mut Carried,
+        pulse: &Pulse,
+        journal: &mut J,
+    ) -> Result<(), Error> {
+        let scope = carried.view.sight.scope.clone();
+        let _turn = pulse.while_waiting(self.turns.take(&scope.writer_key())).await;
+        pulse.beat()?;
+        // While we waited for the turn, others may have written.
+        let sight = self.observe(&job.connection, scope, Freshness::AtMost(WRITE_FRESHNESS), cmdb::Lane::Work).await?;
+        self.look_again(job, &mut carried.view, sight);
+        self.create_all(job, carried, pulse, journal).await
+    }
+
+    async fn confirm(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
+        let scope = carried.view.sight.scope.clone();
+        let written_at = tokio::time::Instant::now();
+        pulse.while_waiting(self.turns.quiet(&scope.writer_key(), CONFIRMATION_PATIENCE)).await;
+        pulse.beat()?;
+        let sight = self.observe(&job.connection, scope, Freshness::Since(written_at), cmdb::Lane::Poll).await?;
+        self.look_again(job, &mut carried.view, sight);
+        Ok(())
+    }
+
+    // Plans anew from a newer list; what became of the status's memory was told by the first.
+    fn look_again(&self, job: &Job, view: &mut View, sight: Sight) {
+        let mut memory = std::mem::take(&mut view.memory);
+        self.intents.judge(&job.set, &mut memory, sight.asked_at);
+        self.refusals.recall(&job.set, &sight.scope, &job.desired, &mut memory);
+        let plan = plan(&job.desired, &sight.observed, &memory);
+        *view = View { sight, memory, recall: view.recall, plan };
+    }
+
+    /// When a set's begun creates can be decided at the latest, from now.
+    #[must_use]
+    pub fn undecided_for(&self, set: &str, memory: &Memory) -> Option<Duration> {
+        let decided_by = self.intents.decided_by(set, memory)?;
+        Some(decided_by.saturating_duration_since(tokio::time::Instant::now()))
+    }
+
+    /// Forgets a set that is gone.
+    pub fn forget(&self, set: &str) {
+        self.intents.forget(set);
+        self.refusals.forget(set);
+    }
+
+    fn schema(&self, connection: &Connection, templates: &[Template]) -> ServerSchema {
+        if connection.schema != ServerSchema::Unknown {
+            return connection.schema;
+        }
+        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listed) = templates.iter().find(|template| template.created_at.is_some()) {
+            schemas.insert(connection.client.url().to_owned(), listed.schema());
+        }
+        schemas.get(connection.client.url()).copied().unwrap_or(ServerSchema::Unknown)
+    }
+}
+
+type Cells<K, T> = Mutex<HashMap<K, (Arc<shared::Shared<T>>, tokio::time::Instant)>>;
+
+// The cell of a key; cells that nobody has asked for in an hour are dropped.
+fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Arc<shared::Shared<T>> {
+    const UNUSED_FOR: Duration = Duration::from_secs(3600);
+    let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
+    if !cells.contains_key(&key) {
+        cells.retain(|_, (_, used_at)| used_at.elapsed() < UNUSED_FOR);
+    }
+    let (cell, used_at) = cells.entry(key).or_insert_with(|| (Arc::default(), tokio::time::Instant::now()));
+    *used_at = tokio::time::Instant::now();
+    Arc::clone(cell)
+}

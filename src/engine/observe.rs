@@ -1,0 +1,85 @@
+//! What is there: one shared list for each scope.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::translate::template;
+use super::{Cells, Connection, Engine, Error, Scope, cell};
+use crate::cmdb::Lane;
+use crate::plan::{Observed, Template};
+
+/// How fresh a list must be.
+#[derive(Clone, Copy, Debug)]
+pub enum Freshness {
+    /// Not older than this.
+    AtMost(Duration),
+    /// Asked for at this moment or later.
+    Since(Instant),
+}
+
+impl Freshness {
+    /// The moment at which a list may have been asked for at the earliest.
+    #[must_use]
+    pub fn not_before(self) -> Instant {
+        match self {
+            // A machine that was started less than that ago has no older list.
+            Self::AtMost(age) => Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
+            Self::Since(moment) => moment,
+        }
+    }
+}
+
+/// What was seen of a scope, and when it was asked for.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// The scope.
+    pub scope: Scope,
+    /// Its templates.
+    pub observed: Observed,
+    /// When the list was asked for.
+    pub asked_at: Instant,
+}
+
+/// The last list of each scope.
+pub type Snapshots = Cells<Scope, Vec<Template>>;
+
+impl Engine {
+    /// The templates of a scope, as fresh as asked.
+    pub(super) async fn observe(
+        &self,
+        connection: &Connection,
+        scope: Scope,
+        freshness: Freshness,
+        lane: Lane,
+    ) -> Result<Sight, Error> {
+        let read = async {
+            let listed =
+                connection.client.list_process_templates(lane, scope.biz_id, scope.service_template_id).await?;
+            Ok(listed.into_iter().map(template).collect())
+        };
+        let reading = cell(&self.snapshots, scope.clone()).get(freshness.not_before(), read).await?;
+        let observed = Observed {
+            schema: self.schema(connection, &reading.value),
+            templates: Arc::clone(&reading.value),
+            user: connection.client.user().map(str::to_owned),
+        };
+        Ok(Sight { scope, observed, asked_at: reading.asked_at })
+    }
+
+    /// Folds templates that a clean create of ours has stored into the scope's list.
+    pub(super) async fn fold(&self, scope: &Scope, stored: Vec<Template>) {
+        cell(&self.snapshots, scope.clone())
+            .fold(|templates| {
+                templates.extend(stored);
+                templates.sort_by_key(|template| template.id);
+            })
+            .await;
+    }
+
+    /// Drops the scope's list: nobody knows what a write has done.
+    pub(super) async fn drop_snapshot(&self, scope: &Scope) {
+        cell(&self.snapshots, scope.clone()).forget().await;
+    }
+}

@@ -1,0 +1,58 @@
+//! The pulse of one reconcile: it is stopped between calls, never within one.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+
+/// Tells a reconcile when to stop, and its supervisor whether it still gets on.
+#[derive(Debug)]
+pub struct Pulse {
+    stop: CancellationToken,
+    last_beat: Mutex<Option<Instant>>,
+}
+
+impl Pulse {
+    /// A pulse that stops with `stop`.
+    #[must_use]
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { stop, last_beat: Mutex::new(Some(Instant::now())) }
+    }
+
+    /// Called between calls: notes progress.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when no further call may begin.
+    pub fn beat(&self) -> Result<(), Error> {
+        *self.lock() = Some(Instant::now());
+        if self.stop.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Waits for others, whose progress this reconcile does not see: that time does not count.
+    pub async fn while_waiting<T>(&self, wait: impl Future<Output = T>) -> T {
+        *self.lock() = None;
+        let result = wait.await;
+        *self.lock() = Some(Instant::now());
+        result
+    }
+
+    /// Ends, and stops the reconcile, when there was no progress for `limit`.
+    pub async fn expired(&self, limit: Duration) {
+        loop {
+            let last_beat = self.lock().unwrap_or_else(Instant::now);
+            if last_beat.elapsed() >= limit {
+                self.stop.cancel();
+                return;
+            }
+            sleep_until(last_beat + limit).await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.last_beat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,147 @@
+//! Where a set's templates live: the service template, resolved anew from CMDB, never read from status.
+
+use tokio::time::Instant;
+
+use super::{Cells, Engine, Error, Freshness, Job, Pulse, cell};
+use crate::api::{CategorySelector, CreateIfMissing};
+use crate::cmdb::{self, Client, Lane, ServiceTemplate};
+use crate::plan::{Place, ServerSchema};
+
+/// A CMDB that can be talked to.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Identity of the connection with its credentials: what one has read is not shown to another.
+    pub key: String,
+    /// The client.
+    pub client: Client,
+    /// How the server keeps sockets, if the connection says so.
+    pub schema: ServerSchema,
+}
+
+/// One service template of one business in one CMDB, as one connection sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// Identity of the connection with its credentials.
+    pub connection: String,
+    /// Normalised URL of the CMDB.
+    pub endpoint: String,
+    /// `bk_biz_id`
+    pub biz_id: i64,
+    /// `service_template_id`
+    pub service_template_id: i64,
+}
+
+impl Scope {
+    pub(super) fn place(&self) -> Place {
+        Place { endpoint: Some(self.endpoint.clone()), service_template_id: Some(self.service_template_id) }
+    }
+
+    // Whatever the connection: two of them may lead to one CMDB.
+    pub(super) fn writer_key(&self) -> String {
+        format!("{} {} {}", self.endpoint, self.biz_id, self.service_template_id)
+    }
+}
+
+/// The service templates of each business that somebody asks for, by (connection, business).
+pub type Directory = Cells<(String, i64), Vec<ServiceTemplate>>;
+
+impl Engine {
+    /// Finds the service template of a job, and creates it where the set wishes it.
+    pub(super) async fn resolve(&self, job: &Job, freshness: Freshness, pulse: &Pulse) -> Result<Scope, Error> {
+        pulse.beat()?;
+        let known = self.service_templates(job, freshness.not_before()).await?;
+        let service_template_id = match find(job, &known)? {
+            Some(id) => id,
+            None => self.create_service_template(job, pulse).await?,
+        };
+        Ok(Scope {
+            connection: job.connection.key.clone(),
+            endpoint: job.connection.client.url().to_owned(),
+            biz_id: job.biz_id,
+            service_template_id,
+        })
+    }
+
+    async fn service_templates(
+        &self,
+        job: &Job,
+        not_before: Instant,
+    ) -> Result<std::sync::Arc<Vec<ServiceTemplate>>, Error> {
+        let key = (job.connection.key.clone(), job.biz_id);
+        let read = job.connection.client.list_service_templates(Lane::Work, job.biz_id);
+        Ok(cell(&self.service_templates, key).get(not_before, read).await?.value)
+    }
+
+    // Names of service templates are unique in a business, in the database too: what was stored is found by name.
+    async fn create_service_template(&self, job: &Job, pulse: &Pulse) -> Result<i64, Error> {
+        let client = &job.connection.client;
+        let writer_key = format!("{} {}", client.url(), job.biz_id);
+        let _turn = pulse.while_waiting(self.turns.take(&writer_key)).await;
+        pulse.beat()?;
+        let known = self.service_templates(job, Freshness::AtMost(super::WRITE_FRESHNESS).not_before()).await?;
+        if let Some(id) = find(job, &known)? {
+            return Ok(id);
+        }
+        let (Some(name), Some(wish)) = (&job.service_template.name, &job.service_template.create_if_missing) else {
+            return Err(missing(job, &known));
+        };
+        let category_id = category(client, job.biz_id, name, wish).await?;
+        pulse.beat()?;
+        let cell = cell(&self.service_templates, (job.connection.key.clone(), job.biz_id));
+        match client.create_service_template(job.biz_id, name, category_id).await {
+            Ok(created) => {
+                let id = created.id;
+                cell.fold(|known| known.push(created)).await;
+                Ok(id)
+            }
+            Err(error) => {
+                cell.forget().await;
+                Err(std::sync::Arc::new(error).into())
+            }
+        }
+    }
+}
+
+// None: it does not exist, and may be created.
+fn find(job: &Job, known: &[ServiceTemplate]) -> Result<Option<i64>, Error> {
+    let selector = &job.service_template;
+    if let Some(id) = selector.id {
+        let exists = known.iter().any(|template| template.id == id);
+        let unknown = Error::ServiceTemplateUnknown { biz_id: job.biz_id, id };
+        return if exists { Ok(Some(id)) } else { Err(unknown) };
+    }
+    let name = selector.name.as_deref().unwrap_or_default();
+    if let Some(template) = known.iter().find(|template| template.name == name) {
+        return Ok(Some(template.id));
+    }
+    // In another CMDB, an ID that we remember is a stranger's.
+    let same_endpoint = job.made_in.endpoint.as_deref() == Some(job.connection.client.url());
+    let remembered = job.made_in.service_template_id.filter(|_| same_endpoint);
+    if let Some(renamed) = known.iter().find(|template| Some(template.id) == remembered) {
+        let (name, now) = (name.to_owned(), renamed.name.clone());
+        return Err(Error::ServiceTemplateRenamed { id: renamed.id, name, now });
+    }
+    if selector.create_if_missing.is_some() { Ok(None) } else { Err(missing(job, known)) }
+}
+
+fn missing(job: &Job, known: &[ServiceTemplate]) -> Error {
+    let name = job.service_template.name.clone().unwrap_or_default();
+    Error::ServiceTemplateMissing { biz_id: job.biz_id, name, none_at_all: known.is_empty() }
+}
+
+async fn category(client: &Client, biz_id: i64, name: &str, wish: &CreateIfMissing) -> Result<i64, Error> {
+    let CategorySelector { id, parent, name: leaf } = &wish.category;
+    if let Some(id) = id {
+        return Ok(*id);
+    }
+    let (parent, leaf) = (parent.as_deref().unwrap_or_default(), leaf.as_deref().unwrap_or_default());
+    let categories = client.list_service_categories(biz_id).await.map_err(std::sync::Arc::new)?;
+    let is_parent = |category: &&cmdb::ServiceCategory, id: i64| category.id == id && category.name == parent;
+    let found = categories.iter().find(|category| {
+        category.name == leaf && categories.iter().any(|other| is_parent(&other, category.bk_parent_id))
+    });
+    found.map(|category| category.id).ok_or_else(|| Error::CategoryMissing {
+        category: format!("{parent:?} / {leaf:?}"),
+        name: name.to_owned(),
+    })
+}

@@ -1,0 +1,87 @@
+//! One reading shared by all who want it: single flight, as fresh as each of them asks.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::cmdb;
+
+/// A reading and the moment when it was asked for: it shows everything that had ended by then.
+#[derive(Debug)]
+pub struct Reading<T> {
+    /// What was read.
+    pub value: Arc<T>,
+    /// When it was asked for.
+    pub asked_at: Instant,
+}
+
+impl<T> Clone for Reading<T> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), asked_at: self.asked_at }
+    }
+}
+
+/// The last reading of one thing.
+#[derive(Debug)]
+pub struct Shared<T> {
+    state: Mutex<State<T>>,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    last: Option<Reading<T>>,
+    failed: Option<(Instant, Arc<cmdb::Error>)>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { last: None, failed: None }) }
+    }
+}
+
+impl<T> Shared<T> {
+    /// The last reading if it was asked for at `not_before` or later, else a new one. Who waits while another reads
+    /// shares that one's result, also when it fails.
+    pub async fn get<F>(&self, not_before: Instant, read: F) -> Result<Reading<T>, Arc<cmdb::Error>>
+    where
+        F: Future<Output = Result<T, cmdb::Error>> + Send,
+    {
+        let arrived = Instant::now();
+        let mut state = self.state.lock().await;
+        if let Some(reading) = state.last.as_ref().filter(|reading| reading.asked_at >= not_before) {
+            return Ok(reading.clone());
+        }
+        if let Some((_, error)) = state.failed.as_ref().filter(|(ended, _)| *ended >= arrived) {
+            return Err(Arc::clone(error));
+        }
+        let asked_at = Instant::now();
+        match read.await {
+            Ok(value) => {
+                let reading = Reading { value: Arc::new(value), asked_at };
+                state.last = Some(reading.clone());
+                Ok(reading)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                state.failed = Some((Instant::now(), Arc::clone(&error)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Folds in what a clean write of ours is known to have done. The reading stays as old as it was.
+    pub async fn fold(&self, change: impl FnOnce(&mut T))
+    where
+        T: Clone,
+    {
+        if let Some(reading) = &mut self.state.lock().await.last {
+            change(Arc::make_mut(&mut reading.value));
+        }
+    }
+
+    /// Forgets the reading: nobody knows what a write has done.
+    pub async fn forget(&self) {
+        self.state.lock().await.last = None;
+    }
+}

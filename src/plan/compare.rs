@@ -1,0 +1,77 @@
+//! Where a template differs from what is wanted.
+
+use std::fmt;
+
+use super::sockets::canonical;
+use super::{Pair, Properties, Template};
+use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
+
+/// A property that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Its name in a manifest.
+    pub property: String,
+    /// What the set wants.
+    pub wanted: Pair,
+    /// What CMDB has.
+    pub found: Pair,
+}
+
+impl fmt::Display for Difference {
+    // Without values: a command may hold what is nobody's business.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.wanted.value == self.found.value {
+            write!(formatter, "{} (lock only)", self.property)
+        } else {
+            formatter.write_str(&self.property)
+        }
+    }
+}
+
+/// What comes of comparing an item with a template.
+pub struct Comparison {
+    /// Properties that differ.
+    pub differences: Vec<Difference>,
+    /// Properties, by their names in a manifest, that the item sets and this server does not have.
+    pub ignored: Vec<String>,
+    /// The same by their CMDB names.
+    pub ignored_cmdb_names: Vec<String>,
+}
+
+/// Compares what is wanted of an item, in the server's schema, with a template.
+pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
+    let mut comparison =
+        Comparison { differences: Vec::new(), ignored: Vec::new(), ignored_cmdb_names: Vec::new() };
+    for (name, pair) in wanted {
+        let property = Property::from_cmdb_name(name);
+        let manifest_name = match name.as_str() {
+            PROCESS_NAME => "processName",
+            FUNC_NAME => "funcName",
+            _ => match property {
+                Some(property) => property.name(),
+                None => name,
+            },
+        };
+        let listed = template.properties.get(name);
+        // A template that we know only from our own create shows nothing but what was sent.
+        if listed.is_none() && template.created_at.is_some() {
+            if !pair.is_empty() {
+                comparison.ignored.push(manifest_name.to_owned());
+                comparison.ignored_cmdb_names.push(name.clone());
+            }
+            continue;
+        }
+        let found = listed.unwrap_or(&Pair::EMPTY);
+        let equal = match property {
+            Some(property) if property.is_socket() => canonical(property, pair) == canonical(property, found),
+            // The server always locks the two names.
+            None if name == PROCESS_NAME || name == FUNC_NAME => pair.value == found.value,
+            _ => pair == found,
+        };
+        if !equal {
+            let (wanted, found) = (pair.clone(), found.clone());
+            comparison.differences.push(Difference { property: manifest_name.to_owned(), wanted, found });
+        }
+    }
+    comparison
+}

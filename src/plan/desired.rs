@@ -1,0 +1,169 @@
+//! What is wanted: a spec, normalised.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::sockets::Sockets;
+use super::{Pair, Properties, ServerSchema, Violation, applied_hash, check};
+use crate::api::{FUNC_NAME, LockPolicy, PROCESS_NAME, Process, ProcessTemplateSetSpec, Property};
+
+/// The processes that a set wants, in the order of its spec.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// One for each process of the spec.
+    pub items: Vec<DesiredItem>,
+    /// What is wrong with the set as a whole; nothing can be done before it is mended.
+    pub violations: Vec<Violation>,
+}
+
+/// One process that a set wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredItem {
+    /// Key in the set.
+    pub key: String,
+    /// `bk_process_name`
+    pub process_name: String,
+    /// Why this item cannot be carried out as it is.
+    pub violations: Vec<Violation>,
+    // The names and every managed property but sockets and extras.
+    properties: Properties,
+    sockets: Sockets,
+    extras: Properties,
+}
+
+#[derive(Clone, Copy)]
+enum Treatment {
+    Locked,
+    Unlocked,
+    Unmanaged,
+}
+
+impl Desired {
+    /// Normalises a spec. Never fails: what is wrong stands in the violations.
+    #[must_use]
+    pub fn from_spec(spec: &ProcessTemplateSetSpec) -> Self {
+        let mut by_item: BTreeMap<usize, Vec<Violation>> = BTreeMap::new();
+        let mut violations = Vec::new();
+        for violation in check(spec) {
+            match violation.item {
+                Some(index) => by_item.entry(index).or_default().push(violation),
+                None => violations.push(violation),
+            }
+        }
+        let items = spec
+            .processes
+            .iter()
+            .enumerate()
+            .map(|(index, process)| DesiredItem::new(spec, process, by_item.remove(&index).unwrap_or_default()))
+            .collect();
+        Self { items, violations }
+    }
+}
+
+impl DesiredItem {
+    fn new(spec: &ProcessTemplateSetSpec, process: &Process, violations: Vec<Violation>) -> Self {
+        let policy = spec.lock_policy != Some(LockPolicy::Unlocked);
+        let lock = |property, has_value| match treatment(spec, process, property) {
+            Some(Treatment::Unmanaged) => None,
+            Some(Treatment::Locked) => Some(true),
+            Some(Treatment::Unlocked) => Some(false),
+            None => Some(has_value && policy),
+        };
+        let process_name = process.process_name.as_ref().unwrap_or(&process.name);
+        let mut properties = Properties::from([
+            (PROCESS_NAME.to_owned(), Pair::new(process_name.as_str(), true)),
+            (FUNC_NAME.to_owned(), Pair::new(process.func_name.as_str(), true)),
+        ]);
+        for property in Property::ALL.iter().copied().filter(|property| !property.is_socket()) {
+            let value = value(process, property);
+            if let Some(locked) = lock(property, !value.is_null()) {
+                properties.insert(property.cmdb_name().to_owned(), Pair { value, locked });
+            }
+        }
+        let extras = process.extra_properties.iter().flatten().map(|extra| {
+            let pair =
+                Pair { value: extra.value.clone().unwrap_or_default(), locked: extra.as_default_value == Some(true) };
+            (extra.name.clone(), pair)
+        });
+        Self {
+            key: process.name.clone(),
+            process_name: process_name.clone(),
+            violations,
+            properties,
+            sockets: Sockets::new(process, lock),
+            extras: extras.collect(),
+        }
+    }
+
+    /// Every managed property in the form of such a server.
+    ///
+    /// # Errors
+    /// Why such a server cannot hold this item.
+    pub fn properties(&self, schema: ServerSchema) -> Result<Properties, String> {
+        let mut properties = self.properties.clone();
+        let rows = match schema {
+            ServerSchema::Flat => None,
+            ServerSchema::BindInfo | ServerSchema::Unknown => self.sockets.as_rows()?,
+        };
+        let flat = match schema {
+            ServerSchema::BindInfo => Vec::new(),
+            ServerSchema::Flat => self.sockets.as_flat()?,
+            // Both forms are sent; a server ignores the one that it does not have.
+            ServerSchema::Unknown => self.sockets.as_flat().unwrap_or_default(),
+        };
+        let sockets = rows.map(|pair| (Property::BindInfo, pair)).into_iter().chain(flat);
+        properties.extend(sockets.map(|(property, pair)| (property.cmdb_name().to_owned(), pair)));
+        properties.extend(self.extras.clone());
+        Ok(properties)
+    }
+
+    /// Hash of everything that the item wants, whatever the server.
+    #[must_use]
+    pub fn content_hash(&self) -> String {
+        let properties = self.properties(ServerSchema::Unknown);
+        properties.map_or_else(|reason| reason, |properties| applied_hash(&properties, &[]))
+    }
+}
+
+// The nearest list that names the property decides.
+fn treatment(spec: &ProcessTemplateSetSpec, process: &Process, property: Property) -> Option<Treatment> {
+    let levels = [
+        [&process.locked, &process.unlocked, &process.unmanaged],
+        [&spec.locked, &spec.unlocked, &spec.unmanaged],
+    ];
+    levels.into_iter().find_map(|lists| {
+        let treatments = [Treatment::Locked, Treatment::Unlocked, Treatment::Unmanaged];
+        lists
+            .into_iter()
+            .zip(treatments)
+            .find_map(|(list, treatment)| list.as_ref()?.contains(&property).then_some(treatment))
+    })
+}
+
+fn value(process: &Process, property: Property) -> Value {
+    fn json<T: Clone + Into<Value>>(value: Option<&T>) -> Value {
+        value.cloned().map_or(Value::Null, Into::into)
+    }
+    match property {
+        Property::AutoStart => json(process.auto_start.as_ref()),
+        Property::AutoTimeGap => json(process.auto_time_gap.as_ref()),
+        Property::Description => json(process.description.as_ref()),
+        Property::ForceStopCmd => json(process.force_stop_cmd.as_ref()),
+        Property::FuncId => json(process.func_id.as_ref()),
+        Property::PidFile => json(process.pid_file.as_ref()),
+        Property::Priority => json(process.priority.as_ref()),
+        Property::ProcNum => json(process.proc_num.as_ref()),
+        Property::ReloadCmd => json(process.reload_cmd.as_ref()),
+        Property::RestartCmd => json(process.restart_cmd.as_ref()),
+        Property::StartCheckSeconds => json(process.start_check_seconds.as_ref()),
+        Property::StartCmd => json(process.start_cmd.as_ref()),
+        Property::StartParamRegex => json(process.start_param_regex.as_ref()),
+        Property::StopCmd => json(process.stop_cmd.as_ref()),
+        Property::TimeoutSeconds => json(process.timeout_seconds.as_ref()),
+        Property::User => json(process.user.as_ref()),
+        Property::WorkPath => json(process.work_path.as_ref()),
+        // Held by `Sockets`, in the form that the server has.
+        Property::BindInfo | Property::BindIp | Property::Port | Property::Protocol => Value::Null,
+    }
+}

@@ -1,0 +1,58 @@
+//! Hashes of a wanted state. Each names its version: one of another version cannot be compared.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use super::{Pair, Properties};
+use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
+
+// Properties that every server has, whatever its version: only these may tell our create from a stranger's.
+const SHARED: &[Property] = &[
+    Property::AutoStart,
+    Property::Description,
+    Property::ForceStopCmd,
+    Property::PidFile,
+    Property::Priority,
+    Property::ProcNum,
+    Property::ReloadCmd,
+    Property::RestartCmd,
+    Property::StartCmd,
+    Property::StartParamRegex,
+    Property::StopCmd,
+    Property::TimeoutSeconds,
+    Property::User,
+    Property::WorkPath,
+];
+
+/// Hash of what a create sends, over the properties that both of CMDB's schemas share. A listed template of the same
+/// content has the same hash.
+#[must_use]
+pub fn intent_hash(properties: &Properties) -> String {
+    let names = [PROCESS_NAME, FUNC_NAME].into_iter().chain(SHARED.iter().map(|property| property.cmdb_name()));
+    digest("i1", names.map(|name| (name, properties.get(name).unwrap_or(&Pair::EMPTY))))
+}
+
+/// Hash of an item's wanted state: everything in it but what this server does not have.
+#[must_use]
+pub fn applied_hash(wanted: &Properties, ignored: &[String]) -> String {
+    let compared = wanted.iter().filter(|(name, _)| !ignored.contains(name));
+    digest("a1", compared.map(|(name, pair)| (name.as_str(), pair)))
+}
+
+fn digest<'a>(version: &str, pairs: impl Iterator<Item = (&'a str, &'a Pair)>) -> String {
+    let mut hasher = Sha256::new();
+    for (name, pair) in pairs.filter(|(_, pair)| !pair.is_empty()) {
+        // The server locks the two names whatever was sent.
+        let locked = pair.locked || name == PROCESS_NAME || name == FUNC_NAME;
+        for part in [name, &pair.value.to_string(), if locked { "locked" } else { "unlocked" }] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+    }
+    let mut text = format!("{version}:");
+    for byte in &hasher.finalize()[..16] {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

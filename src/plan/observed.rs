@@ -1,0 +1,69 @@
+//! What is there: one service template's process templates, as CMDB lists them.
+
+use super::Properties;
+
+/// How a server keeps sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerSchema {
+    /// Not known yet: nothing was listed, and the connection does not say.
+    Unknown,
+    /// `bind_ip`, `port` and `protocol` (CMDB up to 3.8.13, and 3.9.1 to 3.9.4).
+    Flat,
+    /// Rows in `bind_info` (since CMDB 3.8.14 and 3.9.5).
+    BindInfo,
+}
+
+/// The process templates of one scope.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// How the server keeps sockets.
+    pub schema: ServerSchema,
+    /// Everything that the scope's list shows, in ascending order of ID.
+    pub templates: std::sync::Arc<Vec<Template>>,
+    /// Our own user, where the credentials name one.
+    pub user: Option<String>,
+}
+
+/// One process template of the scope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    /// `id`
+    pub id: i64,
+    /// `bk_process_name`
+    pub process_name: String,
+    /// `property`, canonical.
+    pub properties: Properties,
+    /// `creator`; empty when not known.
+    pub creator: String,
+    /// `create_time` in milliseconds since 1970. None: not listed yet, only known from our own create.
+    pub created_at: Option<i64>,
+}
+
+impl Template {
+    /// How the server that listed it keeps sockets: a newer one shows `bind_info` on every template.
+    #[must_use]
+    pub fn schema(&self) -> ServerSchema {
+        if self.properties.contains_key(crate::api::Property::BindInfo.cmdb_name()) {
+            ServerSchema::BindInfo
+        } else {
+            ServerSchema::Flat
+        }
+    }
+}
+
+impl Observed {
+    /// The highest ID in the list, 0 when there is none.
+    #[must_use]
+    pub fn highest_id(&self) -> i64 {
+        self.templates.last().map_or(0, |template| template.id)
+    }
+
+    pub(super) fn by_id(&self, id: i64) -> Option<&Template> {
+        self.templates.binary_search_by_key(&id, |template| template.id).ok().map(|index| &self.templates[index])
+    }
+
+    // Names are unique only since CMDB 3.9.18; of several, the oldest counts.
+    pub(super) fn by_name(&self, process_name: &str) -> Option<&Template> {
+        self.templates.iter().find(|template| template.process_name == process_name)
+    }
+}

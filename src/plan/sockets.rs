@@ -1,0 +1,215 @@
+//! Sockets in CMDB's two forms, and the way from either to either.
+
+use serde_json::{Value, json};
+
+use super::{Pair, ports};
+use crate::api::{BindCell, BindRow, IpAddress, Process, Property, Protocol};
+
+/// The sockets that an item wants, in the form that its manifest uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sockets {
+    form: Form,
+    // None: unmanaged.
+    bind_info_lock: Option<bool>,
+    bind_ip_lock: Option<bool>,
+    port_lock: Option<bool>,
+    protocol_lock: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Form {
+    Rows(Vec<Row>),
+    Flat { ip: Option<IpAddress>, port: Option<String>, protocol: Option<Protocol> },
+}
+
+/// One row, its cells canonical.
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    ip: Pair,
+    port: Pair,
+    protocol: Pair,
+    enable: Pair,
+}
+
+impl Sockets {
+    /// The sockets of a process. `lock` answers for a property and whether it has a value: None when it is unmanaged,
+    /// else whether it is locked.
+    pub fn new(process: &Process, lock: impl Fn(Property, bool) -> Option<bool>) -> Self {
+        let rows = process.bind_info.as_ref();
+        let flat = process.bind_ip.is_some() || process.port.is_some() || process.protocol.is_some();
+        let bind_info_lock = lock(Property::BindInfo, rows.is_some() || flat);
+        let form = match rows {
+            None if flat => Form::Flat {
+                ip: process.bind_ip,
+                port: process.port.as_ref().map(ToString::to_string),
+                protocol: process.protocol,
+            },
+            rows => {
+                let cell_lock = lock(Property::BindInfo, true).unwrap_or_default();
+                let named = lock(Property::BindInfo, false).unwrap_or_default();
+                Form::Rows(rows.into_iter().flatten().map(|row| Row::new(row, cell_lock, named)).collect())
+            }
+        };
+        Self {
+            form,
+            bind_info_lock,
+            bind_ip_lock: lock(Property::BindIp, process.bind_ip.is_some()),
+            port_lock: lock(Property::Port, process.port.is_some()),
+            protocol_lock: lock(Property::Protocol, process.protocol.is_some()),
+        }
+    }
+
+    /// `bind_info` for a server that keeps rows; None when sockets are unmanaged.
+    ///
+    /// # Errors
+    /// Why such a server cannot hold these sockets.
+    pub fn as_rows(&self) -> Result<Option<Pair>, String> {
+        let Some(outer) = self.bind_info_lock else { return Ok(None) };
+        let rows = match &self.form {
+            Form::Rows(rows) => rows.clone(),
+            Form::Flat { ip, port, protocol } => {
+                let (Some(ip_lock), Some(port_lock), Some(protocol_lock)) =
+                    (self.bind_ip_lock, self.port_lock, self.protocol_lock)
+                else {
+                    return Ok(None);
+                };
+                let pieces = port.as_deref().filter(|port| !port.is_empty());
+                if pieces.is_some() && protocol.is_none() {
+                    return Err("port needs protocol on this server, which keeps sockets as bindInfo rows".to_owned());
+                }
+                pieces
+                    .into_iter()
+                    .flat_map(|port| port.split(','))
+                    .map(|piece| Row {
+                        ip: Pair { value: code(ip.map(IpAddress::code)), locked: ip_lock },
+                        port: Pair::new(piece, port_lock),
+                        protocol: Pair { value: code(protocol.map(Protocol::code)), locked: protocol_lock },
+                        enable: Pair::new(true, port_lock),
+                    })
+                    .collect()
+            }
+        };
+        let value = if rows.is_empty() { Value::Null } else { rows.iter().map(Row::to_json).collect() };
+        Ok(Some(Pair { value, locked: outer }))
+    }
+
+    /// `bind_ip`, `port` and `protocol` for an older server; only those that are managed.
+    ///
+    /// # Errors
+    /// Why such a server cannot hold these sockets.
+    pub fn as_flat(&self) -> Result<Vec<(Property, Pair)>, String> {
+        if self.bind_info_lock.is_none() {
+            return Ok(Vec::new());
+        }
+        match &self.form {
+            Form::Flat { ip, port, protocol } => Ok([
+                (Property::BindIp, code(ip.map(IpAddress::code)), self.bind_ip_lock),
+                (Property::Port, code(port.as_deref()), self.port_lock),
+                (Property::Protocol, code(protocol.map(Protocol::code)), self.protocol_lock),
+            ]
+            .into_iter()
+            .filter_map(|(property, value, lock)| Some((property, Pair { value, locked: lock? })))
+            .collect()),
+            Form::Rows(rows) => flatten(rows),
+        }
+    }
+}
+
+// An older server has one address and one protocol for all ports of a process, and no IPv6.
+fn flatten(rows: &[Row]) -> Result<Vec<(Property, Pair)>, String> {
+    let Some(first) = rows.first() else {
+        return Ok([Property::BindIp, Property::Port, Property::Protocol].map(|name| (name, Pair::EMPTY)).into());
+    };
+    let alike = |row: &Row| row.ip == first.ip && row.protocol == first.protocol && row.port.locked == first.port.locked;
+    if !rows.iter().all(alike) {
+        return Err("this server keeps one ip and one protocol for all ports of a process: the bindInfo rows must share \
+                    ip, protocol and locks"
+            .to_owned());
+    }
+    let is_v6 = |value: &Value| matches!(value.as_str(), Some("5" | "6" | "7" | "8"));
+    if is_v6(&first.ip.value) || matches!(first.protocol.value.as_str(), Some("3" | "4")) {
+        return Err("this server has no IPv6 sockets".to_owned());
+    }
+    if rows.iter().any(|row| row.enable.value == Value::Bool(false)) {
+        return Err("this server cannot keep a socket that is not enabled".to_owned());
+    }
+    let pieces: Vec<&str> = rows.iter().filter_map(|row| row.port.value.as_str()).collect();
+    let list = pieces.join(",");
+    ports::ranges(&list).map_err(str::to_owned)?;
+    Ok(vec![
+        (Property::BindIp, first.ip.clone()),
+        (Property::Port, Pair::new(list, first.port.locked)),
+        (Property::Protocol, first.protocol.clone()),
+    ])
+}
+
+fn code(value: Option<&str>) -> Value {
+    value.map_or(Value::Null, Value::from)
+}
+
+impl Row {
+    // `default`: the lock of a cell that the row does not name; `named`: the same for a cell without a value.
+    fn new(row: &BindRow, default: bool, named: bool) -> Self {
+        let lists = |cell: BindCell, empty: bool| {
+            let names = |list: &Option<Vec<BindCell>>| list.as_ref().is_some_and(|list| list.contains(&cell));
+            names(&row.locked) || !names(&row.unlocked) && if empty { named } else { default }
+        };
+        let pair = |cell, value: Value| Pair { locked: lists(cell, value.is_null()), value };
+        Self {
+            ip: pair(BindCell::Ip, code(row.ip.map(IpAddress::code))),
+            port: pair(BindCell::Port, row.port.to_string().into()),
+            protocol: pair(BindCell::Protocol, row.protocol.code().into()),
+            enable: pair(BindCell::Enable, row.enable.map_or(Value::Null, Value::from)),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let cell = |pair: &Pair| json!({ "value": pair.value, "as_default_value": pair.locked });
+        json!({
+            "ip": cell(&self.ip),
+            "port": cell(&self.port),
+            "protocol": cell(&self.protocol),
+            "enable": cell(&self.enable),
+        })
+    }
+
+    fn from_json(row: &Value) -> Self {
+        let cell = |name: &str| {
+            let cell = row.get(name).unwrap_or(&Value::Null);
+            Pair {
+                value: cell.get("value").cloned().unwrap_or_default(),
+                locked: cell.get("as_default_value").and_then(Value::as_bool).unwrap_or_default(),
+            }
+        };
+        let mut row = Self { ip: cell("ip"), port: cell("port"), protocol: cell("protocol"), enable: cell("enable") };
+        empty_code(&mut row.ip);
+        empty_code(&mut row.protocol);
+        row
+    }
+
+    fn order(&self) -> String {
+        self.to_json().to_string()
+    }
+}
+
+// CMDB takes "" and null alike for a choice that was not made.
+fn empty_code(pair: &mut Pair) {
+    if pair.value.as_str() == Some("") {
+        pair.value = Value::Null;
+    }
+}
+
+/// A socket property as it is compared: rows without their ids and in a fixed order, for neither is drift.
+pub fn canonical(property: Property, pair: &Pair) -> Pair {
+    let mut pair = pair.clone();
+    match property {
+        Property::BindInfo => {
+            let mut rows: Vec<Row> = pair.value.as_array().into_iter().flatten().map(Row::from_json).collect();
+            rows.sort_by_cached_key(Row::order);
+            pair.value = if rows.is_empty() { Value::Null } else { rows.iter().map(Row::to_json).collect() };
+        }
+        Property::BindIp | Property::Protocol => empty_code(&mut pair),
+        _ => {}
+    }
+    pair
+}
