@@ -1,9 +1,9 @@
 //! Declarative process templates for `BlueKing` CMDB.
 //!
-//! Floors, from the lowest: [`api`] (0), [`plan`] (1), [`cmdb`] (2), [`engine`] (3). Beside them stands [`sim`].
+//! Floors, from the lowest: [`api`] (0), [`plan`] (1), [`cmdb`] (2), [`engine`] (3), [`controller`] (4),
+//! [`telemetry`] (5), [`cli`] (6). Beside them stands [`sim`].
 
 pub mod api;
 pub mod cmdb;
-pub mod engine;
 pub mod plan;
 pub mod sim;

@@ -1,6 +1,6 @@
 //! What the operator reports about a `ProcessTemplateSet`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,22 +13,22 @@ pub struct ProcessTemplateSetStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status judges; -1 before the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// URL of the CMDB in which the IDs below were made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// `service_template_id` that the set's service template was found under.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_template_id: Option<i64>,
     /// Processes that the spec names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_count: Option<i32>,
     /// Processes whose template is as the spec says.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_count: Option<i32>,
     /// `readyCount` of `processCount`, for people: 2/2.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// One entry for each process of the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -39,7 +39,7 @@ pub struct ProcessTemplateSetStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub pending: Vec<PendingIntent>,
     /// The last value of the annotation cmdb.bk.tencent.com/reconcile-requested-at that was acted on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 }
 
@@ -50,26 +50,27 @@ pub struct ProcessStatus {
     /// Key of the process in the spec.
     pub name: String,
     /// ID of its process template in CMDB.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<i64>,
-    /// `create_time` of that template: an ID counts only together with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<Time>,
+    /// `create_time` of that template, to the millisecond: an ID counts only together with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub created_at: Option<String>,
     /// `bk_process_name` under which it was last in line.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_name: Option<String>,
     /// Where the process stands.
     #[schemars(schema_with = "state_schema")]
     pub state: ItemState,
     /// What is wrong, and what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Properties that this server does not have: sent once, never compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub ignored: Vec<String>,
     /// Hash of the wanted state when the template was last in line with it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_hash: Option<String>,
 }
 
@@ -80,6 +81,8 @@ pub enum ItemState {
     InSync,
     /// It is to be created.
     Missing,
+    /// CMDB answered that it is created; no list has shown it yet.
+    Created,
     /// A create was begun, and it cannot be told yet whether it was stored.
     Undecided,
     /// A template of that name exists, differs, and is not ours.

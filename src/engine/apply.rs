@@ -7,20 +7,20 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::translate::specification;
-use super::{Carried, Engine, Error, Freshness, Job, Pulse};
+use super::{Carried, Engine, Error, Freshness, Job, Pulse, View};
 use crate::cmdb::{self, Lane};
-use crate::plan::{Create, Decision, DesiredItem, Intent, IntentFate, Memory, Remembered, Template};
+use crate::plan::{Create, DesiredItem, Intent, IntentFate, Memory, Remembered, Template};
 
 /// Most process templates of one request: a create costs CMDB about 20 ms an item, and its servers give up after 25 s.
 pub const CHUNK: usize = 50;
 
 /// Where intents and IDs are stored, so that an operator that is started anew finds them.
 pub trait Journal: Send {
-    /// Stores the memory before a request is sent. Must not store anything when the set is no longer what it was.
-    fn begin(&mut self, memory: &Memory) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Stores the view's memory before a request is sent. Must not store anything when the set is no longer what it was.
+    fn begin(&mut self, view: &View) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Stores what is known after the last request, whatever the set has become meanwhile.
-    fn record(&mut self, memory: &Memory) -> impl Future<Output = Result<(), Error>> + Send;
+    fn record(&mut self, view: &View) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// What was written to CMDB.
@@ -62,7 +62,7 @@ impl Engine {
         let mut creation = Creation { engine: self, job, carried, journal, queue, recorded: 0 };
         let result = creation.run(pulse).await;
         if creation.carried.tally.created.len() > creation.recorded {
-            creation.journal.record(&creation.carried.view.memory).await?;
+            creation.journal.record(&creation.carried.view).await?;
         }
         result
     }
@@ -124,7 +124,7 @@ impl<J: Journal> Creation<'_, J> {
         for order in chunk {
             view.memory.intents.insert(order.key.clone(), order.intent(after_id));
         }
-        if let Err(error) = self.journal.begin(&view.memory).await {
+        if let Err(error) = self.journal.begin(view).await {
             chunk.iter().for_each(|order| drop(view.memory.intents.remove(&order.key)));
             return Err(error);
         }
@@ -138,7 +138,7 @@ impl<J: Journal> Creation<'_, J> {
         let user = self.job.connection.client.user().unwrap_or_default();
         let mut stored = Vec::with_capacity(chunk.len());
         for (order, &id) in chunk.iter().zip(ids) {
-            remember(&mut view.memory, order, id, None);
+            remember(&mut view.memory, order, id);
             self.engine.refusals.remove(&self.job.set, &order.key);
             self.carried.tally.created.push(id);
             view.plan.highest_id = view.plan.highest_id.max(id);
@@ -161,18 +161,9 @@ impl<J: Journal> Creation<'_, J> {
         let since = Freshness::Since(Instant::now());
         let sight = self.engine.observe(&self.job.connection, scope, since, Lane::Work).await?;
         self.engine.look_again(self.job, &mut self.carried.view, sight);
-        let view = &mut self.carried.view;
-        for order in chunk {
-            let Some(item) = view.plan.items.iter().find(|item| item.key == order.key) else { continue };
-            match &item.decision {
-                Decision::Undecided => {}
-                Decision::InSync { id, created_at, .. } | Decision::Differs { id, created_at, .. } => {
-                    self.carried.tally.created.push(*id);
-                    remember(&mut view.memory, order, *id, *created_at);
-                }
-                _ => drop(view.memory.intents.remove(&order.key)),
-            }
-        }
+        let found = &self.carried.view.memory.items;
+        let stored = chunk.iter().filter_map(|order| found.get(&order.key)).map(|remembered| remembered.id);
+        self.carried.tally.created.extend(stored);
         Ok(())
     }
 
@@ -210,8 +201,8 @@ impl Order {
     }
 }
 
-fn remember(memory: &mut Memory, order: &Order, id: i64, created_at: Option<i64>) {
+fn remember(memory: &mut Memory, order: &Order, id: i64) {
     memory.intents.remove(&order.key);
     let process_name = order.process_name.clone();
-    memory.items.insert(order.key.clone(), Remembered { id, created_at, process_name, applied_hash: None });
+    memory.items.insert(order.key.clone(), Remembered { id, created_at: None, process_name, applied_hash: None });
 }

@@ -161,6 +161,7 @@ impl Engine {
         self.intents.judge(&job.set, &mut memory, sight.asked_at);
         self.refusals.recall(&job.set, &sight.scope, &job.desired, &mut memory);
         let plan = plan(&job.desired, &sight.observed, &memory);
+        memory.absorb(&plan);
         *view = View { sight, memory, recall: view.recall, plan };
     }
 

@@ -1,6 +1,8 @@
 //! What a set's status remembers, and what this process learnt meanwhile. A cache: checked against a list before use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Decision, Plan};
 
 /// What is remembered of one set in one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,4 +48,36 @@ pub enum IntentFate {
     Open,
     /// CMDB answered that it was not stored, or no server can still be working on it: not listed means not stored.
     Over,
+}
+
+impl Memory {
+    /// Takes over what a plan has found: whose templates are there, and which creates are still undecided.
+    pub fn absorb(&mut self, plan: &Plan) {
+        self.intents.clone_from(&plan.undecided);
+        let keys: BTreeSet<&str> = plan.items.iter().map(|item| item.key.as_str()).collect();
+        self.items.retain(|key, _| keys.contains(key.as_str()));
+        for item in &plan.items {
+            let found = match &item.decision {
+                Decision::InSync { id, created_at, applied_hash, .. } => Remembered {
+                    id: *id,
+                    created_at: *created_at,
+                    process_name: item.process_name.clone(),
+                    applied_hash: Some(applied_hash.clone()),
+                },
+                Decision::Differs { id, created_at, process_name, .. } => Remembered {
+                    id: *id,
+                    created_at: *created_at,
+                    process_name: process_name.clone(),
+                    applied_hash: self.items.get(&item.key).and_then(|then| then.applied_hash.clone()),
+                },
+                Decision::Create(_) | Decision::Conflict { .. } | Decision::Refused(_) => {
+                    self.items.remove(&item.key);
+                    continue;
+                }
+                // Nothing was found out about the template.
+                Decision::Invalid(_) | Decision::Undecided => continue,
+            };
+            self.items.insert(item.key.clone(), found);
+        }
+    }
 }

@@ -103,6 +103,13 @@ impl Plan {
         })
     }
 
+    /// Whether there is nothing to do and nothing to confirm.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let unconfirmed = |item: &Item| matches!(item.decision, Decision::InSync { created_at: None, .. });
+        !self.has_writes() && !self.items.iter().any(unconfirmed)
+    }
+
     /// Whether carrying it out writes to CMDB.
     #[must_use]
     pub fn has_writes(&self) -> bool {

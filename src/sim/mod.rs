@@ -1,1 +1,159 @@
-//! The CMDB simulator.
+//! The CMDB simulator: a stand-in for the process template calls of `BlueKing` CMDB behind an ESB.
+//!
+//! Real HTTP, the server's own order of checks, codes and texts, and faults on demand. It shares no type with the
+//! client, so that one misreading cannot hide on both sides.
+//!
+//! Calls are `POST /api/c/compapi/v2/cc/<name>/`. Beside them, without credentials:
+//!
+//! | route | what it does |
+//! |---|---|
+//! | `GET /sim/state`, `PUT /sim/state` | the whole [`State`]; a key that is not put stays as it is |
+//! | `DELETE /sim/process_templates/{id}` | takes a process template away, as a user of the web interface does |
+//! | `POST /sim/faults`, `GET /sim/faults` | adds a [`Fault`]; all of them with their counts |
+//! | `DELETE /sim/faults`, `DELETE /sim/faults/{id}` | takes all of them away, or one |
+//! | `GET /sim/requests`, `DELETE /sim/requests` | every [`RequestRecord`], oldest first; forgets them |
+//! | `GET /sim/requests?summary=true` | counts per call and outcome |
+
+mod admin;
+mod bind_info;
+mod call;
+mod connection;
+mod create;
+mod credentials;
+mod database;
+mod decode;
+mod envelope;
+mod fault;
+mod flat;
+mod list;
+mod options;
+mod page;
+mod port;
+mod property;
+mod record;
+mod refusal;
+mod server;
+mod service_category;
+mod service_template;
+mod shared;
+mod state;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use connection::{Connection, CuttableListener};
+use shared::Shared;
+
+pub use fault::{Delay, Drop, DropMoment, Effect, Fault, Hang, HoldNames, Raw, Refuse, ShortIds, SurplusIds};
+pub use options::{Options, Schema};
+pub use record::RequestRecord;
+pub use state::{
+    Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceCategory, ServiceTemplate, State,
+};
+
+/// How long a stop waits for requests that are under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running simulator; it stops when it is dropped.
+pub struct Simulator {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Simulator {
+    /// Starts a simulator in a task of the current tokio runtime. It takes calls as soon as this returns.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let listener = std::net::TcpListener::bind(options.listen)?;
+        let shared = Arc::new(Shared::open(options)?);
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let listener = CuttableListener(TcpListener::from_std(listener)?);
+        let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Connection>();
+        let stopping = shared.stopping.clone();
+        let server = runtime.spawn(async move {
+            axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await
+        });
+        Ok(Self { address, shared, server: Some(server) })
+    }
+
+    /// Base URL, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops. Requests under way get their reply, and waits that a fault imposed end now.
+    pub async fn stop(mut self) {
+        self.shared.stopping.cancel();
+        if let Some(server) = self.server.take() {
+            let _ = tokio::time::timeout(STOP_PATIENCE, server).await;
+        }
+    }
+
+    /// A copy of the state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.database().export()
+    }
+
+    /// Changes the state behind the callers' backs, as a user of the web interface does.
+    pub fn update_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = {
+            let mut database = self.shared.database();
+            let mut state = database.export();
+            let result = change(&mut state);
+            database.replace(state);
+            result
+        };
+        self.shared.save();
+        result
+    }
+
+    /// The requests that came, oldest first.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RequestRecord> {
+        self.shared.requests().all().cloned().collect()
+    }
+
+    /// Forgets the requests that came.
+    pub fn clear_requests(&self) {
+        self.shared.requests().clear();
+    }
+
+    /// Adds a fault and returns its ID.
+    #[allow(clippy::must_use_candidate, reason = "most callers never take a fault away again")]
+    pub fn add_fault(&self, fault: Fault) -> u64 {
+        self.shared.faults().add(fault)
+    }
+
+    /// All faults with their counts.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.shared.faults().all().to_vec()
+    }
+
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
+        self.shared.faults().clear();
+    }
+}
+
+impl std::ops::Drop for Simulator {
+    fn drop(&mut self) {
+        self.shared.stopping.cancel();
+    }
+}

@@ -1,0 +1,34 @@
+# Everything that is built here is built from source; nothing prebuilt is downloaded.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CLUSTER ?= local
+
+.PHONY: help
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Apply the examples to a local control plane and a simulated CMDB, show the IDs, and end (CLUSTER=current: your cluster)
+	@tests/sandbox/run demo $(CLUSTER)
+
+.PHONY: sandbox
+sandbox: ## The same control plane, simulator and operator in the foreground, for you to try (CLUSTER=current: your cluster)
+	@tests/sandbox/run sandbox $(CLUSTER)
+
+.PHONY: test
+test: ## Run every test, against a real control plane
+	@tests/run
+
+.PHONY: bench
+bench: ## Print the performance table
+	cargo bench --bench load
+
+.PHONY: generate
+generate: ## Write the CRDs from the Rust types
+	cargo run --quiet --bin ptset -- crd --dir crds
+
+.PHONY: lint
+lint: ## Check format, lints and licences
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

@@ -1,0 +1,87 @@
+//! `ptset run`
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::FIELD_MANAGER;
+use crate::controller::{self, Settings};
+use crate::telemetry::{self, LogFormat, Metrics};
+
+/// Options of `ptset run`. The cluster is that of KUBECONFIG, else the one that the pod runs in.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Namespace to watch; without it, all
+    #[arg(long, env = "PTSET_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+    /// Sets that are worked on at a time; calls to CMDB are bounded by each connection's spec.limits
+    #[arg(long, env = "PTSET_CONCURRENCY", value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Seconds without progress after which work on a set is stopped between two calls
+    #[arg(long, env = "PTSET_DEADLINE_SECONDS", value_name = "SECONDS", default_value_t = 180,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    deadline_seconds: u32,
+    /// Seconds after which no CMDB server can still be storing a create; longer than CMDB's transaction limit of 120 s
+    #[arg(long, env = "PTSET_CREATE_GRACE_SECONDS", value_name = "SECONDS", default_value_t = 150)]
+    create_grace_seconds: u32,
+    /// Address of /healthz, /readyz and /metrics
+    #[arg(long, env = "PTSET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// What is logged, as a tracing filter
+    #[arg(long, env = "PTSET_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// How log lines look
+    #[arg(long, env = "PTSET_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// Runs the controller until a signal.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    telemetry::start_logging(&options.log, options.log_format)?;
+    // Waiting is all it does: two threads serve thousands of sets.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
+    config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
+    let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
+    let listener =
+        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let metrics = Arc::new(Metrics::default());
+    let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
+    tokio::spawn(stop_on_signal(shutdown.clone()));
+    let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "begins");
+    let settings = Settings {
+        namespace: options.namespace,
+        concurrency: options.concurrency,
+        deadline: Duration::from_secs(options.deadline_seconds.into()),
+        create_grace: Duration::from_secs(options.create_grace_seconds.into()),
+    };
+    controller::run(client, settings, metrics.clone(), metrics, shutdown).await;
+    stop_serving.cancel();
+    server.await??;
+    tracing::info!("ends: no write is under way");
+    Ok(())
+}
+
+
+async fn stop_on_signal(shutdown: CancellationToken) {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    if let (Ok(mut terminate), Ok(mut interrupt)) = signals {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stops: writes under way are finished first");
+    }
+    shutdown.cancel();
+}

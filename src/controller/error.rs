@@ -1,0 +1,190 @@
+//! Why a set stands still, as its status says it.
+
+use std::fmt::Write as _;
+
+use crate::engine::{self, Disposition};
+use crate::plan::Violation;
+
+/// Why a set stands still.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection that the set names does not exist.
+    #[error("CmdbConnection {name:?} does not exist in this namespace")]
+    ConnectionMissing {
+        /// Name of the connection.
+        name: String,
+    },
+    /// The connection cannot be read as one.
+    #[error("CmdbConnection {name:?} cannot be used: {reason}")]
+    ConnectionInvalid {
+        /// Name of the connection.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The Secret that the connection names does not exist.
+    #[error("Secret {secret:?}, which CmdbConnection {connection:?} names, does not exist in this namespace")]
+    SecretMissing {
+        /// Name of the connection.
+        connection: String,
+        /// Name of the Secret.
+        secret: String,
+    },
+    /// The Secret lacks a key.
+    #[error("Secret {secret:?} lacks {missing}")]
+    CredentialsIncomplete {
+        /// Name of the Secret.
+        secret: String,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// The spec breaks rules that concern the whole set.
+    #[error("the spec is not valid: {}", list(.0))]
+    Invalid(Vec<Violation>),
+    /// The object cannot be read as a set.
+    #[error("the object cannot be read as a ProcessTemplateSet: {0}")]
+    Malformed(String),
+    /// The engine could not carry on.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The API server could not be asked.
+    #[error("the Kubernetes API server did not answer as it should: {0}")]
+    ApiServer(String),
+    /// A reconcile panicked. A defect of the operator.
+    #[error("the operator failed on this object: a defect")]
+    Panicked,
+}
+
+fn list(violations: &[Violation]) -> String {
+    let mut text = String::new();
+    for violation in violations {
+        let _ = write!(text, "{}{violation}", if text.is_empty() { "" } else { "; " });
+    }
+    text
+}
+
+impl Error {
+    /// The reason of the condition, and the label of the metric.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::ConnectionMissing { .. } => "WaitingForConnection",
+            Self::ConnectionInvalid { .. } => "ConnectionInvalid",
+            Self::SecretMissing { .. } => "WaitingForSecret",
+            Self::CredentialsIncomplete { .. } => "CredentialsIncomplete",
+            Self::Invalid(_) => "Invalid",
+            Self::Malformed(_) => "Malformed",
+            Self::Engine(error) => error.label(),
+            Self::ApiServer(_) => "ApiServerUnavailable",
+            Self::Panicked => "InternalError",
+        }
+    }
+
+    /// What is to be done about it.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::ConnectionMissing { .. } | Self::SecretMissing { .. } | Self::ApiServer(_) | Self::Panicked => {
+                Disposition::RetryLater(None)
+            }
+            Self::ConnectionInvalid { .. }
+            | Self::CredentialsIncomplete { .. }
+            | Self::Invalid(_)
+            | Self::Malformed(_) => Disposition::WaitForChange,
+            Self::Engine(error) => error.disposition(),
+        }
+    }
+
+    /// Whether looking succeeded and found something wrong, rather than that it could not look.
+    #[must_use]
+    pub fn is_finding(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Malformed(_) => true,
+            Self::Engine(error) => match error {
+                engine::Error::ServiceTemplateMissing { .. }
+                | engine::Error::ServiceTemplateUnknown { .. }
+                | engine::Error::ServiceTemplateRenamed { .. }
+                | engine::Error::CategoryMissing { .. }
+                | engine::Error::TooLarge { .. } => true,
+                engine::Error::Cmdb(_)
+                | engine::Error::Journal(_)
+                | engine::Error::Outdated
+                | engine::Error::Stopped => false,
+            },
+            Self::ConnectionMissing { .. }
+            | Self::ConnectionInvalid { .. }
+            | Self::SecretMissing { .. }
+            | Self::CredentialsIncomplete { .. }
+            | Self::ApiServer(_)
+            | Self::Panicked => false,
+        }
+    }
+
+    /// What a person can do about it; empty when there is nothing to do but wait.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::ConnectionMissing { .. } => "Create it, or name another in spec.connectionRef.",
+            Self::ConnectionInvalid { .. } => "Correct its spec.",
+            Self::SecretMissing { .. } => "Create it, or name another in the connection's spec.credentialsSecretRef.",
+            Self::CredentialsIncomplete { .. } => {
+                "It needs bk_app_code, bk_app_secret and one of bk_username, bk_token, access_token."
+            }
+            Self::Invalid(_) | Self::Malformed(_) => "Correct the spec.",
+            Self::Engine(error) => engine_advice(error),
+            Self::ApiServer(_) => "",
+            Self::Panicked => "Please report it; the operator's log has the place.",
+        }
+    }
+
+    /// What happened and what to do, as a condition says it.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let advice = self.advice();
+        let mut text = self.to_string();
+        if !text.ends_with('.') {
+            text.push('.');
+        }
+        if !advice.is_empty() {
+            text.push(' ');
+            text.push_str(advice);
+        }
+        text
+    }
+}
+
+fn engine_advice(error: &engine::Error) -> &'static str {
+    use crate::cmdb::Error as Cmdb;
+    match error {
+        engine::Error::Cmdb(error) => match error.as_ref() {
+            Cmdb::Authentication { .. } => "Check the credentials in the connection's Secret.",
+            Cmdb::Permission { .. } => {
+                "Have the connection's user granted \"edit service template\" for this business, and the app this API."
+            }
+            Cmdb::Protocol { .. } | Cmdb::Configuration { .. } => "Check spec.url of the connection.",
+            Cmdb::Invalid { .. } => "Check spec.bizId and spec.serviceTemplate.",
+            Cmdb::Conflict { .. }
+            | Cmdb::NotFound { .. }
+            | Cmdb::Throttled { .. }
+            | Cmdb::Unavailable { .. }
+            | Cmdb::OutcomeUnknown { .. } => "",
+        },
+        engine::Error::ServiceTemplateMissing { none_at_all: true, .. } => {
+            "It has no service template at all: check spec.bizId; or create the service template, or set \
+             spec.serviceTemplate.createIfMissing."
+        }
+        engine::Error::ServiceTemplateMissing { .. } => {
+            "Create it in CMDB, or set spec.serviceTemplate.createIfMissing."
+        }
+        engine::Error::ServiceTemplateUnknown { .. } => {
+            "Check spec.bizId; the ID cannot be changed: make a new set with the right one."
+        }
+        engine::Error::ServiceTemplateRenamed { .. } => {
+            "Rename it back, or delete this set and apply it with the new name: with deletionPolicy Orphan its \
+             templates stay and are adopted."
+        }
+        engine::Error::CategoryMissing { .. } => "Correct spec.serviceTemplate.createIfMissing.category.",
+        engine::Error::TooLarge { .. } => "Split the set into smaller ones; nothing was sent.",
+        engine::Error::Journal(_) | engine::Error::Outdated | engine::Error::Stopped => "",
+    }
+}

@@ -1,0 +1,106 @@
+//! Events: on transitions, and on every write to CMDB. Best effort; none can fail a reconcile.
+
+use kube::Resource;
+use kube::runtime::events::{Event, EventType};
+
+use super::status::Verdict;
+use super::writer::bounded;
+use super::{Context, Error, Outcome};
+use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
+use crate::plan::{Basis, Decision, Recall};
+
+// The API server refuses longer notes.
+const NOTE_BYTES: usize = 1000;
+
+/// What was written to CMDB, and what was taken over without a write.
+pub async fn written(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    before: &ProcessTemplateSetStatus,
+    outcome: &Outcome,
+) {
+    let id = outcome.view.sight.scope.service_template_id;
+    let created = &outcome.tally.created;
+    if !created.is_empty() {
+        let note = format!("created {} process templates in service template {id}: {}", created.len(), list(created));
+        publish(context, set, EventType::Normal, "Created", "Create", note).await;
+    }
+    let known = |id: i64| before.processes.iter().any(|process| process.id == Some(id));
+    let adopted: Vec<i64> = outcome
+        .view
+        .plan
+        .items
+        .iter()
+        .filter_map(|item| match item.decision {
+            Decision::InSync { id, basis: Basis::Adopted, .. } if !known(id) && !created.contains(&id) => Some(id),
+            _ => None,
+        })
+        .collect();
+    if !adopted.is_empty() {
+        let note = format!("adopted {} identical process templates: {}", adopted.len(), list(&adopted));
+        publish(context, set, EventType::Normal, "Adopted", "Adopt", note).await;
+    }
+}
+
+/// Ready has turned, or has another reason.
+pub async fn turned(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    before: &ProcessTemplateSetStatus,
+    verdict: &Verdict,
+) {
+    let ready = before.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let same = |(status, reason): (&str, &str)| {
+        ready.is_some_and(|condition| condition.status == status && condition.reason == reason)
+    };
+    let status = if verdict.ready { "True" } else { "False" };
+    if same((status, verdict.reason)) || verdict.reason == "Progressing" {
+        return;
+    }
+    let type_ = if verdict.ready { EventType::Normal } else { EventType::Warning };
+    publish(context, set, type_, verdict.reason, "Reconcile", verdict.message.clone()).await;
+}
+
+/// A set that was in sync could not be checked.
+pub async fn failed(context: &Context, set: &ProcessTemplateSet, error: &Error) {
+    publish(context, set, EventType::Warning, error.label(), "Check", error.message()).await;
+}
+
+/// What the status remembers was made elsewhere.
+pub async fn moved(context: &Context, set: &ProcessTemplateSet, recall: Recall) {
+    let (reason, note) = match recall {
+        Recall::Kept => return,
+        Recall::OtherEndpoint => (
+            "EndpointChanged",
+            "the status was made in another CMDB, and none of its templates is in this one: they are created here",
+        ),
+        Recall::OtherServiceTemplate => (
+            "ServiceTemplateReplaced",
+            "the service template's name is another service template's now: templates of the old one stay untouched",
+        ),
+    };
+    publish(context, set, EventType::Warning, reason, "Reconcile", note.to_owned()).await;
+}
+
+async fn publish(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    type_: EventType,
+    reason: &str,
+    action: &str,
+    mut note: String,
+) {
+    if note.len() > NOTE_BYTES {
+        let end = (0..=NOTE_BYTES).rev().find(|&end| note.is_char_boundary(end)).unwrap_or_default();
+        note.truncate(end);
+    }
+    let (reason, action) = (reason.to_owned(), action.to_owned());
+    let event = Event { type_, reason, note: Some(note), action, secondary: None };
+    if let Err(error) = bounded(context.recorder.publish(&event, &set.object_ref(&()))).await {
+        tracing::debug!(%error, "an event could not be published");
+    }
+}
+
+fn list(ids: &[i64]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

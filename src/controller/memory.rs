@@ -1,0 +1,62 @@
+//! Between a set's status and what the planner remembers.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{PendingIntent, ProcessTemplateSetStatus};
+use crate::plan::{Intent, IntentFate, Memory, Place, Remembered};
+
+/// What a status remembers, and where that was made.
+pub fn from_status(status: &ProcessTemplateSetStatus) -> (Memory, Place) {
+    let items = status.processes.iter().filter_map(|process| {
+        let remembered = Remembered {
+            id: process.id?,
+            created_at: process.created_at.as_deref().and_then(milliseconds),
+            process_name: process.process_name.clone().unwrap_or_else(|| process.name.clone()),
+            applied_hash: process.applied_hash.clone(),
+        };
+        Some((process.name.clone(), remembered))
+    });
+    let intents = status.pending.iter().map(|pending| {
+        let intent = Intent {
+            process_name: pending.process_name.clone(),
+            hash: pending.hash.clone(),
+            after_id: pending.after_id,
+            fate: IntentFate::Open,
+        };
+        (pending.name.clone(), intent)
+    });
+    let memory = Memory { items: items.collect(), intents: intents.collect(), ..Memory::default() };
+    (memory, Place { endpoint: status.endpoint.clone(), service_template_id: status.service_template_id })
+}
+
+/// Begun creates as a status holds them.
+pub fn pending(memory: &Memory) -> Vec<PendingIntent> {
+    let pending = memory.intents.iter().map(|(name, intent)| PendingIntent {
+        name: name.clone(),
+        process_name: intent.process_name.clone(),
+        hash: intent.hash.clone(),
+        after_id: intent.after_id,
+    });
+    pending.collect()
+}
+
+/// A creation time as a status holds it.
+pub fn time(milliseconds: i64) -> Option<String> {
+    Timestamp::from_millisecond(milliseconds).ok().map(|time| format!("{time:.3}"))
+}
+
+fn milliseconds(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{milliseconds, time};
+
+    #[test]
+    fn a_creation_time_survives_the_status_to_the_millisecond() {
+        for moment in [0, 1, 1_716_000_000_007, 1_716_000_000_120] {
+            assert_eq!(time(moment).as_deref().and_then(milliseconds), Some(moment));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the controller keeps in memory of each set: hints that a restart may lose.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+
+/// First and longest wait between two tries.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// Hints about each set, by namespace and name.
+#[derive(Debug, Default)]
+pub struct Objects {
+    by_name: Mutex<HashMap<(String, String), Hints>>,
+}
+
+#[derive(Debug)]
+struct Hints {
+    uid: String,
+    generation: i64,
+    // Resource version of our own last write: an older object in the cache is out of date.
+    written: Option<u64>,
+    backoff: Option<ExponentialBackoff>,
+    failing: Option<&'static str>,
+    checked_at: Instant,
+}
+
+impl Hints {
+    fn new(uid: &str, generation: i64) -> Self {
+        Self { uid: uid.to_owned(), generation, written: None, backoff: None, failing: None, checked_at: Instant::now() }
+    }
+}
+
+impl Objects {
+    fn with<T>(&self, namespace: &str, name: &str, uid: &str, change: impl FnOnce(&mut Hints) -> T) -> T {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let hints = by_name
+            .entry((namespace.to_owned(), name.to_owned()))
+            .or_insert_with(|| Hints::new(uid, 0));
+        if hints.uid != uid {
+            *hints = Hints::new(uid, 0);
+        }
+        change(hints)
+    }
+
+    /// Notes the generation that is being worked on: an edit begins with no backoff.
+    pub fn begin(&self, namespace: &str, name: &str, uid: &str, generation: i64) {
+        self.with(namespace, name, uid, |hints| {
+            if hints.generation != generation {
+                hints.generation = generation;
+                hints.backoff = None;
+            }
+        });
+    }
+
+    /// Notes our own write.
+    pub fn wrote(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) {
+        let written = resource_version.parse().ok();
+        self.with(namespace, name, uid, |hints| hints.written = hints.written.max(written));
+    }
+
+    /// Whether an object of this resource version is older than our own last write to it.
+    pub fn is_outdated(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) -> bool {
+        let seen: Option<u64> = resource_version.parse().ok();
+        self.with(namespace, name, uid, |hints| hints.written.is_some() && seen < hints.written)
+    }
+
+    /// The wait before the next try.
+    pub fn next_try(&self, namespace: &str, name: &str, uid: &str) -> Duration {
+        let (first, longest) = BACKOFF;
+        self.with(namespace, name, uid, |hints| {
+            let fresh = || {
+                let builder = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest);
+                builder.with_jitter().without_max_times().build()
+            };
+            hints.backoff.get_or_insert_with(fresh).next().unwrap_or(longest)
+        })
+    }
+
+    /// Notes that CMDB was looked at.
+    pub fn checked(&self, namespace: &str, name: &str, uid: &str) {
+        self.with(namespace, name, uid, |hints| {
+            hints.backoff = None;
+            hints.failing = None;
+            hints.checked_at = Instant::now();
+        });
+    }
+
+    /// Notes that a look failed; whether for another reason than the last.
+    pub fn fails_anew(&self, namespace: &str, name: &str, uid: &str, label: &'static str) -> bool {
+        self.with(namespace, name, uid, |hints| hints.failing.replace(label) != Some(label))
+    }
+
+    /// How long ago CMDB was looked at, or since when we try.
+    pub fn unchecked_for(&self, namespace: &str, name: &str, uid: &str) -> Duration {
+        self.with(namespace, name, uid, |hints| hints.checked_at.elapsed())
+    }
+
+    /// Forgets an object that is gone; its uid if it was known.
+    pub fn forget(&self, namespace: &str, name: &str) -> Option<String> {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        by_name.remove(&(namespace.to_owned(), name.to_owned())).map(|hints| hints.uid)
+    }
+}

@@ -1,0 +1,158 @@
+//! What came of a reconcile: into the status, into events, into the time of the next.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::journal::StatusJournal;
+use super::reconcile::{generation, namespace, uid};
+use super::status::{self, Outlook, Subject};
+use super::writer::{self, Target, WriteError};
+use super::{Context, Error, Outcome, events};
+use crate::api::ProcessTemplateSet;
+use crate::cmdb;
+use crate::engine::{self, Disposition, View};
+
+// A set that was in sync and cannot be checked stays Ready for so many intervals.
+const STALE_AFTER_INTERVALS: u32 = 3;
+
+// A set that must begin again does so after a moment: the watch needs it to deliver what has changed.
+const AGAIN: Duration = Duration::from_millis(50);
+
+// An outcome that is due by the clock is looked for no more often than this.
+const SOON: Duration = Duration::from_secs(1);
+
+// A list is old only after its interval, not at it.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// Writes the status if it changed, publishes events, and says when to look again.
+pub async fn report(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    journal: &mut StatusJournal<'_>,
+    outcome: Result<Outcome, Error>,
+) -> Action {
+    let (view, stopped) = match &outcome {
+        Ok(outcome) => (Some(&outcome.view), outcome.stopped.as_ref()),
+        Err(error) => (None, Some(error)),
+    };
+    context.observer.reconciled(stopped.map_or("ok", Error::label));
+    note(context, set, stopped).await;
+    if let Ok(outcome) = &outcome {
+        events::written(context, set, &journal.subject.previous, outcome).await;
+    }
+    if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
+        return Action::requeue(AGAIN);
+    }
+    let verdict = match (view, stopped) {
+        (Some(view), stopped) => status::judge(view, stopped),
+        (None, Some(error)) if only_the_check_failed(set, error) => {
+            if context.objects.unchecked_for(&namespace(set), &set.name_any(), &uid(set)) < stale_after(set) {
+                return retry(context, set, error);
+            }
+            status::stale(error)
+        }
+        (None, Some(error)) => status::blocked(error),
+        (None, None) => return Action::await_change(),
+    };
+    let status = match view {
+        Some(view) => status::observed(&journal.subject, view, &verdict),
+        None => status::unobserved(&journal.subject, &verdict),
+    };
+    let before = journal.subject.previous.clone();
+    match journal.write(status).await {
+        Ok(true) => events::turned(context, set, &before, &verdict).await,
+        Ok(false) => {}
+        // Somebody has changed the set: what it is now is on its way to us.
+        Err(WriteError::Outdated) => return Action::requeue(AGAIN),
+        Err(WriteError::Failed(reason)) => return retry(context, set, &Error::ApiServer(reason)),
+    }
+    next(context, set, view, stopped, verdict.outlook)
+}
+
+// Nothing is outstanding; CMDB, or the way to it, just cannot be asked.
+fn only_the_check_failed(set: &ProcessTemplateSet, error: &Error) -> bool {
+    let status = set.status.as_ref();
+    !error.is_finding() && status.is_some_and(|status| status::was_in_sync(status, generation(set)))
+}
+
+fn stale_after(set: &ProcessTemplateSet) -> Duration {
+    set.spec.resync_interval() * STALE_AFTER_INTERVALS
+}
+
+fn next(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    view: Option<&View>,
+    stopped: Option<&Error>,
+    outlook: Outlook,
+) -> Action {
+    let interval = set.spec.resync_interval();
+    match outlook {
+        Outlook::Reconciling(_) => {
+            let wait = wait(context, set, stopped);
+            let decided = view.and_then(|view| context.engine.undecided_for(&uid(set), &view.memory));
+            // An outcome that time decides is looked for when it is due.
+            Action::requeue(decided.map_or(wait, |due| wait.min(due.max(SOON))))
+        }
+        // The next look is due when the list that was shown has grown old.
+        Outlook::Settled | Outlook::Stalled => {
+            let age = view.map_or(Duration::ZERO, |view| view.sight.asked_at.elapsed());
+            Action::requeue(interval.saturating_sub(age) + MARGIN)
+        }
+    }
+}
+
+/// The wait before a set is tried again, with nothing to say in its status.
+pub fn retry(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Action {
+    Action::requeue(wait(context, set, Some(error)))
+}
+
+fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> Duration {
+    let backoff = context.objects.next_try(&namespace(set), &set.name_any(), &uid(set));
+    let wait = match error.map(Error::disposition) {
+        Some(Disposition::RetryNow) => AGAIN,
+        Some(Disposition::RetryLater(Some(after))) => after.max(backoff),
+        Some(Disposition::RetryLater(None) | Disposition::WaitForChange) | None => backoff,
+    };
+    wait.min(set.spec.resync_interval())
+}
+
+// Logs, and tells once in an event, what keeps a set from being carried on with.
+async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
+    let (namespace, name) = (namespace(set), set.name_any());
+    match stopped {
+        None => context.objects.checked(&namespace, &name, &uid(set)),
+        Some(error) => {
+            tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still");
+            if matches!(error, Error::Engine(engine::Error::Cmdb(error)) if matches!(**error, cmdb::Error::Authentication { .. }))
+            {
+                context.connections.refused(&namespace, set.spec.connection_name());
+            }
+        }
+    }
+    if let Some(error) = stopped.filter(|error| error.disposition() != Disposition::RetryNow) {
+        if context.objects.fails_anew(&namespace, &name, &uid(set), error.label()) {
+            events::failed(context, set, error).await;
+        }
+    }
+}
+
+/// The status of an object that cannot be read as a set. What its status remembers stays.
+pub async fn malformed(context: &Context, target: Target, generation: i64, reason: &str) -> Action {
+    let error = Error::Malformed(reason.chars().take(300).collect());
+    context.observer.reconciled(error.label());
+    tracing::warn!(namespace = target.namespace, name = target.name, %error, "a set cannot be read");
+    let again = Action::requeue(context.objects.next_try(&target.namespace, &target.name, &target.uid));
+    let Ok(Some(previous)) = writer::read_status(&context.client, &target).await else { return again };
+    let now = Time(Timestamp::now());
+    let subject = Subject { generation, keys: Vec::new(), previous, requested_at: None, now };
+    let status = status::unobserved(&subject, &status::blocked(&error));
+    match StatusJournal::new(context, subject, target).write(status).await {
+        Ok(_) => Action::await_change(),
+        Err(_) => again,
+    }
+}

@@ -1,0 +1,45 @@
+//! Every reconcile runs as a task of its own that nothing drops: a panic ends only that reconcile, and one that makes no
+//! progress is told to stop between two calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use tokio_util::sync::CancellationToken;
+
+use super::reconcile::reconcile;
+use super::{Context, Error};
+use crate::api::ProcessTemplateSet;
+use crate::engine::Pulse;
+
+/// Runs one reconcile to its end.
+pub async fn supervised(
+    object: Arc<DeserializeGuard<ProcessTemplateSet>>,
+    context: Arc<Context>,
+    shutdown: CancellationToken,
+    deadline: Duration,
+) -> Action {
+    let pulse = Arc::new(Pulse::new(shutdown.child_token()));
+    let mut task = tokio::spawn({
+        let (object, context, pulse) = (Arc::clone(&object), Arc::clone(&context), Arc::clone(&pulse));
+        async move { reconcile(object, &context, &pulse).await }
+    });
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let ended = tokio::select! {
+        ended = &mut task => ended,
+        () = pulse.expired(deadline) => {
+            tracing::error!(namespace, name, deadline = ?deadline, "no progress: told to stop after the present call");
+            task.await
+        }
+    };
+    match ended {
+        Ok(action) => action,
+        Err(panic) => {
+            tracing::error!(namespace, name, %panic, "the reconcile panicked: a defect");
+            context.observer.reconciled(Error::Panicked.label());
+            Action::requeue(context.objects.next_try(&namespace, &name, &object.uid().unwrap_or_default()))
+        }
+    }
+}

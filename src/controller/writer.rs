@@ -1,0 +1,123 @@
+//! Writing a set's status: replaced as a whole, from the resource version that it was computed from.
+
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::core::Request;
+use kube::{Api, Client, Resource};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Context, Error};
+use crate::api::{FIELD_MANAGER, GROUP, ProcessTemplateSet, ProcessTemplateSetStatus, VERSION};
+
+/// Longest wait for one answer of the API server.
+pub const API_SERVER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One set, for writing its status.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// uid: an object of the same name that was made anew is another.
+    pub uid: String,
+    /// Resource version that the next write is computed from.
+    pub resource_version: String,
+}
+
+/// Why a status was not written.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The object has changed or is gone.
+    Outdated,
+    /// The API server did not take it.
+    Failed(String),
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Outdated => Self::Engine(crate::engine::Error::Outdated),
+            WriteError::Failed(reason) => Self::ApiServer(reason),
+        }
+    }
+}
+
+// The answer repeats the whole object; only its version is of interest.
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMetadata {
+    resource_version: String,
+}
+
+/// Replaces the status.
+pub async fn replace(
+    context: &Context,
+    target: &mut Target,
+    status: &ProcessTemplateSetStatus,
+) -> Result<(), WriteError> {
+    let Target { namespace, name, uid, resource_version } = target;
+    // The API server takes only the status from such a request.
+    let body = json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "ProcessTemplateSet",
+        "metadata": { "namespace": namespace, "name": name, "uid": uid, "resourceVersion": resource_version },
+        "status": status,
+    });
+    let url = ProcessTemplateSet::url_path(&(), Some(namespace));
+    let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let failed = |error: &dyn std::fmt::Display| WriteError::Failed(error.to_string());
+    let bytes = serde_json::to_vec(&body).map_err(|error| failed(&error))?;
+    let request = Request::new(url).replace_subresource("status", name, &parameters, bytes);
+    let request = request.map_err(|error| failed(&error))?;
+    match bounded(context.client.request::<Written>(request)).await {
+        Ok(written) => {
+            target.resource_version = written.metadata.resource_version;
+            context.objects.wrote(&target.namespace, &target.name, &target.uid, &target.resource_version);
+            Ok(())
+        }
+        Err(Failure::Kube(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
+            Err(WriteError::Outdated)
+        }
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Reads the set anew; None when it is gone or another of the same name.
+pub async fn read(client: &Client, target: &Target) -> Result<Option<ProcessTemplateSet>, WriteError> {
+    let api: Api<ProcessTemplateSet> = Api::namespaced(client.clone(), &target.namespace);
+    let found = bounded(api.get_opt(&target.name)).await.map_err(|error| WriteError::Failed(error.to_string()))?;
+    Ok(found.filter(|set| set.meta().uid.as_deref() == Some(&target.uid)))
+}
+
+/// Reads the status of an object that cannot be read as a set; None when it is gone or another of the same name.
+pub async fn read_status(client: &Client, target: &Target) -> Result<Option<ProcessTemplateSetStatus>, Failure> {
+    let resource = ApiResource::erase::<ProcessTemplateSet>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &resource);
+    let found = bounded(api.get_opt(&target.name)).await?;
+    let found = found.filter(|object| object.metadata.uid.as_deref() == Some(&target.uid));
+    Ok(found.map(|object| serde_json::from_value(object.data["status"].clone()).unwrap_or_default()))
+}
+
+/// Why the API server gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// What the client says.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+    /// It took too long.
+    #[error("no answer within {} s", API_SERVER_TIMEOUT.as_secs())]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+/// Bounds a call to the API server; the client itself would wait and retry for minutes.
+pub async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
+    Ok(tokio::time::timeout(API_SERVER_TIMEOUT, call).await??)
+}

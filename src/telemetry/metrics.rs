@@ -1,0 +1,96 @@
+//! Every metric family. Labels come from closed sets; names of objects are never among them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::{cmdb, controller};
+
+/// The metrics of this process, and whether it is ready.
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Outcome, Counter>,
+    calls: Family<Call, Counter>,
+    call_seconds: Family<Operation, Histogram>,
+    synced: Gauge,
+    is_synced: AtomicBool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("ptset");
+        let reconciles = Family::<Outcome, Counter>::default();
+        registry.register("reconciles", "Reconciles by outcome: ok, or the reason that stopped it", reconciles.clone());
+        let calls = Family::<Call, Counter>::default();
+        registry.register("cmdb_calls", "Calls to CMDB by operation and outcome", calls.clone());
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.005, 2.0, 14));
+        let call_seconds = Family::<Operation, Histogram>::new_with_constructor(histogram);
+        let help = "Duration of calls to CMDB by operation";
+        registry.register_with_unit("cmdb_call_duration", help, Unit::Seconds, call_seconds.clone());
+        let synced = Gauge::default();
+        registry.register("synced", "Whether the watches have delivered what there is", synced.clone());
+        registry.register("build", "Version of the operator", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        drop(reconciles.get_or_create(&Outcome { outcome: "ok" }));
+        Self { registry, reconciles, calls, call_seconds, synced, is_synced: AtomicBool::new(false) }
+    }
+}
+
+impl Metrics {
+    /// All metrics in the `OpenMetrics` text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Whether the watches have delivered what there is.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_synced.load(Ordering::Relaxed)
+    }
+}
+
+impl controller::Observer for Metrics {
+    fn reconciled(&self, outcome: &'static str) {
+        self.reconciles.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    fn synced(&self, synced: bool) {
+        self.synced.set(synced.into());
+        self.is_synced.store(synced, Ordering::Relaxed);
+    }
+}
+
+impl cmdb::Observer for Metrics {
+    fn call_finished(&self, operation: cmdb::Operation, outcome: &'static str, elapsed: Duration) {
+        let operation = operation.as_str();
+        self.calls.get_or_create(&Call { operation, outcome }).inc();
+        self.call_seconds.get_or_create(&Operation { operation }).observe(elapsed.as_secs_f64());
+    }
+}

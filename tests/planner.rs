@@ -1,0 +1,355 @@
+//! What the planner promises, over given and over random specs and servers.
+
+use std::sync::Arc;
+
+use process_template_operator::api::ProcessTemplateSetSpec;
+use process_template_operator::plan::{
+    Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, Pair, Plan, Properties, Remembered, ServerSchema,
+    Template, intent_hash, plan,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn spec(processes: Value) -> ProcessTemplateSetSpec {
+    let spec = json!({ "bizId": 2, "serviceTemplate": { "name": "web" }, "processes": processes });
+    serde_json::from_value(spec).unwrap()
+}
+
+fn desired(processes: Value) -> Desired {
+    Desired::from_spec(&spec(processes))
+}
+
+fn nginx() -> Value {
+    json!({ "name": "nginx", "funcName": "nginx", "startCmd": "./start.sh", "procNum": 1, "bindInfo": [
+        { "ip": "0.0.0.0", "port": 8000, "protocol": "TCP", "enable": true },
+        { "ip": "127.0.0.1", "port": "9000-9010", "protocol": "UDP" },
+    ] })
+}
+
+/// A CMDB of one scope, as far as the planner can tell.
+#[derive(Clone)]
+struct Server {
+    schema: ServerSchema,
+    templates: Vec<Template>,
+    next_id: i64,
+}
+
+impl Server {
+    fn new(schema: ServerSchema) -> Self {
+        Self { schema, templates: Vec::new(), next_id: 100 }
+    }
+
+    fn observed(&self) -> Observed {
+        let schema = if self.templates.is_empty() { ServerSchema::Unknown } else { self.schema };
+        Observed { schema, templates: Arc::new(self.templates.clone()), user: Some("ours".to_owned()) }
+    }
+
+    fn apply(&mut self, plan: &Plan) {
+        for (_, create) in plan.creates() {
+            self.store(&create.properties, "ours");
+        }
+    }
+
+    // As CMDB does it: what it does not have is dropped, what is absent is shown as empty.
+    fn store(&mut self, sent: &Properties, creator: &str) -> i64 {
+        let sockets: &[&str] = match self.schema {
+            ServerSchema::Flat => &["bind_ip", "port", "protocol", "auto_time_gap", "bk_func_id"],
+            _ => &["bind_info", "bk_start_check_secs"],
+        };
+        let shared = [
+            "bk_func_name", "bk_process_name", "bk_start_param_regex", "proc_num", "priority", "timeout", "auto_start",
+            "user", "description", "pid_file", "work_path", "start_cmd", "stop_cmd", "restart_cmd", "reload_cmd",
+            "face_stop_cmd",
+        ];
+        let mut properties = Properties::new();
+        for name in shared.iter().chain(sockets) {
+            let mut pair = sent.get(*name).cloned().unwrap_or_default();
+            if *name == "bind_info" {
+                let rows = pair.value.as_array_mut().into_iter().flatten().enumerate();
+                rows.for_each(|(index, row)| row["row_id"] = (index + 1).into());
+            }
+            properties.insert((*name).to_owned(), pair);
+        }
+        let process_name = properties["bk_process_name"].value.as_str().unwrap().to_owned();
+        self.next_id += 1;
+        let (id, created_at) = (self.next_id, Some(self.next_id * 1000));
+        self.templates.push(Template { id, process_name, properties, creator: creator.to_owned(), created_at });
+        id
+    }
+
+    fn stored(processes: Value, creator: &str) -> Self {
+        let mut server = Self::new(ServerSchema::BindInfo);
+        for item in &desired(processes).items {
+            server.store(&item.properties(ServerSchema::BindInfo).unwrap(), creator);
+        }
+        server
+    }
+}
+
+fn decision(plan: &Plan, key: &str) -> Decision {
+    plan.items.iter().find(|item| item.key == key).unwrap().decision.clone()
+}
+
+fn intent(desired: &Desired, after_id: i64, fate: IntentFate) -> Intent {
+    let properties = desired.items[0].properties(ServerSchema::BindInfo).unwrap();
+    Intent { process_name: desired.items[0].process_name.clone(), hash: intent_hash(&properties), after_id, fate }
+}
+
+#[test]
+fn what_is_missing_is_created_and_then_there_is_nothing_to_do() {
+    for schema in [ServerSchema::BindInfo, ServerSchema::Flat] {
+        let wanted = desired(json!([{ "name": "nginx", "funcName": "nginx", "port": "80,443", "protocol": "TCP" }]));
+        let mut server = Server::new(schema);
+        let first = plan(&wanted, &server.observed(), &Memory::default());
+        assert_eq!(first.creates().count(), 1);
+        server.apply(&first);
+        assert!(plan(&wanted, &server.observed(), &Memory::default()).is_settled(), "{schema:?}");
+    }
+}
+
+#[test]
+fn an_identical_template_is_adopted_and_a_different_one_is_a_conflict_that_names_the_fields() {
+    let server = Server::stored(json!([nginx()]), "somebody");
+    let adopted = plan(&desired(json!([nginx()])), &server.observed(), &Memory::default());
+    assert!(matches!(decision(&adopted, "nginx"), Decision::InSync { basis: Basis::Adopted, .. }));
+
+    let mut other = nginx();
+    other["startCmd"] = "./other.sh".into();
+    other["unlocked"] = json!(["procNum"]);
+    other["bindInfo"][0]["port"] = 8001.into();
+    let conflict = plan(&desired(json!([other])), &server.observed(), &Memory::default());
+    let Decision::Conflict { differences, .. } = decision(&conflict, "nginx") else { panic!("{conflict:?}") };
+    let fields: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    assert_eq!(fields, ["bindInfo", "procNum (lock only)", "startCmd"]);
+}
+
+#[test]
+fn a_remembered_id_counts_only_with_its_creation_time() {
+    let mut server = Server::stored(json!([nginx()]), "ours");
+    server.templates[0].properties.insert("start_cmd".to_owned(), Pair::new("changed", true));
+    let id = server.templates[0].id;
+    let created_at = server.templates[0].created_at;
+    let remember = |created_at| {
+        let remembered = Remembered { id, created_at, process_name: "nginx".to_owned(), applied_hash: None };
+        Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() }
+    };
+    let wanted = desired(json!([nginx()]));
+    let ours = plan(&wanted, &server.observed(), &remember(created_at));
+    assert!(matches!(decision(&ours, "nginx"), Decision::Differs { .. }));
+    let strangers = plan(&wanted, &server.observed(), &remember(Some(1)));
+    assert!(matches!(decision(&strangers, "nginx"), Decision::Conflict { .. }));
+}
+
+#[test]
+fn a_begun_create_is_claimed_only_by_name_content_id_and_creator() {
+    let wanted = desired(json!([nginx()]));
+    let server = Server::stored(json!([nginx()]), "ours");
+    let id = server.templates[0].id;
+    let claim = |server: &Server, intent: Intent| {
+        let memory = Memory { intents: [("nginx".to_owned(), intent)].into(), ..Memory::default() };
+        decision(&plan(&wanted, &server.observed(), &memory), "nginx")
+    };
+    let open = |after_id| intent(&wanted, after_id, IntentFate::Open);
+    let is_claimed =
+        |decision: Decision| matches!(decision, Decision::InSync { basis: Basis::Claimed, .. });
+    assert!(is_claimed(claim(&server, open(id - 1))));
+    assert!(!is_claimed(claim(&server, open(id))), "it was there before");
+    assert!(!is_claimed(claim(&server, Intent { hash: "i1:other".to_owned(), ..open(id - 1) })), "other content");
+    assert!(!is_claimed(claim(&Server::stored(json!([nginx()]), "else"), open(id - 1))), "another creator");
+}
+
+#[test]
+fn while_a_create_may_still_be_stored_its_name_goes_to_nobody() {
+    let server = Server::new(ServerSchema::BindInfo);
+    let before = desired(json!([nginx()]));
+    let memory = Memory { intents: [("nginx".to_owned(), intent(&before, 7, IntentFate::Open))].into(), ..Memory::default() };
+    // The spec has changed meanwhile: the key is gone, and another carries its name.
+    let wanted = desired(json!([{ "name": "web", "processName": "nginx", "funcName": "other" }]));
+    let waiting = plan(&wanted, &server.observed(), &memory);
+    assert_eq!(decision(&waiting, "web"), Decision::Undecided);
+    assert!(waiting.undecided.contains_key("nginx"));
+
+    let over = Memory { intents: [("nginx".to_owned(), intent(&before, 7, IntentFate::Over))].into(), ..Memory::default() };
+    let decided = plan(&wanted, &server.observed(), &over);
+    assert!(matches!(decision(&decided, "web"), Decision::Create(_)));
+    assert!(decided.undecided.is_empty());
+}
+
+#[test]
+fn a_key_that_takes_over_a_removed_keys_name_takes_its_template_without_a_write() {
+    let server = Server::stored(json!([nginx()]), "ours");
+    let template = &server.templates[0];
+    let remembered = Remembered {
+        id: template.id,
+        created_at: template.created_at,
+        process_name: "nginx".to_owned(),
+        applied_hash: None,
+    };
+    let memory = Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() };
+    let mut renamed = nginx();
+    renamed["name"] = "web".into();
+    renamed["processName"] = "nginx".into();
+    let rekeyed = plan(&desired(json!([renamed])), &server.observed(), &memory);
+    assert!(matches!(decision(&rekeyed, "web"), Decision::InSync { basis: Basis::Remembered, .. }), "{rekeyed:?}");
+}
+
+#[test]
+fn properties_that_the_server_does_not_have_are_named_and_not_compared() {
+    let wanted = desired(json!([{ "name": "nginx", "funcName": "nginx", "autoTimeGap": 5, "extraProperties":
+        [{ "name": "bk_process_id", "value": 3 }] }]));
+    let mut server = Server::new(ServerSchema::BindInfo);
+    server.apply(&plan(&wanted, &server.observed(), &Memory::default()));
+    let second = plan(&wanted, &server.observed(), &Memory::default());
+    let Decision::InSync { ignored, .. } = decision(&second, "nginx") else { panic!("{second:?}") };
+    assert_eq!(ignored, ["autoTimeGap", "bk_process_id"]);
+}
+
+#[test]
+fn rows_that_an_old_server_cannot_hold_make_the_item_invalid_with_the_reason() {
+    let mut server = Server::stored(json!([{ "name": "other", "funcName": "other" }]), "else");
+    server.schema = ServerSchema::Flat;
+    let decision = decision(&plan(&desired(json!([nginx()])), &server.observed(), &Memory::default()), "nginx");
+    let Decision::Invalid(reason) = decision else { panic!("{decision:?}") };
+    assert!(reason.contains("must share"), "{reason}");
+}
+
+#[test]
+fn two_processes_of_one_name_or_one_start_pair_are_told_and_the_first_is_carried_out() {
+    let wanted = desired(json!([
+        { "name": "a", "funcName": "java", "startParamRegex": "x.jar" },
+        { "name": "b", "processName": "a", "funcName": "other" },
+        { "name": "c", "funcName": "java", "startParamRegex": "x.jar" },
+    ]));
+    let plan = plan(&wanted, &Server::new(ServerSchema::BindInfo).observed(), &Memory::default());
+    assert!(matches!(decision(&plan, "a"), Decision::Create(_)));
+    assert!(matches!(decision(&plan, "b"), Decision::Invalid(_)));
+    assert!(matches!(decision(&plan, "c"), Decision::Invalid(_)));
+}
+
+#[test]
+fn locks_come_from_the_nearest_list_and_else_from_the_policy() {
+    let spec = |value: Value| serde_json::from_value::<ProcessTemplateSetSpec>(value).unwrap();
+    let item = |policy: &str| {
+        let spec = spec(json!({
+            "bizId": 2, "serviceTemplate": { "id": 1 }, "lockPolicy": policy,
+            "unlocked": ["user", "workPath"], "locked": ["pidFile"], "unmanaged": ["description"],
+            "processes": [{ "name": "a", "funcName": "a", "user": "root", "workPath": "/", "stopCmd": "s",
+                "description": "text", "locked": ["user"] }],
+        }));
+        Desired::from_spec(&spec).items[0].properties(ServerSchema::BindInfo).unwrap()
+    };
+    let locked = item("Locked");
+    assert_eq!(locked["user"], Pair::new("root", true), "the item's list is nearer than the set's");
+    assert_eq!(locked["work_path"], Pair::new("/", false));
+    assert_eq!(locked["stop_cmd"], Pair::new("s", true));
+    assert_eq!(locked["pid_file"], Pair { value: Value::Null, locked: true }, "empty and locked");
+    assert_eq!(locked["start_cmd"], Pair::EMPTY, "absent is empty and unlocked");
+    assert!(!locked.contains_key("description"), "unmanaged");
+    assert!(!item("Unlocked")["stop_cmd"].locked);
+}
+
+fn process() -> impl Strategy<Value = Value> {
+    let text = || proptest::option::of("[a-z/.][a-z/. ]{0,5}[a-z]");
+    let row = (0..4_usize, 1..65_535_u16, proptest::option::of(any::<bool>()), any::<bool>()).prop_map(
+        |(ip, port, enable, unlock)| {
+            let mut row = json!({ "port": port, "protocol": "TCP" });
+            row["ip"] = ["127.0.0.1", "0.0.0.0", "FirstInnerIP", "FirstOuterIP"][ip].into();
+            if let Some(enable) = enable {
+                row["enable"] = enable.into();
+            }
+            if unlock {
+                row["unlocked"] = json!(["port"]);
+            }
+            row
+        },
+    );
+    let rows = proptest::option::of(proptest::collection::vec(row, 0..4));
+    (text(), text(), proptest::option::of(1..100_i32), rows, any::<[bool; 3]>()).prop_map(
+        |(start, user, number, rows, [lock, unlock, unmanage])| {
+            let mut process = json!({ "funcName": "f" });
+            let mut set = |name: &str, value: Option<Value>| {
+                if let Some(value) = value {
+                    process[name] = value;
+                }
+            };
+            set("startCmd", start.map(Value::from));
+            set("user", user.map(Value::from));
+            set("procNum", number.map(Value::from));
+            set("bindInfo", rows.map(Value::from));
+            set("locked", lock.then(|| json!(["user"])));
+            set("unlocked", unlock.then(|| json!(["procNum", "bindInfo"])));
+            set("unmanaged", unmanage.then(|| json!(["description", "startCmd"])));
+            process
+        },
+    )
+}
+
+fn processes() -> impl Strategy<Value = Value> {
+    proptest::collection::vec(process(), 1..8).prop_map(|mut processes| {
+        for (index, process) in processes.iter_mut().enumerate() {
+            process["name"] = format!("p{index}").into();
+        }
+        processes.into()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_applied_twice_is_empty_the_second_time(
+        wanted in processes(), there in processes(), strangers in 0..4_usize, flat in any::<bool>(),
+    ) {
+        let schema = if flat { ServerSchema::Flat } else { ServerSchema::BindInfo };
+        let mut server = Server::new(schema);
+        for item in desired(there).items.iter().take(strangers) {
+            if let Ok(properties) = item.properties(schema) {
+                server.store(&properties, "else");
+            }
+        }
+        let before = server.templates.clone();
+        let wanted = desired(wanted);
+        let mut memory = Memory::default();
+        // A server's schema shows only once a template is listed: what it cannot hold is told then.
+        for _ in 0..2 {
+            let step = plan(&wanted, &server.observed(), &memory);
+            prop_assert_eq!(&step, &plan(&wanted, &server.observed(), &memory), "deterministic");
+            server.apply(&step);
+            memory.absorb(&step);
+        }
+        let last = plan(&wanted, &server.observed(), &memory);
+        prop_assert!(last.creates().next().is_none(), "{:?}", last);
+        prop_assert_eq!(&server.templates[..before.len()], &before[..], "what was there is untouched");
+        let mut names: Vec<&str> = server.templates.iter().map(|template| template.process_name.as_str()).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        prop_assert_eq!(names.len(), count, "no name twice");
+    }
+
+    #[test]
+    fn a_lost_memory_costs_nothing(wanted in processes()) {
+        let mut server = Server::new(ServerSchema::BindInfo);
+        let wanted = desired(wanted);
+        server.apply(&plan(&wanted, &server.observed(), &Memory::default()));
+        prop_assert!(plan(&wanted, &server.observed(), &Memory::default()).is_settled());
+    }
+
+    #[test]
+    fn begun_creates_are_found_again_whatever_was_stored(wanted in processes(), stored in any::<[bool; 8]>()) {
+        let mut server = Server::new(ServerSchema::BindInfo);
+        let wanted = desired(wanted);
+        let first = plan(&wanted, &server.observed(), &Memory::default());
+        let mut memory = Memory::default();
+        for ((item, create), stored) in first.creates().zip(stored) {
+            let (process_name, hash) = (item.process_name.clone(), create.intent_hash.clone());
+            let intent = Intent { process_name, hash, after_id: first.highest_id, fate: IntentFate::Over };
+            memory.intents.insert(item.key.clone(), intent);
+            if stored {
+                server.store(&create.properties, "ours");
+            }
+        }
+        let second = plan(&wanted, &server.observed(), &memory);
+        server.apply(&second);
+        prop_assert_eq!(server.templates.len(), wanted.items.len(), "each exactly once");
+        prop_assert!(plan(&wanted, &server.observed(), &Memory::default()).is_settled());
+    }
+}
