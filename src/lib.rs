@@ -4,6 +4,10 @@
 //! [`telemetry`] (5), [`cli`] (6). Beside them stands [`sim`].
 
 pub mod api;
+pub mod cli;
 pub mod cmdb;
+pub mod controller;
+pub mod engine;
 pub mod plan;
 pub mod sim;
+pub mod telemetry;

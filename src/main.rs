@@ -1,8 +1,10 @@
-//! The controller and its command line.
+//! `ptset`: the controller, and the command line beside it.
+
+use clap::Parser;
+use process_template_operator::cli::Cli;
 
 fn main() -> anyhow::Result<()> {
-    for (file, crd) in process_template_operator::api::crds()? {
-        std::fs::write(format!("crds/{file}"), process_template_operator::api::yaml(&crd)?)?;
-    }
-    Ok(())
+    // Both HTTP clients take the process's default provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Cli::parse().execute()
 }

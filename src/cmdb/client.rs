@@ -1,0 +1,175 @@
+//! The typed calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::transport::Transport;
+use super::wire::{Ids, List};
+use super::{
+    Credentials, Error, Lane, Observer, Operation, ProcessTemplate, Properties, ServiceCategory, ServiceTemplate,
+    UserCredential,
+};
+
+/// Service templates of one page: the document allows 500.
+const PAGE: usize = 500;
+
+/// How to reach a CMDB.
+#[derive(Debug)]
+pub struct Config {
+    /// Base URL; the transport adds its paths.
+    pub url: String,
+    /// `bk_supplier_account`
+    pub supplier_account: String,
+    /// Who we are.
+    pub credentials: Credentials,
+    /// Longest wait for one answer: above every server's own limit of 30 s, for what is given up may still be stored.
+    pub timeout: Duration,
+    /// Calls in flight at a time.
+    pub max_concurrent: usize,
+}
+
+/// A CMDB. Clones share the connections and the bound.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<Transport>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Client").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] when the URL cannot be used.
+    pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        Ok(Self { transport: Arc::new(Transport::new(config, observer)?) })
+    }
+
+    /// Normalised base URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.transport.url()
+    }
+
+    /// `bk_username`, where the credentials name one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        match &self.transport.credentials().user {
+            UserCredential::Username(name) => Some(name),
+            UserCredential::Token(_) | UserCredential::AccessToken(_) => None,
+        }
+    }
+
+    /// Creates process templates: all or none (CMDB 3.9.17). Gives the IDs as the answer has them; after a repeated
+    /// transaction they may be more than was sent, and then only a list tells which exist.
+    pub async fn create_process_templates(
+        &self,
+        biz_id: i64,
+        service_template_id: i64,
+        specs: &[Properties],
+    ) -> Result<Vec<i64>, Error> {
+        let processes: Vec<Value> = specs.iter().map(|spec| json!({ "spec": spec })).collect();
+        let items = processes.len();
+        let parameters = object([
+            ("bk_biz_id", biz_id.into()),
+            ("service_template_id", service_template_id.into()),
+            ("processes", processes.into()),
+        ]);
+        let operation = Operation::CreateProcessTemplates;
+        let result = self.transport.write::<Ids>(operation, &parameters).await;
+        let result = result.map(|(ids, request_id)| (Vec::from(ids), request_id));
+        audit(operation, biz_id, service_template_id, items, &result);
+        result.map(|(ids, _)| ids)
+    }
+
+    /// Lists the process templates of a service template, by ascending ID.
+    pub async fn list_process_templates(
+        &self,
+        lane: Lane,
+        biz_id: i64,
+        service_template_id: i64,
+    ) -> Result<Vec<ProcessTemplate>, Error> {
+        let parameters =
+            object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
+        let operation = Operation::ListProcessTemplates;
+        let list: List<ProcessTemplate> = self.transport.read(operation, lane, &parameters).await?;
+        let mut found = list.info.unwrap_or_default();
+        found.sort_by_key(|template| template.id);
+        Ok(found)
+    }
+
+    /// Lists the service templates of a business, all pages.
+    pub async fn list_service_templates(&self, lane: Lane, biz_id: i64) -> Result<Vec<ServiceTemplate>, Error> {
+        let mut found: Vec<ServiceTemplate> = Vec::new();
+        loop {
+            let page = json!({ "start": found.len(), "limit": PAGE, "sort": "id" });
+            let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
+            let operation = Operation::ListServiceTemplates;
+            let list: List<ServiceTemplate> = self.transport.read(operation, lane, &parameters).await?;
+            let page = list.info.unwrap_or_default();
+            let last = page.len() < PAGE;
+            found.extend(page);
+            if last || list.count.is_some_and(|count| found.len() as u64 >= count) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Creates a service template.
+    pub async fn create_service_template(
+        &self,
+        biz_id: i64,
+        name: &str,
+        category_id: i64,
+    ) -> Result<ServiceTemplate, Error> {
+        let parameters = object([
+            ("bk_biz_id", biz_id.into()),
+            ("name", name.into()),
+            ("service_category_id", category_id.into()),
+        ]);
+        let operation = Operation::CreateServiceTemplate;
+        let result = self.transport.write::<ServiceTemplate>(operation, &parameters).await;
+        let audited = result.as_ref().map(|(created, id)| (vec![created.id], id.clone())).map_err(Clone::clone);
+        audit(operation, biz_id, 0, 1, &audited);
+        result.map(|(created, _)| created)
+    }
+
+    /// Lists the service categories that a business can use.
+    pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
+        let operation = Operation::ListServiceCategories;
+        let parameters = object([("bk_biz_id", biz_id.into())]);
+        let list: List<ServiceCategory> = self.transport.read(operation, Lane::Work, &parameters).await?;
+        Ok(list.info.unwrap_or_default())
+    }
+}
+
+fn object<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
+    entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+// One line for each write: who wrote what, where, and what came of it.
+fn audit(
+    operation: Operation,
+    biz_id: i64,
+    service_template_id: i64,
+    items: usize,
+    result: &Result<(Vec<i64>, String), Error>,
+) {
+    let operation = operation.as_str();
+    match result {
+        Ok((ids, request_id)) => {
+            tracing::info!(target: "audit", operation, biz_id, service_template_id, items, ?ids, request_id, outcome = "ok");
+        }
+        Err(error) => {
+            let request_id = error.reply().and_then(|reply| reply.request_id.as_deref());
+            let outcome = error.label();
+            tracing::warn!(target: "audit", operation, biz_id, service_template_id, items, request_id, outcome, %error);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Who we are to CMDB.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+/// Credentials of an application and of a user.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// `bk_app_code`
+    pub app_code: String,
+    /// `bk_app_secret`
+    pub app_secret: SecretString,
+    /// The user that the application acts for.
+    pub user: UserCredential,
+}
+
+/// The user that an application acts for.
+#[derive(Clone, Debug)]
+pub enum UserCredential {
+    /// `bk_username`: for applications on the ESB's white list.
+    Username(String),
+    /// `bk_token`: a login state.
+    Token(SecretString),
+    /// `access_token`
+    AccessToken(SecretString),
+}
+
+impl Credentials {
+    // The ESB takes credentials from the body (`bk_access_token` is its name of the access token).
+    pub(super) fn put_into(&self, body: &mut Map<String, Value>) {
+        let mut put = |name: &str, value: &str| body.insert(name.to_owned(), value.into());
+        put("bk_app_code", &self.app_code);
+        put("bk_app_secret", self.app_secret.expose_secret());
+        match &self.user {
+            UserCredential::Username(name) => put("bk_username", name),
+            UserCredential::Token(token) => put("bk_token", token.expose_secret()),
+            UserCredential::AccessToken(token) => put("bk_access_token", token.expose_secret()),
+        };
+    }
+}

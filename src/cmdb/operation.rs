@@ -1,0 +1,53 @@
+//! The calls that are made.
+
+use std::time::Duration;
+
+/// A call, named as CMDB names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// `batch_create_proc_template`
+    CreateProcessTemplates,
+    /// `list_proc_template`
+    ListProcessTemplates,
+    /// `create_service_template`
+    CreateServiceTemplate,
+    /// `list_service_template`
+    ListServiceTemplates,
+    /// `list_service_category`
+    ListServiceCategories,
+}
+
+impl Operation {
+    /// Every call.
+    pub const ALL: &[Self] = &[
+        Self::CreateProcessTemplates,
+        Self::ListProcessTemplates,
+        Self::CreateServiceTemplate,
+        Self::ListServiceTemplates,
+        Self::ListServiceCategories,
+    ];
+
+    /// CMDB's name of the call: in paths, logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateProcessTemplates => "batch_create_proc_template",
+            Self::ListProcessTemplates => "list_proc_template",
+            Self::CreateServiceTemplate => "create_service_template",
+            Self::ListServiceTemplates => "list_service_template",
+            Self::ListServiceCategories => "list_service_category",
+        }
+    }
+
+    /// Whether it changes something; such a call is never repeated.
+    #[must_use]
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::CreateProcessTemplates | Self::CreateServiceTemplate)
+    }
+}
+
+/// Told of every call.
+pub trait Observer: Send + Sync {
+    /// A call ended: "ok", or the label of its error. A read counts each attempt.
+    fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration);
+}
