@@ -1,0 +1,366 @@
+//! A real control plane: etcd, kube-apiserver and, where asked for, kube-controller-manager, on loopback.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+
+use super::held::Held;
+
+/// What is to be started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether kube-controller-manager is needed: garbage collection, deletion of namespaces, service accounts.
+    pub controller_manager: bool,
+    /// Only what was built before; else [`StartError::NotBuilt`].
+    pub cached_only: bool,
+    /// Further arguments of kube-apiserver.
+    pub extra_apiserver_args: Vec<String>,
+}
+
+/// Why there is no control plane.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nothing was built before, and it was not to be built now.
+    #[error("not built yet: run tests/controlplane/build, or set KUBEBUILDER_ASSETS")]
+    NotBuilt,
+    /// The binaries could not be had; the build has said why.
+    #[error("its binaries could not be built")]
+    Build,
+    /// A process did not become ready.
+    #[error("{process} did not become ready; the end of its log:\n{log}")]
+    NotReady {
+        /// Its name.
+        process: &'static str,
+        /// The end of its log.
+        log: String,
+    },
+    /// The machine did not let us.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Certificates could not be made.
+    #[error(transparent)]
+    Certificate(#[from] rcgen::Error),
+}
+
+/// A running control plane; ends when dropped, and with this process.
+pub struct ControlPlane {
+    folder: PathBuf,
+    binaries: PathBuf,
+    server_url: String,
+    issuer: Issuer<'static, KeyPair>,
+    // In the order of their end: the API server first, else it waits for etcd.
+    processes: Vec<Held>,
+}
+
+impl ControlPlane {
+    /// Starts one, building its binaries where needed.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let binaries = build(&options).await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match Self::start_once(&options, &binaries).await {
+                Err(StartError::NotReady { log, .. }) if tries < 5 && log.contains("address already in use") => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn start_once(options: &Options, binaries: &Path) -> Result<Self, StartError> {
+        let folder = tempfile::Builder::new().prefix("control-plane-").tempdir()?.keep();
+        let [etcd_port, peer_port, api_port, manager_port] = free_ports()?;
+        let issuer = certificates(&folder)?;
+        let mut plane = Self {
+            server_url: format!("https://127.0.0.1:{api_port}"),
+            folder,
+            binaries: binaries.to_owned(),
+            issuer,
+            processes: Vec::new(),
+        };
+        plane.kubeconfig_for("admin", &["system:masters"])?;
+        plane.start_etcd(etcd_port, peer_port).await?;
+        plane.start_apiserver(etcd_port, api_port, options).await?;
+        if options.controller_manager {
+            plane.start_controller_manager(manager_port).await?;
+        }
+        Ok(plane)
+    }
+
+    async fn start_etcd(&mut self, port: u16, peer_port: u16) -> Result<(), StartError> {
+        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+        let mut command = Command::new(self.binaries.join("etcd"));
+        command
+            .arg("--name=e")
+            .arg(format!("--data-dir={}", self.folder.join("etcd").display()))
+            .arg("--unsafe-no-fsync")
+            .arg(format!("--listen-client-urls={client}"))
+            .arg(format!("--advertise-client-urls={client}"))
+            .arg(format!("--listen-peer-urls={peer}"))
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .arg(format!("--initial-cluster=e={peer}"));
+        self.run("etcd", &command, &format!("{client}/health")).await
+    }
+
+    async fn start_apiserver(&mut self, etcd_port: u16, port: u16, options: &Options) -> Result<(), StartError> {
+        let policy = json!({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{ "level": "Metadata" }],
+        });
+        fs::write(self.folder.join("audit-policy.json"), policy.to_string())?;
+        let file = |name: &str| self.folder.join(name).display().to_string();
+        let mut command = Command::new(self.binaries.join("kube-apiserver"));
+        command
+            .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
+            .arg("--bind-address=127.0.0.1")
+            .arg(format!("--secure-port={port}"))
+            // A loopback address cannot be advertised, and without a default route there is no other.
+            .args(["--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+            .arg(format!("--tls-cert-file={}", file("apiserver.crt")))
+            .arg(format!("--tls-private-key-file={}", file("apiserver.key")))
+            .arg(format!("--cert-dir={}", self.folder.display()))
+            .arg(format!("--client-ca-file={}", file("ca.crt")))
+            .arg("--service-account-issuer=https://kubernetes.default.svc")
+            .arg(format!("--service-account-key-file={}", file("service-account.pub")))
+            .arg(format!("--service-account-signing-key-file={}", file("service-account.key")))
+            .arg("--api-audiences=https://kubernetes.default.svc")
+            .args(["--authorization-mode=RBAC", "--allow-privileged=true", "--service-cluster-ip-range=10.0.0.0/24"])
+            .arg(format!("--audit-policy-file={}", file("audit-policy.json")))
+            .arg(format!("--audit-log-path={}", file("audit.log")))
+            .args(&options.extra_apiserver_args);
+        if !options.controller_manager {
+            // Nobody makes the default service accounts that it would wait for.
+            command.arg("--disable-admission-plugins=ServiceAccount");
+        }
+        let ready = format!("{}/readyz", self.server_url);
+        self.run("kube-apiserver", &command, &ready).await
+    }
+
+    // It exits when the API server does not answer yet: started last.
+    async fn start_controller_manager(&mut self, port: u16) -> Result<(), StartError> {
+        let kubeconfig = self.kubeconfig_for("system:kube-controller-manager", &[])?.display().to_string();
+        let file = |name: &str| self.folder.join(name).display().to_string();
+        let mut command = Command::new(self.binaries.join("kube-controller-manager"));
+        command
+            .arg(format!("--kubeconfig={kubeconfig}"))
+            .arg(format!("--authentication-kubeconfig={kubeconfig}"))
+            .arg(format!("--authorization-kubeconfig={kubeconfig}"))
+            .arg("--bind-address=127.0.0.1")
+            .arg(format!("--secure-port={port}"))
+            .arg(format!("--cert-dir={}", self.folder.display()))
+            .args(["--leader-elect=false", "--use-service-account-credentials=true"])
+            .arg(format!("--service-account-private-key-file={}", file("service-account.key")))
+            .arg(format!("--root-ca-file={}", file("ca.crt")))
+            .arg(format!("--controllers={}", CONTROLLERS.join(",")));
+        self.run("kube-controller-manager", &command, &format!("https://127.0.0.1:{port}/healthz")).await
+    }
+
+    async fn run(&mut self, name: &'static str, command: &Command, ready: &str) -> Result<(), StartError> {
+        let log = self.folder.join(format!("{name}.log"));
+        // etcd holds the folder: it ends last.
+        let folder = (name == "etcd").then_some(self.folder.as_path());
+        let process = Held::start(command, &log, folder).await?;
+        let http = reqwest::Client::builder().danger_accept_invalid_certs(true).no_proxy().build();
+        let http = http.map_err(std::io::Error::other)?;
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while process.is_running() && Instant::now() < deadline {
+            let answer = http.get(ready).timeout(Duration::from_secs(5)).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                self.processes.insert(0, process);
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        let mut lines: Vec<&str> = log.lines().rev().take(20).collect();
+        lines.reverse();
+        Err(StartError::NotReady { process: name, log: lines.join("\n") })
+    }
+
+    /// Kubeconfig of a cluster administrator.
+    pub fn kubeconfig_path(&self) -> PathBuf {
+        self.folder.join("admin.kubeconfig")
+    }
+
+    /// Kubeconfig of a user, with a new client certificate.
+    pub fn kubeconfig_for(&self, user: &str, groups: &[&str]) -> Result<PathBuf, StartError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let name = user.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        let file = |ending: &str| self.folder.join(format!("{name}.{ending}"));
+        fs::write(file("crt"), certificate.pem())?;
+        write_secret(&file("key"), &key.serialize_pem())?;
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "local",
+            "clusters": [{ "name": "local", "cluster":
+                { "server": self.server_url, "certificate-authority": self.folder.join("ca.crt") } }],
+            "users": [{ "name": user, "user": { "client-certificate": file("crt"), "client-key": file("key") } }],
+            "contexts": [{ "name": "local", "context": { "cluster": "local", "user": user } }],
+        });
+        write_secret(&file("kubeconfig"), &kubeconfig.to_string())?;
+        Ok(file("kubeconfig"))
+    }
+
+    /// URL of the API server.
+    pub fn server_url(&self) -> &str {
+        &self.server_url
+    }
+
+    /// A client of a cluster administrator.
+    pub async fn client(&self) -> kube::Client {
+        client(&self.kubeconfig_path()).await
+    }
+
+    /// kubectl as a cluster administrator, with caches of its own.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.binaries.join("kubectl"));
+        command
+            .arg(format!("--cache-dir={}", self.folder.join("kubectl-cache").display()))
+            .env("KUBECONFIG", self.kubeconfig_path())
+            .env("HOME", &self.folder);
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(proxy);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Folder of kubectl and the others.
+    pub fn binaries(&self) -> &Path {
+        &self.binaries
+    }
+
+    /// Every request that the API server has answered, from its audit log.
+    pub fn audit_events(&self) -> Vec<Value> {
+        let log = fs::read_to_string(self.folder.join("audit.log")).unwrap_or_default();
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Process ids.
+    pub fn pids(&self) -> Vec<u32> {
+        self.processes.iter().map(Held::pid).collect()
+    }
+
+    /// A folder that ends with the control plane.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Ends it, and waits for that.
+    pub async fn stop(self) {
+        for process in self.processes {
+            process.stop().await;
+        }
+    }
+}
+
+const CONTROLLERS: &[&str] = &[
+    "namespace-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "root-ca-certificate-publisher-controller",
+    "garbage-collector-controller",
+    "clusterrole-aggregation-controller",
+];
+
+/// A client of whom a kubeconfig names.
+pub async fn client(kubeconfig: &Path) -> kube::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    kube::Client::try_from(config).unwrap()
+}
+
+/// The control plane that all tests of this binary share. None, said aloud, only where none was built before and
+/// PTSET_REQUIRE_CONTROL_PLANE is not set.
+pub async fn shared() -> Option<&'static ControlPlane> {
+    static SHARED: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+    let plane = SHARED.get_or_init(|| async {
+        let required = std::env::var_os("PTSET_REQUIRE_CONTROL_PLANE").is_some();
+        let options = Options { controller_manager: true, cached_only: !required, ..Options::default() };
+        match ControlPlane::start(options).await {
+            Ok(plane) => Some(plane),
+            Err(error @ StartError::NotBuilt) if !required => {
+                eprintln!("SKIPPED: no control plane: {error}");
+                None
+            }
+            Err(error) => panic!("no control plane: {error}"),
+        }
+    });
+    plane.await.as_ref()
+}
+
+async fn build(options: &Options) -> Result<PathBuf, StartError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build");
+    let mut command = Command::new(script);
+    if options.cached_only {
+        command.arg("--cached-only");
+    }
+    command.args(["etcd", "kube-apiserver", "kubectl"]);
+    if options.controller_manager {
+        command.arg("kube-controller-manager");
+    }
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().await?;
+    match output.status.code() {
+        Some(0) => Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())),
+        Some(3) => Err(StartError::NotBuilt),
+        _ => Err(StartError::Build),
+    }
+}
+
+// All at once, so that they differ; free again just before they are used.
+fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
+    let listeners: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+fn certificates(folder: &Path) -> Result<Issuer<'static, KeyPair>, StartError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "control-plane");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    fs::write(folder.join("ca.crt"), params.self_signed(&key)?.pem())?;
+    let issuer = Issuer::new(params, key);
+
+    let names = ["127.0.0.1", "10.0.0.1", "localhost", "kubernetes.default.svc"].map(str::to_owned);
+    let mut server = CertificateParams::new(names.to_vec())?;
+    server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let server_key = KeyPair::generate()?;
+    fs::write(folder.join("apiserver.crt"), server.signed_by(&server_key, &issuer)?.pem())?;
+    write_secret(&folder.join("apiserver.key"), &server_key.serialize_pem())?;
+
+    let service_account = KeyPair::generate()?;
+    fs::write(folder.join("service-account.pub"), service_account.public_key_pem())?;
+    write_secret(&folder.join("service-account.key"), &service_account.serialize_pem())?;
+    Ok(issuer)
+}
+
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}

@@ -1,0 +1,7 @@
+//! What the tests share.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
+#![allow(missing_docs, reason = "not an interface")]
+
+pub mod control_plane;
+pub mod held;
