@@ -57,8 +57,21 @@ impl Server {
             _ => &["bind_info", "bk_start_check_secs"],
         };
         let shared = [
-            "bk_func_name", "bk_process_name", "bk_start_param_regex", "proc_num", "priority", "timeout", "auto_start",
-            "user", "description", "pid_file", "work_path", "start_cmd", "stop_cmd", "restart_cmd", "reload_cmd",
+            "bk_func_name",
+            "bk_process_name",
+            "bk_start_param_regex",
+            "proc_num",
+            "priority",
+            "timeout",
+            "auto_start",
+            "user",
+            "description",
+            "pid_file",
+            "work_path",
+            "start_cmd",
+            "stop_cmd",
+            "restart_cmd",
+            "reload_cmd",
             "face_stop_cmd",
         ];
         let mut properties = Properties::new();
@@ -150,8 +163,7 @@ fn a_begun_create_is_claimed_only_by_name_content_id_and_creator() {
         decision(&plan(&wanted, &server.observed(), &memory), "nginx")
     };
     let open = |after_id| intent(&wanted, after_id, IntentFate::Open);
-    let is_claimed =
-        |decision: Decision| matches!(decision, Decision::InSync { basis: Basis::Claimed, .. });
+    let is_claimed = |decision: Decision| matches!(decision, Decision::InSync { basis: Basis::Claimed, .. });
     assert!(is_claimed(claim(&server, open(id - 1))));
     assert!(!is_claimed(claim(&server, open(id))), "it was there before");
     assert!(!is_claimed(claim(&server, Intent { hash: "i1:other".to_owned(), ..open(id - 1) })), "other content");
@@ -162,14 +174,16 @@ fn a_begun_create_is_claimed_only_by_name_content_id_and_creator() {
 fn while_a_create_may_still_be_stored_its_name_goes_to_nobody() {
     let server = Server::new(ServerSchema::BindInfo);
     let before = desired(json!([nginx()]));
-    let memory = Memory { intents: [("nginx".to_owned(), intent(&before, 7, IntentFate::Open))].into(), ..Memory::default() };
+    let memory =
+        Memory { intents: [("nginx".to_owned(), intent(&before, 7, IntentFate::Open))].into(), ..Memory::default() };
     // The spec has changed meanwhile: the key is gone, and another carries its name.
     let wanted = desired(json!([{ "name": "web", "processName": "nginx", "funcName": "other" }]));
     let waiting = plan(&wanted, &server.observed(), &memory);
     assert_eq!(decision(&waiting, "web"), Decision::Undecided);
     assert!(waiting.undecided.contains_key("nginx"));
 
-    let over = Memory { intents: [("nginx".to_owned(), intent(&before, 7, IntentFate::Over))].into(), ..Memory::default() };
+    let over =
+        Memory { intents: [("nginx".to_owned(), intent(&before, 7, IntentFate::Over))].into(), ..Memory::default() };
     let decided = plan(&wanted, &server.observed(), &over);
     assert!(matches!(decision(&decided, "web"), Decision::Create(_)));
     assert!(decided.undecided.is_empty());

@@ -14,13 +14,11 @@ pub use cmdb_connection::{
     SchemaChoice, TransportChoice,
 };
 pub use crd::{crds, yaml};
-pub use process::{
-    BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol,
-};
+pub use process::{BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol};
 pub use process_template_set::{
-    CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, ConnectionKind, ConnectionRef, CreateIfMissing, DEFAULT_CONNECTION_NAME,
-    DEFAULT_RESYNC_INTERVAL_SECONDS, DeletionPolicy, EXACTLY_ONE_MESSAGE, IMMUTABLE_MESSAGE, LockPolicy, MAX_PROCESSES, ProcessTemplateSet,
-    ProcessTemplateSetSpec, ServiceTemplateSelector,
+    CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, ConnectionKind, ConnectionRef, CreateIfMissing,
+    DEFAULT_CONNECTION_NAME, DEFAULT_RESYNC_INTERVAL_SECONDS, DeletionPolicy, EXACTLY_ONE_MESSAGE, IMMUTABLE_MESSAGE,
+    LockPolicy, MAX_PROCESSES, ProcessTemplateSet, ProcessTemplateSetSpec, ServiceTemplateSelector,
 };
 pub use property::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
 pub use schema::{

@@ -44,13 +44,46 @@ pub const CATEGORY_MESSAGE: &str = "either id, or parent and name must be set";
     derive = "PartialEq",
     status = "ProcessTemplateSetStatus",
     selectable = ".spec.bizId",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether every process template is as the set says. Instances follow only after CMDB has synchronised them."),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why Ready is what it is."),
-    printcolumn(name = "Templates", type_ = "string", json_path = ".status.summary", description = "Templates in sync, of those that the set names."),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether every process template is as the set says. Instances follow only after CMDB has synchronised them."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why Ready is what it is."
+    ),
+    printcolumn(
+        name = "Templates",
+        type_ = "string",
+        json_path = ".status.summary",
+        description = "Templates in sync, of those that the set names."
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Business", type_ = "integer", json_path = ".spec.bizId", priority = 1, description = "bk_biz_id"),
-    printcolumn(name = "Service Template", type_ = "integer", json_path = ".status.serviceTemplateId", priority = 1, description = "service_template_id"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1, description = "What happened, and what to do.")
+    printcolumn(
+        name = "Business",
+        type_ = "integer",
+        json_path = ".spec.bizId",
+        priority = 1,
+        description = "bk_biz_id"
+    ),
+    printcolumn(
+        name = "Service Template",
+        type_ = "integer",
+        json_path = ".status.serviceTemplateId",
+        priority = 1,
+        description = "service_template_id"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1,
+        description = "What happened, and what to do."
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [schema::lists_disjoint(&["locked", "unlocked", "unmanaged"])]))]

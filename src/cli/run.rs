@@ -73,7 +73,6 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-
 async fn stop_on_signal(shutdown: CancellationToken) {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     if let (Ok(mut terminate), Ok(mut interrupt)) = signals {

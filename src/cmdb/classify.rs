@@ -92,8 +92,15 @@ const ROWS: &[Row] = &[
 ];
 
 // Parameters of a call that are not a property of a process.
-const PARAMETERS: &[&str] =
-    &["bk_biz_id", "service_template_id", "property", "processes", "process_template_ids", "name", "service_category_id"];
+const PARAMETERS: &[&str] = &[
+    "bk_biz_id",
+    "service_template_id",
+    "property",
+    "processes",
+    "process_template_ids",
+    "name",
+    "service_category_id",
+];
 
 /// Gives an answer that is not a success its meaning.
 pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {

@@ -95,8 +95,7 @@ impl Client {
         biz_id: i64,
         service_template_id: i64,
     ) -> Result<Vec<ProcessTemplate>, Error> {
-        let parameters =
-            object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
+        let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
         let operation = Operation::ListProcessTemplates;
         let list: List<ProcessTemplate> = self.transport.read(operation, lane, &parameters).await?;
         let mut found = list.info.unwrap_or_default();
@@ -128,11 +127,8 @@ impl Client {
         name: &str,
         category_id: i64,
     ) -> Result<ServiceTemplate, Error> {
-        let parameters = object([
-            ("bk_biz_id", biz_id.into()),
-            ("name", name.into()),
-            ("service_category_id", category_id.into()),
-        ]);
+        let parameters =
+            object([("bk_biz_id", biz_id.into()), ("name", name.into()), ("service_category_id", category_id.into())]);
         let operation = Operation::CreateServiceTemplate;
         let result = self.transport.write::<ServiceTemplate>(operation, &parameters).await;
         let audited = result.as_ref().map(|(created, id)| (vec![created.id], id.clone())).map_err(Clone::clone);

@@ -11,9 +11,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::Error;
 use super::writer::bounded;
-use crate::api::{
-    CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, SchemaChoice,
-};
+use crate::api::{CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, SchemaChoice};
 use crate::cmdb::{self, Credentials, Observer, UserCredential};
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
@@ -73,9 +71,10 @@ impl Connections {
         let secret_name = &connection.spec.credentials_secret_ref.name;
         lock(&entry.users).1 = Some(secret_name.clone());
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = bounded(secrets.get_opt(secret_name)).await.map_err(|error| Error::ApiServer(error.to_string()))?;
-        let secret = secret
-            .ok_or_else(|| Error::SecretMissing { connection: name.to_owned(), secret: secret_name.clone() })?;
+        let secret =
+            bounded(secrets.get_opt(secret_name)).await.map_err(|error| Error::ApiServer(error.to_string()))?;
+        let secret =
+            secret.ok_or_else(|| Error::SecretMissing { connection: name.to_owned(), secret: secret_name.clone() })?;
         let key = [&connection.metadata.uid, &secret.metadata.uid, &secret.metadata.resource_version]
             .map(|part| part.as_deref().unwrap_or_default())
             .join("/");
@@ -84,7 +83,8 @@ impl Connections {
             return Ok(last.clone());
         }
         let config = config(&connection.spec, credentials(secret_name, &secret)?);
-        let client = cmdb::Client::new(config, Arc::clone(&self.observer)).map_err(|error| invalid(error.to_string()))?;
+        let client =
+            cmdb::Client::new(config, Arc::clone(&self.observer)).map_err(|error| invalid(error.to_string()))?;
         let schema = match connection.spec.schema {
             None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
             Some(SchemaChoice::Flat) => ServerSchema::Flat,

@@ -43,12 +43,7 @@ pub async fn written(
 }
 
 /// Ready has turned, or has another reason.
-pub async fn turned(
-    context: &Context,
-    set: &ProcessTemplateSet,
-    before: &ProcessTemplateSetStatus,
-    verdict: &Verdict,
-) {
+pub async fn turned(context: &Context, set: &ProcessTemplateSet, before: &ProcessTemplateSetStatus, verdict: &Verdict) {
     let ready = before.conditions.iter().find(|condition| condition.type_ == "Ready");
     let same = |(status, reason): (&str, &str)| {
         ready.is_some_and(|condition| condition.status == status && condition.reason == reason)

@@ -92,8 +92,11 @@ impl From<WriteError> for engine::Error {
 
 fn put_ids(status: &mut ProcessTemplateSetStatus, before: &ProcessTemplateSetStatus, ours: &ProcessTemplateSetStatus) {
     let id_before = |name: &str| before.processes.iter().find(|process| process.name == name).and_then(|old| old.id);
-    let gained: Vec<&ProcessStatus> =
-        ours.processes.iter().filter(|process| process.id.is_some() && process.id != id_before(&process.name)).collect();
+    let gained: Vec<&ProcessStatus> = ours
+        .processes
+        .iter()
+        .filter(|process| process.id.is_some() && process.id != id_before(&process.name))
+        .collect();
     let names: BTreeSet<&str> = gained.iter().map(|process| process.name.as_str()).collect();
     status.pending.retain(|pending| !names.contains(pending.name.as_str()));
     status.endpoint.clone_from(&ours.endpoint);

@@ -99,10 +99,14 @@ pub async fn run(
     let stop = shutdown.clone();
     controller
         .with_config(controller::Config::default().concurrency(settings.concurrency))
-        .watches(api::<PartialObjectMeta<CmdbConnection>>(&client, &settings), watcher::Config::default(), move |changed| {
-            let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
-            references(of_connection.connections.connection_changed(&namespace, &name))
-        })
+        .watches(
+            api::<PartialObjectMeta<CmdbConnection>>(&client, &settings),
+            watcher::Config::default(),
+            move |changed| {
+                let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
+                references(of_connection.connections.connection_changed(&namespace, &name))
+            },
+        )
         .watches(api::<PartialObjectMeta<Secret>>(&client, &settings), watcher::Config::default(), move |changed| {
             let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
             references(of_secret.connections.secret_changed(&namespace, &name))

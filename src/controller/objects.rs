@@ -29,16 +29,21 @@ struct Hints {
 
 impl Hints {
     fn new(uid: &str, generation: i64) -> Self {
-        Self { uid: uid.to_owned(), generation, written: None, backoff: None, failing: None, checked_at: Instant::now() }
+        Self {
+            uid: uid.to_owned(),
+            generation,
+            written: None,
+            backoff: None,
+            failing: None,
+            checked_at: Instant::now(),
+        }
     }
 }
 
 impl Objects {
     fn with<T>(&self, namespace: &str, name: &str, uid: &str, change: impl FnOnce(&mut Hints) -> T) -> T {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        let hints = by_name
-            .entry((namespace.to_owned(), name.to_owned()))
-            .or_insert_with(|| Hints::new(uid, 0));
+        let hints = by_name.entry((namespace.to_owned(), name.to_owned())).or_insert_with(|| Hints::new(uid, 0));
         if hints.uid != uid {
             *hints = Hints::new(uid, 0);
         }

@@ -68,7 +68,10 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
         return Verdict { ready: true, reason: "InSync", message, outlook: Outlook::Settled };
     }
     if let Some(error) = stopped {
-        return Verdict { message: clip(format!("{in_sync} of {total} in sync. {}", error.message())), ..blocked(error) };
+        return Verdict {
+            message: clip(format!("{in_sync} of {total} in sync. {}", error.message())),
+            ..blocked(error)
+        };
     }
     let moving = [ItemState::Undecided, ItemState::Created, ItemState::Missing];
     let stuck = [ItemState::Invalid, ItemState::Refused, ItemState::Conflict, ItemState::Differs];
@@ -265,7 +268,8 @@ fn explain(item: &Item) -> String {
         Decision::InSync { .. } => String::new(),
         Decision::Create(_) => "will be created".to_owned(),
         Decision::Undecided => {
-            "a create was begun and may still be stored; it is sent again only when that is out of the question".to_owned()
+            "a create was begun and may still be stored; it is sent again only when that is out of the question"
+                .to_owned()
         }
         Decision::Conflict { id, differences } if differences.is_empty() => {
             format!("template {id} of this name is another process's of this set already")

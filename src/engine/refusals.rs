@@ -32,9 +32,8 @@ impl Refusals {
         memory.refused.clear();
         for item in &desired.items {
             let Some(refusal) = refusals.get(&(set.to_owned(), item.key.clone())) else { continue };
-            let stands = refusal.scope == *scope
-                && item.content_hash() == refusal.content
-                && refusal.at.elapsed() < AGAIN_AFTER;
+            let stands =
+                refusal.scope == *scope && item.content_hash() == refusal.content && refusal.at.elapsed() < AGAIN_AFTER;
             if stands {
                 memory.refused.insert(item.key.clone(), refusal.reason.clone());
             }

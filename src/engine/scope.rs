@@ -140,8 +140,7 @@ async fn category(client: &Client, biz_id: i64, name: &str, wish: &CreateIfMissi
     let found = categories.iter().find(|category| {
         category.name == leaf && categories.iter().any(|other| is_parent(&other, category.bk_parent_id))
     });
-    found.map(|category| category.id).ok_or_else(|| Error::CategoryMissing {
-        category: format!("{parent:?} / {leaf:?}"),
-        name: name.to_owned(),
-    })
+    found
+        .map(|category| category.id)
+        .ok_or_else(|| Error::CategoryMissing { category: format!("{parent:?} / {leaf:?}"), name: name.to_owned() })
 }

@@ -40,8 +40,7 @@ pub struct Comparison {
 
 /// Compares what is wanted of an item, in the server's schema, with a template.
 pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
-    let mut comparison =
-        Comparison { differences: Vec::new(), ignored: Vec::new(), ignored_cmdb_names: Vec::new() };
+    let mut comparison = Comparison { differences: Vec::new(), ignored: Vec::new(), ignored_cmdb_names: Vec::new() };
     for (name, pair) in wanted {
         let property = Property::from_cmdb_name(name);
         let manifest_name = match name.as_str() {

@@ -128,10 +128,8 @@ impl DesiredItem {
 
 // The nearest list that names the property decides.
 fn treatment(spec: &ProcessTemplateSetSpec, process: &Process, property: Property) -> Option<Treatment> {
-    let levels = [
-        [&process.locked, &process.unlocked, &process.unmanaged],
-        [&spec.locked, &spec.unlocked, &spec.unmanaged],
-    ];
+    let levels =
+        [[&process.locked, &process.unlocked, &process.unmanaged], [&spec.locked, &spec.unlocked, &spec.unmanaged]];
     levels.into_iter().find_map(|lists| {
         let treatments = [Treatment::Locked, Treatment::Unlocked, Treatment::Unmanaged];
         lists

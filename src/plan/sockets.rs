@@ -120,11 +120,14 @@ fn flatten(rows: &[Row]) -> Result<Vec<(Property, Pair)>, String> {
     let Some(first) = rows.first() else {
         return Ok([Property::BindIp, Property::Port, Property::Protocol].map(|name| (name, Pair::EMPTY)).into());
     };
-    let alike = |row: &Row| row.ip == first.ip && row.protocol == first.protocol && row.port.locked == first.port.locked;
+    let alike =
+        |row: &Row| row.ip == first.ip && row.protocol == first.protocol && row.port.locked == first.port.locked;
     if !rows.iter().all(alike) {
-        return Err("this server keeps one ip and one protocol for all ports of a process: the bindInfo rows must share \
+        return Err(
+            "this server keeps one ip and one protocol for all ports of a process: the bindInfo rows must share \
                     ip, protocol and locks"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let is_v6 = |value: &Value| matches!(value.as_str(), Some("5" | "6" | "7" | "8"));
     if is_v6(&first.ip.value) || matches!(first.protocol.value.as_str(), Some("3" | "4")) {

@@ -1,0 +1,260 @@
+//! One test's world: a namespace of the shared control plane, a simulated CMDB, and an operator that watches only there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Client, ResourceExt};
+use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet, ProcessTemplateSetStatus};
+use process_template_operator::sim::{self, Simulator};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
+
+use super::control_plane::{ControlPlane, shared};
+use super::held::Held;
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One test's world.
+pub struct World {
+    pub plane: &'static ControlPlane,
+    pub client: Client,
+    pub namespace: String,
+    pub sim: Simulator,
+    pub operator: Option<Operator>,
+}
+
+/// A running operator.
+pub struct Operator {
+    pub process: Held,
+    pub log: PathBuf,
+}
+
+impl World {
+    /// A namespace of that name with a connection "default" to a new simulator. None where there is no control plane.
+    pub async fn new(name: &str) -> Option<Self> {
+        let sim = Simulator::start(sim::Options::default()).unwrap();
+        let url = sim.url();
+        Self::with(name, sim, &url).await
+    }
+
+    /// The same with a simulator of one's own, reached under `url`.
+    pub async fn with(name: &str, sim: Simulator, url: &str) -> Option<Self> {
+        let plane = shared().await?;
+        let client = plane.client().await;
+        install_crds(&client).await;
+        let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        let world = Self { plane, client, namespace: name.to_owned(), sim, operator: None };
+        world.put_secret("a-secret").await;
+        world.put_connection("default", url).await;
+        Some(world)
+    }
+
+    pub async fn put_secret(&self, app_secret: &str) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cmdb" },
+            "stringData": { "bk_app_code": "ptset", "bk_app_secret": app_secret, "bk_username": "admin" },
+        });
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        secrets.patch("cmdb", &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
+    }
+
+    pub async fn put_connection(&self, name: &str, url: &str) {
+        let connection = json!({
+            "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "CmdbConnection", "metadata": { "name": name },
+            "spec": { "url": url, "credentialsSecretRef": { "name": "cmdb" } },
+        });
+        let connections: Api<CmdbConnection> = Api::namespaced(self.client.clone(), &self.namespace);
+        connections.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&connection)).await.unwrap();
+    }
+
+    /// Makes a service template in the simulator, and gives its ID.
+    pub fn service_template(&self, name: &str) -> i64 {
+        self.sim.update_state(|state| {
+            let id = 1 + state.service_templates.iter().map(|template| template.id).max().unwrap_or_default();
+            state.service_templates.push(
+                serde_json::from_value(json!({ "id": id, "name": name, "bk_biz_id": 2, "service_category_id": 2 }))
+                    .unwrap(),
+            );
+            id
+        })
+    }
+
+    /// Starts the operator for this namespace only, with further arguments.
+    pub async fn start_operator(&mut self, arguments: &[&str]) {
+        let kubeconfig = self.plane.kubeconfig_path();
+        self.start_operator_as(&kubeconfig, arguments).await;
+    }
+
+    /// The same with another kubeconfig.
+    pub async fn start_operator_as(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
+        let log = self.plane.folder().join(format!("operator-{}.log", self.namespace));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+        command
+            .args(["run", "--listen", "127.0.0.1:0", "--namespace", &self.namespace])
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig);
+        let process = Held::start(&command, &log, None).await.unwrap();
+        self.operator = Some(Operator { process, log });
+    }
+
+    /// SIGKILL.
+    pub async fn kill_operator(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            operator.process.stop().await;
+        }
+    }
+
+    /// SIGTERM, and the wait for its end.
+    pub async fn stop_operator(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            operator.process.signal(rustix::process::Signal::TERM);
+            assert!(operator.process.ended(PATIENCE).await, "the operator did not end on SIGTERM");
+            operator.process.stop().await;
+        }
+    }
+
+    pub fn sets(&self) -> Api<ProcessTemplateSet> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Applies a set whose spec is given but for business (2) and, if absent, service template (by the set's name).
+    pub async fn apply(&self, name: &str, mut spec: Value) {
+        spec["bizId"] = spec.get("bizId").cloned().unwrap_or(json!(2));
+        if spec.get("serviceTemplate").is_none() {
+            spec["serviceTemplate"] = json!({ "name": name });
+        }
+        let set = json!({
+            "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "ProcessTemplateSet",
+            "metadata": { "name": name }, "spec": spec,
+        });
+        self.sets().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&set)).await.unwrap();
+    }
+
+    pub async fn set(&self, name: &str) -> ProcessTemplateSet {
+        self.sets().get(name).await.unwrap()
+    }
+
+    /// Waits until a set's status is as it must become.
+    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Seen) -> bool) -> Seen {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = Seen::new(self.set(name).await);
+            if holds(&seen) {
+                return seen;
+            }
+            if Instant::now() > deadline {
+                panic!("{name}: not within a minute: {what}\n{}\n{}", seen.describe(), self.operator_log());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until a set is Ready in its present generation.
+    pub async fn until_ready(&self, name: &str) -> Seen {
+        self.until(name, "Ready", Seen::is_ready).await
+    }
+
+    /// Waits until Ready has this reason in the present generation.
+    pub async fn until_reason(&self, name: &str, reason: &str) -> Seen {
+        self.until(name, reason, |seen| seen.is_current() && seen.reason("Ready") == reason).await
+    }
+
+    pub fn operator_log(&self) -> String {
+        let Some(operator) = &self.operator else { return "no operator".to_owned() };
+        let log = std::fs::read_to_string(&operator.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Requests of one call that the simulator has seen.
+    pub fn requests(&self, call: &str) -> Vec<sim::RequestRecord> {
+        self.sim.requests().into_iter().filter(|record| record.call == call).collect()
+    }
+
+    /// Ends the operator and the simulator.
+    pub async fn end(mut self) {
+        self.kill_operator().await;
+        self.sim.stop().await;
+    }
+}
+
+/// A set as it was seen.
+pub struct Seen {
+    pub set: ProcessTemplateSet,
+    pub status: ProcessTemplateSetStatus,
+}
+
+impl Seen {
+    pub fn new(set: ProcessTemplateSet) -> Self {
+        let status = set.status.clone().unwrap_or_default();
+        Self { set, status }
+    }
+
+    pub fn is_current(&self) -> bool {
+        self.status.observed_generation == self.set.metadata.generation
+    }
+
+    /// Status of a condition, empty when absent.
+    pub fn condition(&self, type_: &str) -> &str {
+        let found = self.status.conditions.iter().find(|condition| condition.type_ == type_);
+        found.map_or("", |condition| &condition.status)
+    }
+
+    pub fn reason(&self, type_: &str) -> &str {
+        let found = self.status.conditions.iter().find(|condition| condition.type_ == type_);
+        found.map_or("", |condition| &condition.reason)
+    }
+
+    pub fn message(&self) -> &str {
+        let found = self.status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        found.map_or("", |condition| &condition.message)
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.is_current() && self.condition("Ready") == "True"
+    }
+
+    pub fn ids(&self) -> Vec<i64> {
+        self.status.processes.iter().filter_map(|process| process.id).collect()
+    }
+
+    pub fn process(&self, name: &str) -> &api::ProcessStatus {
+        self.status.processes.iter().find(|process| process.name == name).unwrap()
+    }
+
+    pub fn describe(&self) -> String {
+        let status = serde_json::to_string_pretty(&self.status).unwrap();
+        format!("{} generation {:?}\n{status}", self.set.name_any(), self.set.metadata.generation)
+    }
+}
+
+/// Applies the CRDs once for all tests of this binary, and waits until they are served.
+pub async fn install_crds(client: &Client) {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED
+        .get_or_init(|| async {
+            let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+            for (_, crd) in api::crds().unwrap() {
+                let name = crd["metadata"]["name"].as_str().unwrap();
+                crds.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&crd)).await.unwrap();
+                let established = await_condition(crds.clone(), name, conditions::is_crd_established());
+                tokio::time::timeout(PATIENCE, established).await.unwrap().unwrap();
+            }
+            // Discovery lags behind for a moment.
+            let sets: Api<ProcessTemplateSet> = Api::namespaced(client.clone(), "default");
+            let deadline = Instant::now() + PATIENCE;
+            while sets.list(&kube::api::ListParams::default()).await.is_err() {
+                assert!(Instant::now() < deadline, "the CRDs are not served");
+                sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+}
