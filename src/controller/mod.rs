@@ -94,7 +94,12 @@ pub async fn run(
     });
     let controller = Controller::new(sets(&client, &settings), watcher::Config::default());
     let store = controller.store();
-    tokio::spawn(async move { observer.synced(store.wait_until_ready().await.is_ok()) });
+    tokio::spawn(async move {
+        // The controller waits for its store too, and kube 5.0 wakes only one of those who wait.
+        let look = Duration::from_millis(200);
+        while tokio::time::timeout(look, store.wait_until_ready()).await.is_err() {}
+        observer.synced(true);
+    });
     let (of_connection, of_secret) = (Arc::clone(&context), Arc::clone(&context));
     let stop = shutdown.clone();
     controller

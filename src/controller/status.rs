@@ -68,10 +68,14 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
         return Verdict { ready: true, reason: "InSync", message, outlook: Outlook::Settled };
     }
     if let Some(error) = stopped {
-        return Verdict {
-            message: clip(format!("{in_sync} of {total} in sync. {}", error.message())),
-            ..blocked(error)
+        let verdict = blocked(error);
+        // While an outcome is open, time alone may change something.
+        let outlook = match verdict.outlook {
+            Outlook::Stalled if states.contains_key(&ItemState::Undecided) => Outlook::Reconciling("WaitingForOutcome"),
+            outlook => outlook,
         };
+        let message = clip(format!("{in_sync} of {total} in sync. {}", error.message()));
+        return Verdict { message, outlook, ..verdict };
     }
     let moving = [ItemState::Undecided, ItemState::Created, ItemState::Missing];
     let stuck = [ItemState::Invalid, ItemState::Refused, ItemState::Conflict, ItemState::Differs];

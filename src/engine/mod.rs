@@ -29,7 +29,8 @@ use crate::plan::{Desired, Memory, Place, Plan, Recall, ServerSchema, Template, 
 /// What is shared by all reconciles.
 #[derive(Debug)]
 pub struct Engine {
-    service_templates: scope::Directory,
+    service_templates: scope::ServiceTemplates,
+    service_categories: scope::ServiceCategories,
     snapshots: observe::Snapshots,
     turns: turns::Turns<String>,
     intents: intents::IntentClocks,
@@ -91,7 +92,8 @@ impl Engine {
     #[must_use]
     pub fn new(create_grace: Duration) -> Self {
         Self {
-            service_templates: scope::Directory::default(),
+            service_templates: scope::ServiceTemplates::default(),
+            service_categories: scope::ServiceCategories::default(),
             snapshots: observe::Snapshots::default(),
             turns: turns::Turns::default(),
             intents: intents::IntentClocks::new(create_grace),

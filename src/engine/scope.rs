@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{Cells, Engine, Error, Freshness, Job, Pulse, cell};
 use crate::api::{CategorySelector, CreateIfMissing};
-use crate::cmdb::{self, Client, Lane, ServiceTemplate};
+use crate::cmdb::{Client, Lane, ServiceCategory, ServiceTemplate};
 use crate::plan::{Place, ServerSchema};
 
 /// A CMDB that can be talked to.
@@ -43,13 +43,16 @@ impl Scope {
 }
 
 /// The service templates of each business that somebody asks for, by (connection, business).
-pub type Directory = Cells<(String, i64), Vec<ServiceTemplate>>;
+pub type ServiceTemplates = Cells<(String, i64), Vec<ServiceTemplate>>;
+
+/// The service categories of each business, likewise.
+pub type ServiceCategories = Cells<(String, i64), Vec<ServiceCategory>>;
 
 impl Engine {
     /// Finds the service template of a job, and creates it where the set wishes it.
     pub(super) async fn resolve(&self, job: &Job, freshness: Freshness, pulse: &Pulse) -> Result<Scope, Error> {
         pulse.beat()?;
-        let known = self.service_templates(job, freshness.not_before()).await?;
+        let known = self.known_service_templates(job, freshness.not_before()).await?;
         let service_template_id = match find(job, &known)? {
             Some(id) => id,
             None => self.create_service_template(job, pulse).await?,
@@ -62,7 +65,7 @@ impl Engine {
         })
     }
 
-    async fn service_templates(
+    async fn known_service_templates(
         &self,
         job: &Job,
         not_before: Instant,
@@ -78,14 +81,14 @@ impl Engine {
         let writer_key = format!("{} {}", client.url(), job.biz_id);
         let _turn = pulse.while_waiting(self.turns.take(&writer_key)).await;
         pulse.beat()?;
-        let known = self.service_templates(job, Freshness::AtMost(super::WRITE_FRESHNESS).not_before()).await?;
+        let known = self.known_service_templates(job, Freshness::AtMost(super::WRITE_FRESHNESS).not_before()).await?;
         if let Some(id) = find(job, &known)? {
             return Ok(id);
         }
         let (Some(name), Some(wish)) = (&job.service_template.name, &job.service_template.create_if_missing) else {
             return Err(missing(job, &known));
         };
-        let category_id = category(client, job.biz_id, name, wish).await?;
+        let category_id = self.category(job, name, wish).await?;
         pulse.beat()?;
         let cell = cell(&self.service_templates, (job.connection.key.clone(), job.biz_id));
         match client.create_service_template(job.biz_id, name, category_id).await {
@@ -99,6 +102,24 @@ impl Engine {
                 Err(std::sync::Arc::new(error).into())
             }
         }
+    }
+
+    async fn category(&self, job: &Job, name: &str, wish: &CreateIfMissing) -> Result<i64, Error> {
+        let CategorySelector { id, parent, name: leaf } = &wish.category;
+        if let Some(id) = id {
+            return Ok(*id);
+        }
+        let (parent, leaf) = (parent.as_deref().unwrap_or_default(), leaf.as_deref().unwrap_or_default());
+        let key = (job.connection.key.clone(), job.biz_id);
+        let read = job.connection.client.list_service_categories(job.biz_id);
+        let not_before = Freshness::AtMost(super::WRITE_FRESHNESS).not_before();
+        let known = cell(&self.service_categories, key).get(not_before, read).await?.value;
+        let is_parent = |id: i64| known.iter().any(|category| category.id == id && category.name == parent);
+        let found = known.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));
+        found.map(|category| category.id).ok_or_else(|| Error::CategoryMissing {
+            category: format!("{parent:?} / {leaf:?}"),
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -127,20 +148,4 @@ fn find(job: &Job, known: &[ServiceTemplate]) -> Result<Option<i64>, Error> {
 fn missing(job: &Job, known: &[ServiceTemplate]) -> Error {
     let name = job.service_template.name.clone().unwrap_or_default();
     Error::ServiceTemplateMissing { biz_id: job.biz_id, name, none_at_all: known.is_empty() }
-}
-
-async fn category(client: &Client, biz_id: i64, name: &str, wish: &CreateIfMissing) -> Result<i64, Error> {
-    let CategorySelector { id, parent, name: leaf } = &wish.category;
-    if let Some(id) = id {
-        return Ok(*id);
-    }
-    let (parent, leaf) = (parent.as_deref().unwrap_or_default(), leaf.as_deref().unwrap_or_default());
-    let categories = client.list_service_categories(biz_id).await.map_err(std::sync::Arc::new)?;
-    let is_parent = |category: &&cmdb::ServiceCategory, id: i64| category.id == id && category.name == parent;
-    let found = categories.iter().find(|category| {
-        category.name == leaf && categories.iter().any(|other| is_parent(&other, category.bk_parent_id))
-    });
-    found
-        .map(|category| category.id)
-        .ok_or_else(|| Error::CategoryMissing { category: format!("{parent:?} / {leaf:?}"), name: name.to_owned() })
 }

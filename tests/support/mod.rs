@@ -5,4 +5,5 @@
 
 pub mod control_plane;
 pub mod held;
+pub mod proxy;
 pub mod world;

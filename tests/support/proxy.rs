@@ -1,0 +1,162 @@
+//! A proxy that holds the nth request, or its reply, for as long as a test wants: crash points from outside.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, request::Parts};
+use axum::response::Response;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+/// Which side of a call is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The request: the server never sees it.
+    Request,
+    /// The reply: the server has done what was asked, the caller never learns of it.
+    Reply,
+}
+
+/// A call that is to be held.
+#[derive(Clone, Debug)]
+pub struct Point {
+    pub method: &'static str,
+    /// What its path ends with.
+    pub path_end: &'static str,
+    /// The nth such call, from 1.
+    pub nth: usize,
+    pub side: Side,
+}
+
+/// A proxy in front of one server.
+pub struct Proxy {
+    pub address: SocketAddr,
+    state: Arc<Shared>,
+}
+
+struct Shared {
+    upstream: String,
+    http: reqwest::Client,
+    point: Mutex<Option<(Point, usize)>>,
+    reached: Notify,
+}
+
+impl Proxy {
+    /// In front of a plain HTTP server.
+    pub async fn to(upstream: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
+        Self::start(upstream.to_owned(), http).await
+    }
+
+    /// In front of the API server that a kubeconfig names, as the user that it names.
+    pub async fn to_api_server(kubeconfig: &Path) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let read = |path: &Option<String>| std::fs::read(path.as_deref().unwrap()).unwrap();
+        let auth = &config.auth_info;
+        let identity = [read(&auth.client_certificate), read(&auth.client_key)].concat();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .http1_only()
+            .danger_accept_invalid_certs(true)
+            .identity(reqwest::Identity::from_pem(&identity).unwrap())
+            .build()
+            .unwrap();
+        Self::start(config.cluster_url.to_string().trim_end_matches('/').to_owned(), http).await
+    }
+
+    async fn start(upstream: String, http: reqwest::Client) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Shared { upstream, http, point: Mutex::default(), reached: Notify::new() });
+        let router = Router::new().fallback(forward).with_state(Arc::clone(&state));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, state }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A kubeconfig that leads here.
+    pub fn kubeconfig(&self, folder: &Path) -> std::path::PathBuf {
+        let path = folder.join(format!("proxy-{}.kubeconfig", self.address.port()));
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
+            "clusters": [{ "name": "proxy", "cluster": { "server": self.url() } }],
+            "users": [{ "name": "proxy", "user": {} }],
+            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "proxy" } }],
+        });
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        path
+    }
+
+    /// Holds a call; what is held is never let go.
+    pub fn hold(&self, point: Point) {
+        *self.state.point.lock().unwrap() = Some((point, 0));
+    }
+
+    /// Waits until the call is held.
+    pub async fn reached(&self) {
+        self.state.reached.notified().await;
+    }
+
+    /// Holds nothing any more.
+    pub fn let_all_pass(&self) {
+        *self.state.point.lock().unwrap() = None;
+    }
+}
+
+impl Shared {
+    fn is_due(&self, parts: &Parts) -> Option<Side> {
+        let mut point = self.point.lock().unwrap();
+        let (point, seen) = point.as_mut()?;
+        if parts.method != point.method || !parts.uri.path().trim_end_matches('/').ends_with(point.path_end) {
+            return None;
+        }
+        *seen += 1;
+        (*seen == point.nth).then_some(point.side)
+    }
+
+    async fn hold(&self) -> Response {
+        self.reached.notify_one();
+        // Until the caller is gone: that drops this.
+        std::future::pending().await
+    }
+}
+
+async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let due = shared.is_due(&parts);
+    if due == Some(Side::Request) {
+        return shared.hold().await;
+    }
+    parts.headers.remove("host");
+    let url = format!("{}{}", shared.upstream, parts.uri.path_and_query().map_or("/", |path| path.as_str()));
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    // A task of its own: a server goes on when its caller hangs up.
+    let sent = shared.http.request(parts.method, url).headers(parts.headers).body(body).send();
+    let reply = tokio::spawn(sent).await.unwrap();
+    if due == Some(Side::Reply) {
+        return shared.hold().await;
+    }
+    match reply {
+        Ok(reply) => {
+            let (parts, body) = axum::http::Response::from(reply).into_parts();
+            Response::from_parts(parts, Body::new(body))
+        }
+        Err(error) => {
+            let mut response = Response::new(Body::from(error.to_string()));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }
+    }
+}
