@@ -1,0 +1,298 @@
+//! Whatever is wrong, each set says so in a clear condition, the others go on, and nobody has to lend a hand once it is
+//! mended.
+
+mod support;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, Resource};
+use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet};
+use process_template_operator::sim::{Effect, Fault};
+use serde_json::{Value, json};
+use support::world::{PATIENCE, Seen, World};
+use tokio::time::{Instant, sleep};
+
+fn spec() -> Value {
+    json!({ "processes": [{ "name": "nginx", "funcName": "nginx" }], "resyncIntervalSeconds": 5 })
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut spec = spec();
+    spec[name] = value;
+    spec
+}
+
+/// A world with a set "well" that is Ready and must stay so.
+async fn world_with_a_healthy_set(name: &str) -> Option<World> {
+    let mut world = World::new(name).await?;
+    world.service_template("well");
+    world.start_operator(&["--create-grace-seconds", "2"]).await;
+    world.apply("well", spec()).await;
+    world.until_ready("well").await;
+    Some(world)
+}
+
+fn assert_waits(seen: &Seen, what_to_do: &str) {
+    let conditions = (seen.condition("Ready"), seen.condition("Reconciling"), seen.condition("Stalled"));
+    assert_eq!(conditions, ("False", "True", ""), "{}", seen.describe());
+    assert!(seen.message().contains(what_to_do), "{}", seen.message());
+}
+
+fn assert_stalled(seen: &Seen, what_to_do: &str) {
+    let conditions = (seen.condition("Ready"), seen.condition("Reconciling"), seen.condition("Stalled"));
+    assert_eq!(conditions, ("False", "", "True"), "{}", seen.describe());
+    assert!(seen.message().contains(what_to_do), "{}", seen.message());
+}
+
+async fn assert_well(world: World) {
+    assert!(Seen::new(world.set("well").await).is_ready());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_unknown_connection_is_waited_for() {
+    let Some(world) = world_with_a_healthy_set("no-connection").await else { return };
+    world.service_template("web");
+    world.apply("web", with("connectionRef", json!({ "name": "other" }))).await;
+    let seen = world.until_reason("web", "WaitingForConnection").await;
+    assert_waits(&seen, "Create it, or name another in spec.connectionRef");
+    assert!(seen.message().contains("\"other\""));
+    world.put_connection("other", &world.sim.url()).await;
+    world.until_ready("web").await;
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_waited_for_and_an_incomplete_one_is_told() {
+    let Some(world) = world_with_a_healthy_set("no-secret").await else { return };
+    world.service_template("web");
+    let connections: Api<CmdbConnection> = Api::namespaced(world.client.clone(), &world.namespace);
+    let mut other = connections.get("default").await.unwrap();
+    other.metadata = kube::api::ObjectMeta { name: Some("other".to_owned()), ..Default::default() };
+    other.spec.credentials_secret_ref.name = "late".to_owned();
+    connections.create(&PostParams::default(), &other).await.unwrap();
+    world.apply("web", with("connectionRef", json!({ "name": "other" }))).await;
+    assert_waits(&world.until_reason("web", "WaitingForSecret").await, "Create it");
+
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let put = async |data: Value| {
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "late" }, "stringData": data });
+        secrets.patch("late", &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
+    };
+    put(json!({ "bk_app_code": "ptset" })).await;
+    let seen = world.until_reason("web", "CredentialsIncomplete").await;
+    assert_stalled(&seen, "bk_app_secret");
+    put(json!({ "bk_app_code": "ptset", "bk_app_secret": "s", "bk_username": "admin" })).await;
+    world.until_ready("web").await;
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_told_and_right_ones_used_at_once() {
+    let Some(world) = world_with_a_healthy_set("unauthorized").await else { return };
+    world.service_template("web");
+    world.sim.update_state(|state| {
+        let accounts = json!([{ "app_code": "ptset", "app_secret": "a-secret" }]);
+        state.accounts = serde_json::from_value(accounts).unwrap();
+    });
+    world.put_secret("wrong").await;
+    world.apply("web", spec()).await;
+    let seen = world.until_reason("web", "Unauthorized").await;
+    assert_stalled(&seen, "Check the credentials");
+    assert!(!seen.message().contains("wrong"), "{}", seen.message());
+    world.put_secret("a-secret").await;
+    world.until_ready("web").await;
+    world.until_ready("well").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn while_cmdb_is_down_new_work_is_retried_and_old_work_stays_ready_for_three_intervals() {
+    let Some(world) = world_with_a_healthy_set("down").await else { return };
+    world.service_template("web");
+    let down_since = Instant::now();
+    world.sim.add_fault(Fault::every("*", Effect::drop_before_commit()));
+    world.apply("web", spec()).await;
+    assert_waits(&world.until_reason("web", "Unavailable").await, "no clear answer");
+    assert!(Seen::new(world.set("well").await).is_ready(), "a check that fails changes nothing at first");
+    let stale = world.until_reason("well", "Stale").await;
+    assert!(down_since.elapsed().as_secs() >= 10, "{:?}", down_since.elapsed());
+    assert_waits(&stale, "not checked for three intervals");
+    assert_eq!(stale.status.summary.as_deref(), Some("1/1"), "what is known stays");
+    world.sim.clear_faults();
+    world.until_ready("web").await;
+    world.until_ready("well").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_cmdb_that_cannot_be_reached_is_told_from_one_that_gives_no_clear_answer() {
+    let Some(world) = world_with_a_healthy_set("unreachable").await else { return };
+    world.service_template("web");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    world.put_connection("other", &url).await;
+    world.apply("web", with("connectionRef", json!({ "name": "other" }))).await;
+    assert_waits(&world.until_reason("web", "Unreachable").await, "cannot be reached");
+    world.put_connection("other", &world.sim.url()).await;
+    world.until_ready("web").await;
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn what_does_not_speak_cmdbs_language_is_told() {
+    let Some(world) = world_with_a_healthy_set("not-cmdb").await else { return };
+    world.put_connection("other", &format!("{}/elsewhere", world.sim.url())).await;
+    world.apply("web", with("connectionRef", json!({ "name": "other" }))).await;
+    assert_stalled(&world.until_reason("web", "NotCmdb").await, "Check spec.url");
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn an_unknown_business_is_told() {
+    let Some(world) = world_with_a_healthy_set("no-business").await else { return };
+    let mut elsewhere = with("bizId", json!(77));
+    world.apply("web", elsewhere.clone()).await;
+    assert_waits(&world.until_reason("web", "WaitingForServiceTemplate").await, "check spec.bizId");
+    elsewhere["serviceTemplate"] = json!({ "name": "made", "createIfMissing": { "category": { "id": 2 } } });
+    world.apply("made", elsewhere).await;
+    assert_stalled(&world.until_reason("made", "Invalid").await, "Check spec.bizId");
+    world.sim.update_state(|state| {
+        let business = json!({ "bk_biz_id": 77, "bk_biz_name": "late" });
+        state.businesses.push(serde_json::from_value(business).unwrap());
+    });
+    world.until_ready("made").await;
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn an_unknown_service_template_is_waited_for_by_name_and_told_by_id() {
+    let Some(world) = world_with_a_healthy_set("no-template").await else { return };
+    world.apply("web", spec()).await;
+    let seen = world.until_reason("web", "WaitingForServiceTemplate").await;
+    assert_waits(&seen, "Create it in CMDB, or set spec.serviceTemplate.createIfMissing");
+    world.apply("by-id", with("serviceTemplate", json!({ "id": 4711 }))).await;
+    assert_stalled(&world.until_reason("by-id", "ServiceTemplateNotFound").await, "make a new set");
+    world.service_template("web");
+    world.until_ready("web").await;
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn a_service_template_that_is_renamed_or_deleted_in_cmdb_is_told_and_nothing_is_created_elsewhere() {
+    let Some(world) = world_with_a_healthy_set("renamed").await else { return };
+    let id = world.service_template("web");
+    world.apply("web", spec()).await;
+    let ids = world.until_ready("web").await.ids();
+    let rename = |name: &str| {
+        world.sim.update_state(|state| {
+            let found = state.service_templates.iter_mut().find(|template| template.id == id);
+            found.unwrap().name = name.to_owned();
+        });
+    };
+    rename("web-two");
+    let seen = world.until_reason("web", "ServiceTemplateRenamed").await;
+    assert_stalled(&seen, "Rename it back");
+    assert_eq!(seen.ids(), ids, "what is remembered stays");
+    rename("web");
+    assert_eq!(world.until_ready("web").await.ids(), ids);
+
+    world.sim.update_state(|state| state.service_templates.retain(|template| template.id != id));
+    assert_waits(&world.until_reason("web", "WaitingForServiceTemplate").await, "Create it in CMDB");
+    // Made anew under the same name it is another scope: what is left of the old one is not touched.
+    let templates = world.sim.state().process_templates.len();
+    world.sim.update_state(|state| {
+        let again = json!({ "id": id + 10, "name": "web", "bk_biz_id": 2, "service_category_id": 2 });
+        state.service_templates.push(serde_json::from_value(again).unwrap());
+    });
+    let seen = world.until("web", "created anew", |seen| seen.is_ready() && seen.ids() != ids).await;
+    assert_eq!(seen.status.service_template_id, Some(id + 10));
+    assert_eq!(world.sim.state().process_templates.len(), templates + 1);
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn a_throttled_call_is_repeated_later() {
+    let Some(world) = world_with_a_healthy_set("throttled").await else { return };
+    world.service_template("web");
+    world.sim.add_fault(Fault::every("batch_create_proc_template", Effect::code(1_306_429)));
+    world.apply("web", spec()).await;
+    assert_waits(&world.until_reason("web", "Throttled").await, "throttles");
+    world.sim.clear_faults();
+    world.until_ready("web").await;
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn a_denied_create_is_told_and_goes_on_once_it_is_permitted() {
+    let Some(world) = world_with_a_healthy_set("denied").await else { return };
+    world.service_template("web");
+    world.sim.add_fault(Fault::every("batch_create_proc_template", Effect::code(1_199_046)));
+    world.apply("web", spec()).await;
+    assert_stalled(&world.until_reason("web", "PermissionDenied").await, "edit service template");
+    world.sim.clear_faults();
+    world.until_ready("web").await;
+    assert_well(world).await;
+}
+
+// The schema lets no such object in; an older or a newer CRD might.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_told_and_keeps_nobody_from_working() {
+    let Some(world) = world_with_a_healthy_set("malformed").await else { return };
+    world.service_template("web");
+    let crds: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+    let (_, crd) = api::crds().unwrap().remove(0);
+    let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
+    let mut loose = crd.clone();
+    loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        "properties": { "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+    });
+    loose["spec"]["versions"][0]["additionalPrinterColumns"] = json!([]);
+    loose["spec"]["versions"][0]["selectableFields"] = json!([]);
+    let put = async |crd: &Value| {
+        let current = crds.get(&name).await.unwrap();
+        let mut replaced = crd.clone();
+        replaced["metadata"]["resourceVersion"] = current.meta().resource_version.clone().into();
+        let replaced: CustomResourceDefinition = serde_json::from_value(replaced).unwrap();
+        crds.replace(&name, &PostParams::default(), &replaced).await.unwrap();
+    };
+    put(&loose).await;
+    let resource = ApiResource::erase::<ProcessTemplateSet>(&());
+    let objects: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    let malformed = json!({
+        "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "ProcessTemplateSet", "metadata": { "name": "web" },
+        "spec": { "bizId": "two", "serviceTemplate": { "name": "web" }, "processes": [] },
+    });
+    let malformed: DynamicObject = serde_json::from_value(malformed).unwrap();
+    // The API server takes a moment to serve the changed schema.
+    let deadline = Instant::now() + PATIENCE;
+    while objects.create(&PostParams::default(), &malformed).await.is_err() {
+        assert!(Instant::now() < deadline);
+        sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let reason = async || {
+        let object = objects.get("web").await.unwrap();
+        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let find = |type_: &str| conditions.iter().find(|condition| condition["type"] == type_).cloned();
+        (find("Ready"), find("Stalled"))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let (Some(ready), Some(stalled)) = reason().await {
+            assert_eq!((&ready["reason"], &stalled["status"]), (&json!("Malformed"), &json!("True")));
+            assert!(ready["message"].as_str().unwrap().contains("Correct the spec"), "{ready}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "no status\n{}", world.operator_log());
+        sleep(std::time::Duration::from_millis(100)).await;
+    }
+    world.service_template("other");
+    world.apply("other", spec()).await;
+    world.until_ready("other").await;
+    put(&crd).await;
+    objects.delete("web", &DeleteParams::default()).await.unwrap();
+    assert_well(world).await;
+}
