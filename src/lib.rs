@@ -1,4 +1,4 @@
-//! Declarative process templates for `BlueKing` CMDB.
+//! Declarative process templates for BlueKing CMDB.
 //!
 //! Floors, from the lowest: [`api`] (0), [`plan`] (1), [`cmdb`] (2), [`engine`] (3), [`controller`] (4),
 //! [`telemetry`] (5), [`cli`] (6). Beside them stands [`sim`].

@@ -1,5 +1,6 @@
 //! Whatever is wrong, each set says so in a clear condition, the others go on, and nobody has to lend a hand once it is
 //! mended.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod support;
 
@@ -77,7 +78,8 @@ async fn a_missing_secret_is_waited_for_and_an_incomplete_one_is_told() {
 
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     let put = async |data: Value| {
-        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "late" }, "stringData": data });
+        let secret =
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "late" }, "stringData": data });
         secrets.patch("late", &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
     };
     put(json!({ "bk_app_code": "ptset" })).await;

@@ -1,5 +1,6 @@
 //! The operator is killed, or cut off, at every point of a create: nothing is lost, nothing is doubled, and nobody has
 //! to lend a hand.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod support;
 
@@ -17,7 +18,9 @@ const PROCESSES: usize = 60;
 const CREATE: &str = "batch_create_proc_template";
 
 fn processes() -> Value {
-    (1..=PROCESSES).map(|number| json!({ "name": format!("p{number:02}"), "funcName": format!("f{number:02}") })).collect()
+    (1..=PROCESSES)
+        .map(|number| json!({ "name": format!("p{number:02}"), "funcName": format!("f{number:02}") }))
+        .collect()
 }
 
 /// What stands in the simulator, against what stands in the status.
@@ -204,7 +207,7 @@ async fn names_that_are_held_and_stored_all_the_same_are_claimed() {
 #[tokio::test]
 async fn names_that_are_held_for_a_minute_are_waited_for_with_the_default_grace_period() {
     let fault = Fault::nth(CREATE, 1, Effect::hold_names(60.0, false));
-    let Some((world, took)) = created_under("held-minute", fault, "150", Duration::from_secs(240)).await else { return };
+    let Some((world, took)) = created_under("held-minute", fault, "150", Duration::from_mins(4)).await else { return };
     println!("held names: hold_seconds=60 grace_seconds=150 ready_after_seconds={}", took.as_secs());
     world.end().await;
 }

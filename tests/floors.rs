@@ -1,4 +1,5 @@
 //! The floors of the source tree: a lower one knows nothing of a higher one.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ fn no_floor_uses_a_higher_one() {
                         Some(list) => list.split([',', '}']).map(|name| name.trim().to_owned()).collect(),
                         None => vec![rest.to_owned()],
                     };
-                    for name in used.iter().filter(|name| !name.is_empty()) {
+                    for name in used.iter().filter(|name| name.starts_with(char::is_alphabetic)) {
                         let module = name.split("::").next().unwrap().trim_matches(|c: char| !c.is_alphanumeric());
                         assert!(may_use.contains(&module), "{} uses crate::{module}: {line}", file.display());
                     }

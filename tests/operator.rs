@@ -1,4 +1,5 @@
 //! The operator against the real API server and a simulated CMDB.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod support;
 
@@ -256,9 +257,8 @@ async fn at_rest_nothing_is_written_and_each_scope_is_listed_once_an_interval() 
     assert!(written_before > 0, "the audit log tells who writes");
     world.sim.clear_requests();
     tokio::time::sleep(INTERVAL * INTERVALS).await;
-    let listed = |id: i64| {
-        world.requests(LIST).iter().filter(|record| record.body["service_template_id"] == json!(id)).count()
-    };
+    let listed =
+        |id: i64| world.requests(LIST).iter().filter(|record| record.body["service_template_id"] == json!(id)).count();
     let lists = [listed(1), listed(2), world.requests("list_service_template").len()];
     assert_eq!((writes(&world), operators(&world) - written_before), (0, 0));
     let most = INTERVALS as usize;
@@ -330,8 +330,10 @@ async fn a_set_that_is_too_large_to_keep_its_ids_is_refused_before_its_first_pos
     world.service_template("web");
     world.start_operator(&[]).await;
     let large: Value = (1..=500)
-        .map(|number| json!({ "name": format!("p{number:03}"), "funcName": format!("f{number:03}"),
-            "startCmd": "x".repeat(1300), "stopCmd": "y".repeat(1200) }))
+        .map(|number| {
+            json!({ "name": format!("p{number:03}"), "funcName": format!("f{number:03}"),
+            "startCmd": "x".repeat(1300), "stopCmd": "y".repeat(1200) })
+        })
         .collect();
     world.apply("web", json!({ "processes": large })).await;
     let seen = world.until_reason("web", "TooLarge").await;

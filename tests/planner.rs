@@ -1,4 +1,5 @@
 //! What the planner promises, over given and over random specs and servers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value, reason = "a failed step fails the test")]
 
 use std::sync::Arc;
 
@@ -10,13 +11,13 @@ use process_template_operator::plan::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn spec(processes: Value) -> ProcessTemplateSetSpec {
+fn spec(processes: &Value) -> ProcessTemplateSetSpec {
     let spec = json!({ "bizId": 2, "serviceTemplate": { "name": "web" }, "processes": processes });
     serde_json::from_value(spec).unwrap()
 }
 
 fn desired(processes: Value) -> Desired {
-    Desired::from_spec(&spec(processes))
+    Desired::from_spec(&spec(&processes))
 }
 
 fn nginx() -> Value {

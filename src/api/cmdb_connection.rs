@@ -32,7 +32,7 @@ pub struct CmdbConnectionSpec {
     /// paths.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"))]
     pub url: String,
-    /// How CMDB is reached. Esb: the `BlueKing` ESB. Absent: Esb.
+    /// How CMDB is reached. Esb: the BlueKing ESB. Absent: Esb.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<TransportChoice>,
     /// How the server keeps sockets. Flat: `bind_ip`, `port` and `protocol` (before CMDB 3.8.14 and 3.9.5). `BindInfo`: `bind_info` rows. Auto: as the

@@ -50,9 +50,9 @@ wire_enum! {
         FirstInnerIp "FirstInnerIP" "3",
         /// The host's first outer IP.
         FirstOuterIp "FirstOuterIP" "4",
-        /// ::1
+        /// `::1`
         LoopbackV6 "::1" "5",
-        /// ::
+        /// `::`
         AnyV6 "::" "6",
         /// The host's first inner IPv6 address.
         FirstInnerIpV6 "FirstInnerIPv6" "7",

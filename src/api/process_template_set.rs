@@ -30,6 +30,7 @@ pub const CATEGORY_MESSAGE: &str = "either id, or parent and name must be set";
 
 /// The processes that one service template of one business must have. Ready means that the templates are right; instances follow
 /// only after CMDB has synchronised them.
+#[allow(clippy::duplicated_attributes, reason = "each printer column has its own")]
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cmdb.bk.tencent.com",

@@ -1,4 +1,4 @@
-//! Building blocks of the `OpenAPI` schema: CMDB's own limits as structural bounds and CEL rules.
+//! Building blocks of the OpenAPI schema: CMDB's own limits as structural bounds and CEL rules.
 //!
 //! CMDB counts bytes and trims Unicode white space, `maxLength` counts characters; hence a CEL rule beside each bound.
 
@@ -132,15 +132,15 @@ pub const EXTRA_IS_MODELLED_MESSAGE: &str = "must not be a property that has a f
 
 /// A set of property names: the two names of a process are not among them, the server always locks those.
 pub fn property_names(_: &mut schemars::SchemaGenerator) -> Schema {
-    name_set(Property::ALL.iter().map(|property| property.name()).collect())
+    name_set(&Property::ALL.iter().map(|property| property.name()).collect::<Vec<_>>())
 }
 
 /// A set of names of `bindInfo` cells.
 pub fn cell_names(_: &mut schemars::SchemaGenerator) -> Schema {
-    name_set(BindCell::ALL.iter().map(|cell| cell.name()).collect())
+    name_set(&BindCell::ALL.iter().map(|cell| cell.name()).collect::<Vec<_>>())
 }
 
-fn name_set(names: Vec<&str>) -> Schema {
+fn name_set(names: &[&str]) -> Schema {
     json_schema!({
         "type": "array",
         "x-kubernetes-list-type": "set",

@@ -9,7 +9,7 @@ use process_template_operator::sim::{Options, Schema, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Stand-in for the process template calls of `BlueKing` CMDB behind an ESB.
+/// Stand-in for the process template calls of BlueKing CMDB behind an ESB.
 ///
 /// Calls are POST /api/c/compapi/v2/cc/<name>/. Routes under /sim show and change the state, add faults and list the
 /// requests that came. `RUST_LOG` sets the level of the log on stderr.

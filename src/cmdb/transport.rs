@@ -161,12 +161,11 @@ impl Transport {
             return Err(classify(reply(envelope.code(), message, envelope.request_id()), retry_after));
         }
         let request_id = reply(None, "", envelope.request_id()).request_id.unwrap_or_default();
-        match serde_json::from_slice::<Success<T>>(&bytes) {
-            Ok(success) => Ok((success.data, request_id)),
-            Err(_) => {
-                let reply = reply(Some(0), "a success whose data have another form", Some(&request_id));
-                Err(Error::Protocol { reply })
-            }
+        if let Ok(success) = serde_json::from_slice::<Success<T>>(&bytes) {
+            Ok((success.data, request_id))
+        } else {
+            let reply = reply(Some(0), "a success whose data have another form", Some(&request_id));
+            Err(Error::Protocol { reply })
         }
     }
 }

@@ -134,10 +134,10 @@ async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Erro
             }
         }
     }
-    if let Some(error) = stopped.filter(|error| error.disposition() != Disposition::RetryNow) {
-        if context.objects.fails_anew(&namespace, &name, &uid(set), error.label()) {
-            events::failed(context, set, error).await;
-        }
+    if let Some(error) = stopped.filter(|error| error.disposition() != Disposition::RetryNow)
+        && context.objects.fails_anew(&namespace, &name, &uid(set), error.label())
+    {
+        events::failed(context, set, error).await;
     }
 }
 

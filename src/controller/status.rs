@@ -1,6 +1,7 @@
 //! From what came of a reconcile to the set's status. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -90,7 +91,7 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
     for state in moving.iter().chain(&stuck) {
         let Some(items) = states.get(state) else { continue };
         let first = items.first().map(|item| format!("{:?}: {}", item.key, explain(item))).unwrap_or_default();
-        message.push_str(&format!("; {} {}, first {first}", items.len(), reason_in_words(*state)));
+        let _ = write!(message, "; {} {}, first {first}", items.len(), reason_in_words(*state));
     }
     Verdict { ready: false, reason, message: clip(message), outlook }
 }

@@ -125,7 +125,7 @@ impl<J: Journal> Creation<'_, J> {
             view.memory.intents.insert(order.key.clone(), order.intent(after_id));
         }
         if let Err(error) = self.journal.begin(view).await {
-            chunk.iter().for_each(|order| drop(view.memory.intents.remove(&order.key)));
+            view.memory.intents.retain(|key, _| !chunk.iter().any(|order| order.key == *key));
             return Err(error);
         }
         self.recorded = self.carried.tally.created.len();

@@ -123,10 +123,10 @@ impl Engine {
         if carried.view.plan.has_writes() {
             carried.stopped = self.write(job, &mut carried, pulse, journal).await.err();
         }
-        if !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated)) {
-            if let Err(error) = self.confirm(job, &mut carried, pulse).await {
-                carried.stopped.get_or_insert(error);
-            }
+        if !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated))
+            && let Err(error) = self.confirm(job, &mut carried, pulse).await
+        {
+            carried.stopped.get_or_insert(error);
         }
         carried
     }
@@ -196,7 +196,7 @@ type Cells<K, T> = Mutex<HashMap<K, (Arc<shared::Shared<T>>, tokio::time::Instan
 
 // The cell of a key; cells that nobody has asked for in an hour are dropped.
 fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Arc<shared::Shared<T>> {
-    const UNUSED_FOR: Duration = Duration::from_secs(3600);
+    const UNUSED_FOR: Duration = Duration::from_hours(1);
     let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
     if !cells.contains_key(&key) {
         cells.retain(|_, (_, used_at)| used_at.elapsed() < UNUSED_FOR);

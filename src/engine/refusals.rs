@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Scope;
 use crate::plan::{Desired, Memory};
 
-const AGAIN_AFTER: Duration = Duration::from_secs(3600);
+const AGAIN_AFTER: Duration = Duration::from_hours(1);
 
 #[derive(Debug)]
 struct Refusal {

@@ -116,10 +116,9 @@ impl Engine {
         let known = cell(&self.service_categories, key).get(not_before, read).await?.value;
         let is_parent = |id: i64| known.iter().any(|category| category.id == id && category.name == parent);
         let found = known.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));
-        found.map(|category| category.id).ok_or_else(|| Error::CategoryMissing {
-            category: format!("{parent:?} / {leaf:?}"),
-            name: name.to_owned(),
-        })
+        found
+            .map(|category| category.id)
+            .ok_or_else(|| Error::CategoryMissing { category: format!("{parent:?} / {leaf:?}"), name: name.to_owned() })
     }
 }
 

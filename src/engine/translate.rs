@@ -15,7 +15,7 @@ pub fn template(listed: cmdb::ProcessTemplate) -> Template {
         process_name: listed.bk_process_name,
         properties: properties.collect(),
         creator: listed.creator,
-        created_at: Some(listed.create_time.map_or(0, |time| time.as_millisecond())),
+        created_at: Some(listed.create_time.map_or(0, jiff::Timestamp::as_millisecond)),
     }
 }
 

@@ -259,14 +259,14 @@ impl Checker {
                 let other = &processes[first].name;
                 self.say("processName", format!("the process name {name:?} is that of process {other:?} already"));
             }
-            if let Some(regex) = process.start_param_regex.as_ref() {
-                if let Some(first) = pairs.insert((&process.func_name, regex), index) {
-                    let other = &processes[first].name;
-                    self.say(
-                        "startParamRegex",
-                        format!("funcName and startParamRegex are together those of process {other:?} already"),
-                    );
-                }
+            if let Some(regex) = process.start_param_regex.as_ref()
+                && let Some(first) = pairs.insert((&process.func_name, regex), index)
+            {
+                let other = &processes[first].name;
+                self.say(
+                    "startParamRegex",
+                    format!("funcName and startParamRegex are together those of process {other:?} already"),
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The CMDB simulator: a stand-in for the process template calls of `BlueKing` CMDB behind an ESB.
+//! The CMDB simulator: a stand-in for the process template calls of BlueKing CMDB behind an ESB.
 //!
 //! Real HTTP, the server's own order of checks, codes and texts, and faults on demand. It shares no type with the
 //! client, so that one misreading cannot hide on both sides.

@@ -289,7 +289,7 @@ pub async fn client(kubeconfig: &Path) -> kube::Client {
 }
 
 /// The control plane that all tests of this binary share. None, said aloud, only where none was built before and
-/// PTSET_REQUIRE_CONTROL_PLANE is not set.
+/// `PTSET_REQUIRE_CONTROL_PLANE` is not set.
 pub async fn shared() -> Option<&'static ControlPlane> {
     static SHARED: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
     let plane = SHARED.get_or_init(|| async {

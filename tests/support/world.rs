@@ -19,7 +19,7 @@ use super::control_plane::{ControlPlane, shared};
 use super::held::Held;
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One test's world.
 pub struct World {
@@ -150,9 +150,12 @@ impl World {
             if holds(&seen) {
                 return seen;
             }
-            if Instant::now() > deadline {
-                panic!("{name}: not within a minute: {what}\n{}\n{}", seen.describe(), self.operator_log());
-            }
+            assert!(
+                Instant::now() <= deadline,
+                "{name}: not within a minute: {what}\n{}\n{}",
+                seen.describe(),
+                self.operator_log()
+            );
             sleep(Duration::from_millis(50)).await;
         }
     }
