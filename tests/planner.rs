@@ -6,7 +6,7 @@ use std::sync::Arc;
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{
     Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, Pair, Plan, Properties, Remembered, ServerSchema,
-    Template, intent_hash, plan,
+    Template, Value as PlanValue, intent_hash, interned, plan,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -75,19 +75,20 @@ impl Server {
             "reload_cmd",
             "face_stop_cmd",
         ];
-        let mut properties = Properties::new();
+        let mut properties = Properties::default();
         for name in shared.iter().chain(sockets) {
-            let mut pair = sent.get(*name).cloned().unwrap_or_default();
-            if *name == "bind_info" {
-                let rows = pair.value.as_array_mut().into_iter().flatten().enumerate();
-                rows.for_each(|(index, row)| row["row_id"] = (index + 1).into());
+            let mut pair = sent.get(name).cloned().unwrap_or_default();
+            if let PlanValue::Rows(rows) = &mut pair.value {
+                rows.iter_mut().zip(1..).for_each(|(row, id)| row.id = Some(id));
+                rows.reverse();
             }
-            properties.insert((*name).to_owned(), pair);
+            properties.insert(name, pair);
         }
-        let process_name = properties["bk_process_name"].value.as_str().unwrap().to_owned();
+        let shown = Some(Arc::new(shared.iter().chain(sockets).map(|name| interned(name)).collect()));
+        let process_name = properties.get("bk_process_name").unwrap().value.as_text().unwrap().to_owned();
         self.next_id += 1;
         let (id, created_at) = (self.next_id, Some(self.next_id * 1000));
-        self.templates.push(Template { id, process_name, properties, creator: creator.to_owned(), created_at });
+        self.templates.push(Template { id, process_name, properties, shown, creator: creator.to_owned(), created_at });
         id
     }
 
@@ -140,7 +141,7 @@ fn an_identical_template_is_adopted_and_a_different_one_is_a_conflict_that_names
 #[test]
 fn a_remembered_id_counts_only_with_its_creation_time() {
     let mut server = Server::stored(json!([nginx()]), "ours");
-    server.templates[0].properties.insert("start_cmd".to_owned(), Pair::new("changed", true));
+    server.templates[0].properties.insert("start_cmd", Pair::new("changed", true));
     let id = server.templates[0].id;
     let created_at = server.templates[0].created_at;
     let remember = |created_at| {
@@ -254,13 +255,13 @@ fn locks_come_from_the_nearest_list_and_else_from_the_policy() {
         Desired::from_spec(&spec).items[0].properties(ServerSchema::BindInfo).unwrap()
     };
     let locked = item("Locked");
-    assert_eq!(locked["user"], Pair::new("root", true), "the item's list is nearer than the set's");
-    assert_eq!(locked["work_path"], Pair::new("/", false));
-    assert_eq!(locked["stop_cmd"], Pair::new("s", true));
-    assert_eq!(locked["pid_file"], Pair { value: Value::Null, locked: true }, "empty and locked");
-    assert_eq!(locked["start_cmd"], Pair::EMPTY, "absent is empty and unlocked");
-    assert!(!locked.contains_key("description"), "unmanaged");
-    assert!(!item("Unlocked")["stop_cmd"].locked);
+    assert_eq!(*locked.get("user").unwrap(), Pair::new("root", true), "the item's list is nearer than the set's");
+    assert_eq!(*locked.get("work_path").unwrap(), Pair::new("/", false));
+    assert_eq!(*locked.get("stop_cmd").unwrap(), Pair::new("s", true));
+    assert_eq!(*locked.get("pid_file").unwrap(), Pair { value: PlanValue::Empty, locked: true }, "empty and locked");
+    assert_eq!(*locked.get("start_cmd").unwrap(), Pair::EMPTY, "absent is empty and unlocked");
+    assert!(locked.get("description").is_none(), "unmanaged");
+    assert!(!item("Unlocked").get("stop_cmd").unwrap().locked);
 }
 
 fn process() -> impl Strategy<Value = Value> {

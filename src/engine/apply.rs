@@ -146,6 +146,7 @@ impl<J: Journal> Creation<'_, J> {
                 id,
                 process_name: order.process_name.clone(),
                 properties: order.create.properties.clone(),
+                shown: None,
                 creator: user.to_owned(),
                 created_at: None,
             });

@@ -185,8 +185,8 @@ impl Engine {
             return connection.schema;
         }
         let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listed) = templates.iter().find(|template| template.created_at.is_some()) {
-            schemas.insert(connection.client.url().to_owned(), listed.schema());
+        if let Some(shown) = templates.iter().find_map(Template::schema) {
+            schemas.insert(connection.client.url().to_owned(), shown);
         }
         schemas.get(connection.client.url()).copied().unwrap_or(ServerSchema::Unknown)
     }

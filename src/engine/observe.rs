@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::translate::template;
+use super::translate::templates;
 use super::{Cells, Connection, Engine, Error, Scope, cell};
 use crate::cmdb::Lane;
 use crate::plan::{Observed, Template};
@@ -57,7 +57,7 @@ impl Engine {
         let read = async {
             let listed =
                 connection.client.list_process_templates(lane, scope.biz_id, scope.service_template_id).await?;
-            Ok(listed.into_iter().map(template).collect())
+            Ok(templates(listed))
         };
         let reading = cell(&self.snapshots, scope.clone()).get(freshness.not_before(), read).await?;
         let observed = Observed {

@@ -1,29 +1,44 @@
 //! Between the client's wire form and the planner's canonical one.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::cmdb;
-use crate::plan::{Pair, Properties, Template};
+use crate::plan::{Name, Pair, Properties, Template, interned};
 
-/// A listed template, canonical.
-pub fn template(listed: cmdb::ProcessTemplate) -> Template {
+/// Listed templates, canonical.
+pub fn templates(listed: Vec<cmdb::ProcessTemplate>) -> Vec<Template> {
+    let mut shown: Arc<BTreeSet<Name>> = Arc::default();
+    let mut templates: Vec<Template> = listed.into_iter().map(|listed| template(listed, &mut shown)).collect();
+    templates.shrink_to_fit();
+    templates
+}
+
+// One server shows the same of all its templates: they share what was shown last.
+fn template(listed: cmdb::ProcessTemplate, shown: &mut Arc<BTreeSet<Name>>) -> Template {
+    if !listed.property.keys().map(String::as_str).eq(shown.iter().map(AsRef::as_ref)) {
+        *shown = Arc::new(listed.property.keys().map(|name| interned(name)).collect());
+    }
     let properties = listed.property.into_iter().map(|(name, property)| {
-        (name, Pair { value: property.value, locked: property.as_default_value.unwrap_or_default() })
+        let locked = property.as_default_value.unwrap_or_default();
+        (interned(&name), Pair::listed(&name, property.value, locked))
     });
     Template {
         id: listed.id,
         process_name: listed.bk_process_name,
-        properties: properties.collect(),
+        properties: properties.filter(|(_, pair)| !pair.is_empty()).collect(),
+        shown: Some(Arc::clone(shown)),
         creator: listed.creator,
-        created_at: Some(listed.create_time.map_or(0, jiff::Timestamp::as_millisecond)),
+        created_at: Some(listed.create_time.map_or(0, |time| time.as_millisecond())),
     }
 }
 
 /// Properties as they are sent. What is empty and unlocked is what CMDB takes an absent property for.
-pub fn specification(properties: &Properties) -> BTreeMap<String, cmdb::Property> {
+pub fn specification(properties: &Properties) -> cmdb::Properties {
     let set = properties.iter().filter(|(_, pair)| !pair.is_empty());
     set.map(|(name, pair)| {
-        (name.clone(), cmdb::Property { value: pair.value.clone(), as_default_value: Some(pair.locked) })
+        let property = cmdb::Property { value: pair.value.to_json(), as_default_value: Some(pair.locked) };
+        (name.to_owned(), property)
     })
     .collect()
 }

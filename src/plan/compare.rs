@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::sockets::canonical;
 use super::{Pair, Properties, Template};
 use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
 
@@ -20,7 +19,7 @@ pub struct Difference {
 impl fmt::Display for Difference {
     // Without values: a command may hold what is nobody's business.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.wanted.value == self.found.value {
+        if self.wanted.value.says_the_same(&self.found.value) {
             write!(formatter, "{} (lock only)", self.property)
         } else {
             formatter.write_str(&self.property)
@@ -41,9 +40,9 @@ pub struct Comparison {
 /// Compares what is wanted of an item, in the server's schema, with a template.
 pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
     let mut comparison = Comparison { differences: Vec::new(), ignored: Vec::new(), ignored_cmdb_names: Vec::new() };
-    for (name, pair) in wanted {
+    for (name, pair) in wanted.iter() {
         let property = Property::from_cmdb_name(name);
-        let manifest_name = match name.as_str() {
+        let manifest_name = match name {
             PROCESS_NAME => "processName",
             FUNC_NAME => "funcName",
             _ => match property {
@@ -51,22 +50,16 @@ pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
                 None => name,
             },
         };
-        let listed = template.properties.get(name);
-        // A template that we know only from our own create shows nothing but what was sent.
-        if listed.is_none() && template.created_at.is_some() {
+        let Some(found) = template.pair(name) else {
             if !pair.is_empty() {
                 comparison.ignored.push(manifest_name.to_owned());
-                comparison.ignored_cmdb_names.push(name.clone());
+                comparison.ignored_cmdb_names.push(name.to_owned());
             }
             continue;
-        }
-        let found = listed.unwrap_or(&Pair::EMPTY);
-        let equal = match property {
-            Some(property) if property.is_socket() => canonical(property, pair) == canonical(property, found),
-            // The server always locks the two names.
-            None if name == PROCESS_NAME || name == FUNC_NAME => pair.value == found.value,
-            _ => pair == found,
         };
+        // The server always locks the two names.
+        let is_name = name == PROCESS_NAME || name == FUNC_NAME;
+        let equal = pair.value.says_the_same(&found.value) && (is_name || pair.locked == found.locked);
         if !equal {
             let (wanted, found) = (pair.clone(), found.clone());
             comparison.differences.push(Difference { property: manifest_name.to_owned(), wanted, found });

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
+use super::property::{Value, interned};
 use super::sockets::Sockets;
 use super::{Pair, Properties, ServerSchema, Violation, applied_hash, check};
 use crate::api::{FUNC_NAME, LockPolicy, PROCESS_NAME, Process, ProcessTemplateSetSpec, Property};
@@ -71,20 +70,21 @@ impl DesiredItem {
             None => Some(has_value && policy),
         };
         let process_name = process.process_name.as_ref().unwrap_or(&process.name);
-        let mut properties = Properties::from([
-            (PROCESS_NAME.to_owned(), Pair::new(process_name.as_str(), true)),
-            (FUNC_NAME.to_owned(), Pair::new(process.func_name.as_str(), true)),
-        ]);
+        let mut properties = Properties::default();
+        properties.insert(PROCESS_NAME, Pair::new(process_name.as_str(), true));
+        properties.insert(FUNC_NAME, Pair::new(process.func_name.as_str(), true));
         for property in Property::ALL.iter().copied().filter(|property| !property.is_socket()) {
             let value = value(process, property);
-            if let Some(locked) = lock(property, !value.is_null()) {
-                properties.insert(property.cmdb_name().to_owned(), Pair { value, locked });
+            if let Some(locked) = lock(property, value != Value::Empty) {
+                properties.insert(property.cmdb_name(), Pair { value, locked });
             }
         }
         let extras = process.extra_properties.iter().flatten().map(|extra| {
-            let pair =
-                Pair { value: extra.value.clone().unwrap_or_default(), locked: extra.as_default_value == Some(true) };
-            (extra.name.clone(), pair)
+            let pair = Pair {
+                value: extra.value.clone().unwrap_or_default().into(),
+                locked: extra.as_default_value == Some(true),
+            };
+            (interned(&extra.name), pair)
         });
         Self {
             key: process.name.clone(),
@@ -112,9 +112,12 @@ impl DesiredItem {
             // Both forms are sent; a server ignores the one that it does not have.
             ServerSchema::Unknown => self.sockets.as_flat().unwrap_or_default(),
         };
-        let sockets = rows.map(|pair| (Property::BindInfo, pair)).into_iter().chain(flat);
-        properties.extend(sockets.map(|(property, pair)| (property.cmdb_name().to_owned(), pair)));
-        properties.extend(self.extras.clone());
+        for (property, pair) in rows.map(|pair| (Property::BindInfo, pair)).into_iter().chain(flat) {
+            properties.insert(property.cmdb_name(), pair);
+        }
+        for (name, pair) in self.extras.iter() {
+            properties.insert(name, pair.clone());
+        }
         Ok(properties)
     }
 
@@ -140,28 +143,31 @@ fn treatment(spec: &ProcessTemplateSetSpec, process: &Process, property: Propert
 }
 
 fn value(process: &Process, property: Property) -> Value {
-    fn json<T: Clone + Into<Value>>(value: Option<&T>) -> Value {
-        value.cloned().map_or(Value::Null, Into::into)
+    fn text(value: Option<&String>) -> Value {
+        value.map_or(Value::Empty, |text| text.as_str().into())
+    }
+    fn plain<T: Into<Value>>(value: Option<T>) -> Value {
+        value.map_or(Value::Empty, Into::into)
     }
     match property {
-        Property::AutoStart => json(process.auto_start.as_ref()),
-        Property::AutoTimeGap => json(process.auto_time_gap.as_ref()),
-        Property::Description => json(process.description.as_ref()),
-        Property::ForceStopCmd => json(process.force_stop_cmd.as_ref()),
-        Property::FuncId => json(process.func_id.as_ref()),
-        Property::PidFile => json(process.pid_file.as_ref()),
-        Property::Priority => json(process.priority.as_ref()),
-        Property::ProcNum => json(process.proc_num.as_ref()),
-        Property::ReloadCmd => json(process.reload_cmd.as_ref()),
-        Property::RestartCmd => json(process.restart_cmd.as_ref()),
-        Property::StartCheckSeconds => json(process.start_check_seconds.as_ref()),
-        Property::StartCmd => json(process.start_cmd.as_ref()),
-        Property::StartParamRegex => json(process.start_param_regex.as_ref()),
-        Property::StopCmd => json(process.stop_cmd.as_ref()),
-        Property::TimeoutSeconds => json(process.timeout_seconds.as_ref()),
-        Property::User => json(process.user.as_ref()),
-        Property::WorkPath => json(process.work_path.as_ref()),
+        Property::AutoStart => plain(process.auto_start),
+        Property::AutoTimeGap => plain(process.auto_time_gap),
+        Property::Description => text(process.description.as_ref()),
+        Property::ForceStopCmd => text(process.force_stop_cmd.as_ref()),
+        Property::FuncId => text(process.func_id.as_ref()),
+        Property::PidFile => text(process.pid_file.as_ref()),
+        Property::Priority => plain(process.priority),
+        Property::ProcNum => plain(process.proc_num),
+        Property::ReloadCmd => text(process.reload_cmd.as_ref()),
+        Property::RestartCmd => text(process.restart_cmd.as_ref()),
+        Property::StartCheckSeconds => plain(process.start_check_seconds),
+        Property::StartCmd => text(process.start_cmd.as_ref()),
+        Property::StartParamRegex => text(process.start_param_regex.as_ref()),
+        Property::StopCmd => text(process.stop_cmd.as_ref()),
+        Property::TimeoutSeconds => plain(process.timeout_seconds),
+        Property::User => text(process.user.as_ref()),
+        Property::WorkPath => text(process.work_path.as_ref()),
         // Held by `Sockets`, in the form that the server has.
-        Property::BindInfo | Property::BindIp | Property::Port | Property::Protocol => Value::Null,
+        Property::BindInfo | Property::BindIp | Property::Port | Property::Protocol => Value::Empty,
     }
 }

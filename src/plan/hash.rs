@@ -36,8 +36,8 @@ pub fn intent_hash(properties: &Properties) -> String {
 /// Hash of an item's wanted state: everything in it but what this server does not have.
 #[must_use]
 pub fn applied_hash(wanted: &Properties, ignored: &[String]) -> String {
-    let compared = wanted.iter().filter(|(name, _)| !ignored.contains(name));
-    digest("a1", compared.map(|(name, pair)| (name.as_str(), pair)))
+    let compared = wanted.iter().filter(|(name, _)| !ignored.iter().any(|ignored| ignored == name));
+    digest("a1", compared)
 }
 
 fn digest<'a>(version: &str, pairs: impl Iterator<Item = (&'a str, &'a Pair)>) -> String {
@@ -45,7 +45,7 @@ fn digest<'a>(version: &str, pairs: impl Iterator<Item = (&'a str, &'a Pair)>) -
     for (name, pair) in pairs.filter(|(_, pair)| !pair.is_empty()) {
         // The server locks the two names whatever was sent.
         let locked = pair.locked || name == PROCESS_NAME || name == FUNC_NAME;
-        for part in [name, &pair.value.to_string(), if locked { "locked" } else { "unlocked" }] {
+        for part in [name, &pair.value.to_json().to_string(), if locked { "locked" } else { "unlocked" }] {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }

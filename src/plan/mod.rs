@@ -20,5 +20,5 @@ pub use hash::{applied_hash, intent_hash};
 pub use memory::{Intent, IntentFate, Memory, Remembered};
 pub use observed::{Observed, ServerSchema, Template};
 pub use planner::{Basis, Create, Decision, Item, Plan, plan};
-pub use property::{Pair, Properties};
+pub use property::{Name, Pair, Properties, Row, Value, interned};
 pub use recall::{Place, Recall, recall};

@@ -1,6 +1,11 @@
 //! What is there: one service template's process templates, as CMDB lists them.
 
-use super::Properties;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::property::Name;
+use super::{Pair, Properties};
+use crate::api::Property;
 
 /// How a server keeps sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub struct Observed {
     /// How the server keeps sockets.
     pub schema: ServerSchema,
     /// Everything that the scope's list shows, in ascending order of ID.
-    pub templates: std::sync::Arc<Vec<Template>>,
+    pub templates: Arc<Vec<Template>>,
     /// Our own user, where the credentials name one.
     pub user: Option<String>,
 }
@@ -31,23 +36,29 @@ pub struct Template {
     pub id: i64,
     /// `bk_process_name`
     pub process_name: String,
-    /// `property`, canonical.
+    /// `property`, canonical, without what is empty.
     pub properties: Properties,
+    /// Names of everything that the server shows of a template; None: not listed yet, only known from our own create.
+    pub shown: Option<Arc<BTreeSet<Name>>>,
     /// `creator`; empty when not known.
     pub creator: String,
-    /// `create_time` in milliseconds since 1970. None: not listed yet, only known from our own create.
+    /// `create_time` in milliseconds since 1970; None when not listed yet.
     pub created_at: Option<i64>,
 }
 
 impl Template {
     /// How the server that listed it keeps sockets: a newer one shows `bind_info` on every template.
     #[must_use]
-    pub fn schema(&self) -> ServerSchema {
-        if self.properties.contains_key(crate::api::Property::BindInfo.cmdb_name()) {
-            ServerSchema::BindInfo
-        } else {
-            ServerSchema::Flat
-        }
+    pub fn schema(&self) -> Option<ServerSchema> {
+        let has_rows = self.shown.as_ref()?.contains(Property::BindInfo.cmdb_name());
+        Some(if has_rows { ServerSchema::BindInfo } else { ServerSchema::Flat })
+    }
+
+    /// What it has under a name; None when its server does not know the name.
+    #[must_use]
+    pub fn pair(&self, name: &str) -> Option<&Pair> {
+        let is_shown = self.shown.as_ref().is_none_or(|shown| shown.contains(name));
+        is_shown.then(|| self.properties.get(name).unwrap_or(&Pair::EMPTY))
     }
 }
 

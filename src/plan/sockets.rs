@@ -1,8 +1,7 @@
 //! Sockets in CMDB's two forms, and the way from either to either.
 
-use serde_json::{Value, json};
-
-use super::{Pair, ports};
+use super::ports;
+use super::property::{Pair, Row, Value};
 use crate::api::{BindCell, BindRow, IpAddress, Process, Property, Protocol};
 
 /// The sockets that an item wants, in the form that its manifest uses.
@@ -22,15 +21,6 @@ enum Form {
     Flat { ip: Option<IpAddress>, port: Option<String>, protocol: Option<Protocol> },
 }
 
-/// One row, its cells canonical.
-#[derive(Clone, Debug, PartialEq)]
-struct Row {
-    ip: Pair,
-    port: Pair,
-    protocol: Pair,
-    enable: Pair,
-}
-
 impl Sockets {
     /// The sockets of a process. `lock` answers for a property and whether it has a value: None when it is unmanaged,
     /// else whether it is locked.
@@ -47,7 +37,7 @@ impl Sockets {
             rows => {
                 let cell_lock = lock(Property::BindInfo, true).unwrap_or_default();
                 let named = lock(Property::BindInfo, false).unwrap_or_default();
-                Form::Rows(rows.into_iter().flatten().map(|row| Row::new(row, cell_lock, named)).collect())
+                Form::Rows(rows.into_iter().flatten().map(|row| wanted(row, cell_lock, named)).collect())
             }
         };
         Self {
@@ -81,6 +71,7 @@ impl Sockets {
                     .into_iter()
                     .flat_map(|port| port.split(','))
                     .map(|piece| Row {
+                        id: None,
                         ip: Pair { value: code(ip.map(IpAddress::code)), locked: ip_lock },
                         port: Pair::new(piece, port_lock),
                         protocol: Pair { value: code(protocol.map(Protocol::code)), locked: protocol_lock },
@@ -89,8 +80,7 @@ impl Sockets {
                     .collect()
             }
         };
-        let value = if rows.is_empty() { Value::Null } else { rows.iter().map(Row::to_json).collect() };
-        Ok(Some(Pair { value, locked: outer }))
+        Ok(Some(Pair { value: Value::rows(rows), locked: outer }))
     }
 
     /// `bind_ip`, `port` and `protocol` for an older server; only those that are managed.
@@ -129,90 +119,40 @@ fn flatten(rows: &[Row]) -> Result<Vec<(Property, Pair)>, String> {
                 .to_owned(),
         );
     }
-    let is_v6 = |value: &Value| matches!(value.as_str(), Some("5" | "6" | "7" | "8"));
-    if is_v6(&first.ip.value) || matches!(first.protocol.value.as_str(), Some("3" | "4")) {
+    let is_v6 = |value: &Value| matches!(value.as_text(), Some("5" | "6" | "7" | "8"));
+    if is_v6(&first.ip.value) || matches!(first.protocol.value.as_text(), Some("3" | "4")) {
         return Err("this server has no IPv6 sockets".to_owned());
     }
     if rows.iter().any(|row| row.enable.value == Value::Bool(false)) {
         return Err("this server cannot keep a socket that is not enabled".to_owned());
     }
-    let pieces: Vec<&str> = rows.iter().filter_map(|row| row.port.value.as_str()).collect();
+    let pieces: Vec<&str> = rows.iter().filter_map(|row| row.port.value.as_text()).collect();
     let list = pieces.join(",");
     ports::ranges(&list).map_err(str::to_owned)?;
     Ok(vec![
         (Property::BindIp, first.ip.clone()),
-        (Property::Port, Pair::new(list, first.port.locked)),
+        (Property::Port, Pair::new(list.as_str(), first.port.locked)),
         (Property::Protocol, first.protocol.clone()),
     ])
 }
 
 fn code(value: Option<&str>) -> Value {
-    value.map_or(Value::Null, Value::from)
+    value.map_or(Value::Empty, Value::from)
 }
 
-impl Row {
-    // `default`: the lock of a cell that the row does not name; `named`: the same for a cell without a value.
-    fn new(row: &BindRow, default: bool, named: bool) -> Self {
-        let lists = |cell: BindCell, empty: bool| {
-            let names = |list: &Option<Vec<BindCell>>| list.as_ref().is_some_and(|list| list.contains(&cell));
-            names(&row.locked) || !names(&row.unlocked) && if empty { named } else { default }
-        };
-        let pair = |cell, value: Value| Pair { locked: lists(cell, value.is_null()), value };
-        Self {
-            ip: pair(BindCell::Ip, code(row.ip.map(IpAddress::code))),
-            port: pair(BindCell::Port, row.port.to_string().into()),
-            protocol: pair(BindCell::Protocol, row.protocol.code().into()),
-            enable: pair(BindCell::Enable, row.enable.map_or(Value::Null, Value::from)),
-        }
+// The row that a manifest wants. `default`: the lock of a cell that the row does not name; `named`: the same for a cell
+// without a value.
+fn wanted(row: &BindRow, default: bool, named: bool) -> Row {
+    let lists = |cell: BindCell, empty: bool| {
+        let names = |list: &Option<Vec<BindCell>>| list.as_ref().is_some_and(|list| list.contains(&cell));
+        names(&row.locked) || !names(&row.unlocked) && if empty { named } else { default }
+    };
+    let pair = |cell, value: Value| Pair { locked: lists(cell, value == Value::Empty), value };
+    Row {
+        id: None,
+        ip: pair(BindCell::Ip, code(row.ip.map(IpAddress::code))),
+        port: pair(BindCell::Port, row.port.to_string().as_str().into()),
+        protocol: pair(BindCell::Protocol, row.protocol.code().into()),
+        enable: pair(BindCell::Enable, row.enable.map_or(Value::Empty, Value::from)),
     }
-
-    fn to_json(&self) -> Value {
-        let cell = |pair: &Pair| json!({ "value": pair.value, "as_default_value": pair.locked });
-        json!({
-            "ip": cell(&self.ip),
-            "port": cell(&self.port),
-            "protocol": cell(&self.protocol),
-            "enable": cell(&self.enable),
-        })
-    }
-
-    fn from_json(row: &Value) -> Self {
-        let cell = |name: &str| {
-            let cell = row.get(name).unwrap_or(&Value::Null);
-            Pair {
-                value: cell.get("value").cloned().unwrap_or_default(),
-                locked: cell.get("as_default_value").and_then(Value::as_bool).unwrap_or_default(),
-            }
-        };
-        let mut row = Self { ip: cell("ip"), port: cell("port"), protocol: cell("protocol"), enable: cell("enable") };
-        empty_code(&mut row.ip);
-        empty_code(&mut row.protocol);
-        row
-    }
-
-    fn order(&self) -> String {
-        self.to_json().to_string()
-    }
-}
-
-// CMDB takes "" and null alike for a choice that was not made.
-fn empty_code(pair: &mut Pair) {
-    if pair.value.as_str() == Some("") {
-        pair.value = Value::Null;
-    }
-}
-
-/// A socket property as it is compared: rows without their ids and in a fixed order, for neither is drift.
-pub fn canonical(property: Property, pair: &Pair) -> Pair {
-    let mut pair = pair.clone();
-    match property {
-        Property::BindInfo => {
-            let mut rows: Vec<Row> = pair.value.as_array().into_iter().flatten().map(Row::from_json).collect();
-            rows.sort_by_cached_key(Row::order);
-            pair.value = if rows.is_empty() { Value::Null } else { rows.iter().map(Row::to_json).collect() };
-        }
-        Property::BindIp | Property::Protocol => empty_code(&mut pair),
-        _ => {}
-    }
-    pair
 }
