@@ -5,13 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kube::client::ClientBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tower::limit::ConcurrencyLimitLayer;
 
 use crate::api::FIELD_MANAGER;
 use crate::controller::{self, Settings};
 use crate::telemetry::{self, LogFormat, Metrics};
+
+// Calls to the API server in flight at a time: each has a connection with its buffers. A watch counts until it is
+// answered.
+const API_SERVER_CALLS: usize = 16;
 
 /// Options of `ptset run`. The cluster is that of KUBECONFIG, else the one that the pod runs in.
 #[derive(Debug, clap::Args)]
@@ -52,7 +58,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 async fn serve(options: Options) -> anyhow::Result<()> {
     let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
     config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
-    let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
+    let client = ClientBuilder::try_from(config)
+        .context("the cluster's configuration cannot be used")?
+        .with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS))
+        .build();
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let metrics = Arc::new(Metrics::default());

@@ -11,6 +11,7 @@ mod report;
 mod size;
 mod status;
 mod supervise;
+mod watched;
 mod writer;
 
 use std::convert::Infallible;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -29,11 +30,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
 
-use crate::api::{CmdbConnection, FIELD_MANAGER, ProcessTemplateSet};
+use crate::api::{CmdbConnection, FIELD_MANAGER};
 use crate::cmdb;
 use crate::engine::{Engine, Tally, View};
 use connections::{Connections, ObjectName};
 use objects::Objects;
+use watched::Watched;
+
+// Sets of one page of the first list: a page is held in memory as a whole.
+const PAGE_SIZE: u32 = 50;
 
 /// Told of what the controller does.
 pub trait Observer: Send + Sync {
@@ -92,7 +97,8 @@ pub async fn run(
         observer: Arc::clone(&observer),
         client: client.clone(),
     });
-    let controller = Controller::new(sets(&client, &settings), watcher::Config::default());
+    let controller =
+        Controller::new(api::<Watched>(&client, &settings), watcher::Config::default().page_size(PAGE_SIZE));
     let store = controller.store();
     tokio::spawn(async move {
         // The controller waits for its store too, and kube 5.0 wakes only one of those who wait.
@@ -146,10 +152,6 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
     }
 }
 
-fn sets(client: &Client, settings: &Settings) -> Api<DeserializeGuard<ProcessTemplateSet>> {
-    api(client, settings)
-}
-
 fn api<K>(client: &Client, settings: &Settings) -> Api<K>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
@@ -160,6 +162,6 @@ where
     }
 }
 
-fn references(names: Vec<ObjectName>) -> Vec<ObjectRef<DeserializeGuard<ProcessTemplateSet>>> {
+fn references(names: Vec<ObjectName>) -> Vec<ObjectRef<Watched>> {
     names.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)).collect()
 }

@@ -1,17 +1,17 @@
 //! One reconcile: dereference → validate → observe → plan → apply → report.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
-use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 
 use super::journal::{StatusJournal, remembered};
 use super::status::{self, Subject};
+use super::watched::{Malformed, Watched};
 use super::writer::{self, Target};
 use super::{Context, Error, Outcome, events, report, size};
 use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
@@ -22,8 +22,8 @@ use crate::plan::{Desired, Recall};
 const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
 
 /// Reconciles one object as the watch delivered it.
-pub async fn reconcile(object: Arc<DeserializeGuard<ProcessTemplateSet>>, context: &Context, pulse: &Pulse) -> Action {
-    match &object.0 {
+pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -> Action {
+    match &object.set {
         Ok(set) => match newest(set, context).await {
             Ok(Some(set)) => reconcile_set(&set, context, pulse).await,
             Ok(None) => Action::await_change(),
@@ -67,13 +67,13 @@ async fn work(
     if view.plan.is_settled() {
         return Ok(Outcome { view, tally: Tally::default(), stopped: None });
     }
-    size::check(set, &journal.subject, &view)?;
+    size::check(context, set, journal, &view).await?;
     let carried = context.engine.carry_out(&job, view, pulse, journal).await;
     Ok(Outcome { view: carried.view, tally: carried.tally, stopped: carried.stopped.map(Error::from) })
 }
 
 // An object that cannot be read gets a status all the same.
-async fn reconcile_malformed(malformed: &InvalidObject, context: &Context) -> Action {
+async fn reconcile_malformed(malformed: &Malformed, context: &Context) -> Action {
     let metadata = &malformed.metadata;
     let target = Target {
         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -81,16 +81,19 @@ async fn reconcile_malformed(malformed: &InvalidObject, context: &Context) -> Ac
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
     };
-    report::malformed(context, target, metadata.generation.unwrap_or_default(), &malformed.error).await
+    report::malformed(context, target, metadata.generation.unwrap_or_default(), &malformed.reason).await
 }
 
 // The cache may lag behind our own last write; what it shows is then read again.
-async fn newest(set: &ProcessTemplateSet, context: &Context) -> Result<Option<ProcessTemplateSet>, Error> {
+async fn newest<'a>(
+    set: &'a ProcessTemplateSet,
+    context: &Context,
+) -> Result<Option<Cow<'a, ProcessTemplateSet>>, Error> {
     let target = target(set);
     if context.objects.is_outdated(&target.namespace, &target.name, &target.uid, &target.resource_version) {
-        return Ok(writer::read(&context.client, &target).await?);
+        return Ok(writer::read(&context.client, &target).await?.map(Cow::Owned));
     }
-    Ok(Some(set.clone()))
+    Ok(Some(Cow::Borrowed(set)))
 }
 
 // At rest, one list an interval serves all sets of a scope; who asks is shown the present.

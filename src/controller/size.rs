@@ -2,39 +2,50 @@
 
 use serde::Serialize;
 
+use super::journal::StatusJournal;
 use super::status::{self, Subject};
-use super::{Error, memory};
-use crate::api::{ItemState, ProcessStatus, ProcessTemplateSet};
+use super::{Context, Error, memory, writer};
+use crate::api::{ItemState, ProcessStatus, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::engine::{self, View};
 
 /// Largest object that is begun with. etcd takes requests of 1.5 MiB; the rest is for what other writers add.
 const LIMIT_BYTES: usize = 1_400_000;
 
-/// Refuses a set that would become too large: the object as read, the status at the end, and as much again for what the
-/// API server notes about each field of that status.
-pub fn check(set: &ProcessTemplateSet, subject: &Subject, view: &View) -> Result<(), Error> {
-    let mut end = status::observed(subject, view, &status::progressing(view));
-    end.pending.clear();
-    end.processes = view
-        .plan
-        .items
-        .iter()
-        .map(|item| ProcessStatus {
-            name: item.key.clone(),
-            id: Some(i64::MAX),
-            created_at: memory::time(0),
-            process_name: Some(item.process_name.clone()),
-            state: ItemState::InSync,
-            message: None,
-            ignored: Vec::new(),
-            applied_hash: Some(format!("a1:{:032}", 0)),
-        })
-        .collect();
-    let bytes = size(set) + 2 * size(&end);
+/// Refuses a set that would become too large: the object as it is stored, the status at the end, and as much again for
+/// what the API server notes about each field of that status.
+pub async fn check(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    journal: &StatusJournal<'_>,
+    view: &View,
+) -> Result<(), Error> {
+    let at_the_end = 2 * size(&end(&journal.subject, view));
+    // What we keep of an object lacks what its managers' notes take; most sets are far from the limit with any.
+    let mut bytes = 4 * size(set) + at_the_end;
+    if bytes > LIMIT_BYTES {
+        bytes = writer::stored_size(&context.client, &journal.target).await? + at_the_end;
+    }
     if bytes > LIMIT_BYTES {
         return Err(engine::Error::TooLarge { bytes, limit: LIMIT_BYTES }.into());
     }
     Ok(())
+}
+
+// The status when everything is in sync.
+fn end(subject: &Subject, view: &View) -> ProcessTemplateSetStatus {
+    let processes = view.plan.items.iter().map(|item| ProcessStatus {
+        name: item.key.clone(),
+        id: Some(i64::MAX),
+        created_at: memory::time(0),
+        process_name: Some(item.process_name.clone()),
+        state: ItemState::InSync,
+        message: None,
+        ignored: Vec::new(),
+        applied_hash: Some(format!("a1:{:032}", 0)),
+    });
+    let mut end = status::observed(subject, view, &status::progressing(view));
+    end.processes = processes.collect();
+    end
 }
 
 // A value without a JSON form could not have been read as one.

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use tokio_util::sync::CancellationToken;
 
 use super::reconcile::reconcile;
+use super::watched::Watched;
 use super::{Context, Error};
-use crate::api::ProcessTemplateSet;
 use crate::engine::Pulse;
 
 /// Runs one reconcile to its end.
 pub async fn supervised(
-    object: Arc<DeserializeGuard<ProcessTemplateSet>>,
+    object: Arc<Watched>,
     context: Arc<Context>,
     shutdown: CancellationToken,
     deadline: Duration,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::api::{ApiResource, DynamicObject, GetParams, PostParams};
 use kube::core::Request;
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
@@ -95,6 +95,15 @@ pub async fn read(client: &Client, target: &Target) -> Result<Option<ProcessTemp
     let api: Api<ProcessTemplateSet> = Api::namespaced(client.clone(), &target.namespace);
     let found = bounded(api.get_opt(&target.name)).await.map_err(|error| WriteError::Failed(error.to_string()))?;
     Ok(found.filter(|set| set.meta().uid.as_deref() == Some(&target.uid)))
+}
+
+/// Size of the set as it is stored, in bytes.
+pub async fn stored_size(client: &Client, target: &Target) -> Result<usize, WriteError> {
+    let failed = |error: &dyn std::fmt::Display| WriteError::Failed(error.to_string());
+    let url = ProcessTemplateSet::url_path(&(), Some(&target.namespace));
+    let request = Request::new(url).get(&target.name, &GetParams::default()).map_err(|error| failed(&error))?;
+    let text = bounded(client.request_text(request)).await.map_err(|error| failed(&error))?;
+    Ok(text.len())
 }
 
 /// Reads the status of an object that cannot be read as a set; None when it is gone or another of the same name.
