@@ -29,7 +29,7 @@ fn template(listed: cmdb::ProcessTemplate, shown: &mut Arc<BTreeSet<Name>>) -> T
         properties: properties.filter(|(_, pair)| !pair.is_empty()).collect(),
         shown: Some(Arc::clone(shown)),
         creator: listed.creator,
-        created_at: Some(listed.create_time.map_or(0, |time| time.as_millisecond())),
+        created_at: Some(listed.create_time.map_or(0, jiff::Timestamp::as_millisecond)),
     }
 }
 
