@@ -1,5 +1,10 @@
 //! One table of manifests, judged by the real API server and by the offline rules alike.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::too_many_lines, reason = "a table, and a failed step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a table, and a failed step fails the test"
+)]
 
 mod support;
 
@@ -105,17 +110,31 @@ fn cases() -> Vec<Case> {
         case(&format!("{field} of {bytes} bytes"), with_process(json!({ field: "x".repeat(bytes) })), Accepted);
         // Each of these characters takes three bytes.
         let wide = "\u{4e2d}".repeat(bytes / 3 + 1);
-        case(&format!("{field} of few characters and many bytes"), with_process(json!({ field: wide })), Refused(message));
+        case(
+            &format!("{field} of few characters and many bytes"),
+            with_process(json!({ field: wide })),
+            Refused(message),
+        );
         case(&format!("{field} with a blank in front"), with_process(json!({ field: " x" })), Refused(WHITE_SPACE));
     }
-    for (what, text) in [("no-break space", "x\u{a0}"), ("ideographic space", "\u{3000}x"), ("tab", "x\t"), ("line break", "x\n")] {
-        case(&format!("a text that ends or begins with a {what}"), with_process(json!({ "user": text })), Refused(WHITE_SPACE));
+    for (what, text) in
+        [("no-break space", "x\u{a0}"), ("ideographic space", "\u{3000}x"), ("tab", "x\t"), ("line break", "x\n")]
+    {
+        case(
+            &format!("a text that ends or begins with a {what}"),
+            with_process(json!({ "user": text })),
+            Refused(WHITE_SPACE),
+        );
     }
     case("a text with blanks inside", with_process(json!({ "startParamRegex": "master process" })), Accepted);
     case("an empty text", with_process(json!({ "user": "" })), Accepted);
     case("an empty key", with_process(json!({ "name": "" })), Refused("should be at least 1 chars long"));
     case("an empty function name", with_process(json!({ "funcName": "" })), Refused("should be at least 1 chars long"));
-    case("a key of 257 letters", with_process(json!({ "name": "x".repeat(257) })), Unreadable("may not be more than 256"));
+    case(
+        "a key of 257 letters",
+        with_process(json!({ "name": "x".repeat(257) })),
+        Unreadable("may not be more than 256"),
+    );
 
     // Numbers.
     for (field, least, most) in [
@@ -128,8 +147,16 @@ fn cases() -> Vec<Case> {
         for number in [least, most] {
             case(&format!("{field} {number}"), with_process(json!({ field: number })), Accepted);
         }
-        case(&format!("{field} too small"), with_process(json!({ field: least - 1 })), Refused("should be greater than or equal to"));
-        case(&format!("{field} too large"), with_process(json!({ field: most + 1 })), Refused("should be less than or equal to"));
+        case(
+            &format!("{field} too small"),
+            with_process(json!({ field: least - 1 })),
+            Refused("should be greater than or equal to"),
+        );
+        case(
+            &format!("{field} too large"),
+            with_process(json!({ field: most + 1 })),
+            Refused("should be less than or equal to"),
+        );
     }
     case("a number as text", with_process(json!({ "procNum": "1" })), Unreadable("must be of type integer"));
     case("a fraction", with_process(json!({ "procNum": 1.5 })), Unreadable("must be of type integer"));
@@ -146,9 +173,21 @@ fn cases() -> Vec<Case> {
     case("a leading zero", row(json!({ "port": "080" })), Unreadable("should match"));
     case("an empty port", row(json!({ "port": "" })), Unreadable("should match"));
     case("a comma list in a row", row(json!({ "port": "80,81" })), Unreadable("should match"));
-    case("a range that ends before it begins", row(json!({ "port": "8010-8000" })), OfflineOnly("a range must not end before it begins"));
-    case("a row without protocol", with_process(json!({ "bindInfo": [{ "port": 80 }] })), Unreadable("protocol: Required value"));
-    case("a row without port", with_process(json!({ "bindInfo": [{ "protocol": "TCP" }] })), Unreadable("port: Required value"));
+    case(
+        "a range that ends before it begins",
+        row(json!({ "port": "8010-8000" })),
+        OfflineOnly("a range must not end before it begins"),
+    );
+    case(
+        "a row without protocol",
+        with_process(json!({ "bindInfo": [{ "port": 80 }] })),
+        Unreadable("protocol: Required value"),
+    );
+    case(
+        "a row without port",
+        with_process(json!({ "bindInfo": [{ "protocol": "TCP" }] })),
+        Unreadable("port: Required value"),
+    );
     case("an unknown protocol", row(json!({ "protocol": "SCTP" })), Unreadable("Unsupported value"));
     case("an unknown ip", row(json!({ "ip": "10.0.0.1" })), Unreadable("Unsupported value"));
     case("CMDB's code instead of the address", row(json!({ "ip": "1" })), Unreadable("Unsupported value"));
@@ -160,7 +199,11 @@ fn cases() -> Vec<Case> {
     let rows = |count: usize| (0..count).map(|port| json!({ "port": port + 1, "protocol": "TCP" })).collect::<Value>();
     case("64 rows", with_process(json!({ "bindInfo": rows(64) })), Accepted);
     case("65 rows", with_process(json!({ "bindInfo": rows(65) })), Unreadable("must have at most 64 items"));
-    case("the older form", with_process(json!({ "bindIp": "127.0.0.1", "port": "80,443-445", "protocol": "TCP" })), Accepted);
+    case(
+        "the older form",
+        with_process(json!({ "bindIp": "127.0.0.1", "port": "80,443-445", "protocol": "TCP" })),
+        Accepted,
+    );
     case("the older form without a port", with_process(json!({ "port": "" })), Accepted);
     case("both forms", with_process(json!({ "port": 80, "bindInfo": [] })), Refused(FORMS));
     case("IPv6 in the older form", with_process(json!({ "bindIp": "::" })), Unreadable("Unsupported value"));
@@ -169,60 +212,156 @@ fn cases() -> Vec<Case> {
     case("a trailing comma", with_process(json!({ "port": "80," })), Unreadable("should match"));
 
     // Lists of properties.
-    case("lists on each level", with_spec(json!({ "locked": ["user"], "unlocked": ["procNum"], "unmanaged": ["description"] })), Accepted);
-    case("a property in two lists of the set", with_spec(json!({ "locked": ["user"], "unmanaged": ["user"] })), Refused(TWO_LISTS));
-    case("a property in two lists of a process", with_process(json!({ "unlocked": ["user"], "unmanaged": ["user"] })), Refused(TWO_LISTS));
-    case("a property in lists of two levels", {
-        let mut spec = with_process(json!({ "unlocked": ["user"] }));
-        spec["locked"] = json!(["user"]);
-        spec
-    }, Accepted);
+    case(
+        "lists on each level",
+        with_spec(json!({ "locked": ["user"], "unlocked": ["procNum"], "unmanaged": ["description"] })),
+        Accepted,
+    );
+    case(
+        "a property in two lists of the set",
+        with_spec(json!({ "locked": ["user"], "unmanaged": ["user"] })),
+        Refused(TWO_LISTS),
+    );
+    case(
+        "a property in two lists of a process",
+        with_process(json!({ "unlocked": ["user"], "unmanaged": ["user"] })),
+        Refused(TWO_LISTS),
+    );
+    case(
+        "a property in lists of two levels",
+        {
+            let mut spec = with_process(json!({ "unlocked": ["user"] }));
+            spec["locked"] = json!(["user"]);
+            spec
+        },
+        Accepted,
+    );
     case("a name in a list", with_process(json!({ "unlocked": ["funcName"] })), Unreadable("Unsupported value"));
-    case("the process name in a list", with_spec(json!({ "unmanaged": ["processName"] })), Unreadable("Unsupported value"));
-    case("a property twice in a list", with_process(json!({ "locked": ["user", "user"] })), Unreadable("Duplicate value"));
+    case(
+        "the process name in a list",
+        with_spec(json!({ "unmanaged": ["processName"] })),
+        Unreadable("Unsupported value"),
+    );
+    case(
+        "a property twice in a list",
+        with_process(json!({ "locked": ["user", "user"] })),
+        Unreadable("Duplicate value"),
+    );
 
     // Extra properties.
     let extra = |name: &str| with_process(json!({ "extraProperties": [{ "name": name, "value": { "any": [1] } }] }));
     case("an extra property", extra("bk_gateway_ip"), Accepted);
     for name in ["user", "bk_func_name", "bind_info", "timeout"] {
-        case(&format!("{name} as an extra property"), extra(name), Refused("must not be a property that has a field of its own"));
+        case(
+            &format!("{name} as an extra property"),
+            extra(name),
+            Refused("must not be a property that has a field of its own"),
+        );
     }
     case("an extra property of another alphabet", extra("Gateway-IP"), Unreadable("should match"));
-    case("an extra property twice", with_process(json!({ "extraProperties": [{ "name": "x" }, { "name": "x" }] })), Unreadable("Duplicate value"));
+    case(
+        "an extra property twice",
+        with_process(json!({ "extraProperties": [{ "name": "x" }, { "name": "x" }] })),
+        Unreadable("Duplicate value"),
+    );
 
     // The set.
     for field in ["bizId", "serviceTemplate", "processes"] {
         case(&format!("no {field}"), without(field), Unreadable("Required value"));
     }
-    case("no function name", with_spec(json!({ "processes": [{ "name": "a" }] })), Unreadable("funcName: Required value"));
+    case(
+        "no function name",
+        with_spec(json!({ "processes": [{ "name": "a" }] })),
+        Unreadable("funcName: Required value"),
+    );
     case("business 0", with_spec(json!({ "bizId": 0 })), Refused("should be greater than or equal to 1"));
     case("no process", with_spec(json!({ "processes": [] })), Unreadable("should have at least 1 items"));
     case("500 processes", with_spec(json!({ "processes": many(500) })), Accepted);
     case("501 processes", with_spec(json!({ "processes": many(501) })), Unreadable("must have at most 500 items"));
-    case("a key twice", with_spec(json!({ "processes": [{ "name": "a", "funcName": "f" }, { "name": "a", "funcName": "g" }] })), Refused("Duplicate value"));
-    case("a process name twice", with_spec(json!({ "processes": [{ "name": "a", "funcName": "f" }, { "name": "b", "processName": "a", "funcName": "g" }] })), OfflineOnly("is that of process \"a\" already"));
-    case("a start pair twice", with_spec(json!({ "processes": [{ "name": "a", "funcName": "f", "startParamRegex": "x" }, { "name": "b", "funcName": "f", "startParamRegex": "x" }] })), OfflineOnly("together those of process \"a\" already"));
+    case(
+        "a key twice",
+        with_spec(json!({ "processes": [{ "name": "a", "funcName": "f" }, { "name": "a", "funcName": "g" }] })),
+        Refused("Duplicate value"),
+    );
+    case(
+        "a process name twice",
+        with_spec(
+            json!({ "processes": [{ "name": "a", "funcName": "f" }, { "name": "b", "processName": "a", "funcName": "g" }] }),
+        ),
+        OfflineOnly("is that of process \"a\" already"),
+    );
+    case(
+        "a start pair twice",
+        with_spec(
+            json!({ "processes": [{ "name": "a", "funcName": "f", "startParamRegex": "x" }, { "name": "b", "funcName": "f", "startParamRegex": "x" }] }),
+        ),
+        OfflineOnly("together those of process \"a\" already"),
+    );
     case("a service template by id", selector(json!({ "id": 5 })), Accepted);
-    case("a service template by both", selector(json!({ "id": 5, "name": "web" })), Refused("exactly one of id and name must be set"));
+    case(
+        "a service template by both",
+        selector(json!({ "id": 5, "name": "web" })),
+        Refused("exactly one of id and name must be set"),
+    );
     case("a service template by neither", selector(json!({})), Refused("exactly one of id and name must be set"));
     case("a service template name with a blank", selector(json!({ "name": "web " })), Refused(WHITE_SPACE));
-    case("createIfMissing by category id", selector(json!({ "name": "web", "createIfMissing": { "category": { "id": 2 } } })), Accepted);
-    case("createIfMissing by category names", selector(json!({ "name": "web", "createIfMissing": { "category": { "parent": "a", "name": "b" } } })), Accepted);
-    case("createIfMissing by id", selector(json!({ "id": 5, "createIfMissing": { "category": { "id": 2 } } })), Refused("createIfMissing needs name"));
+    case(
+        "createIfMissing by category id",
+        selector(json!({ "name": "web", "createIfMissing": { "category": { "id": 2 } } })),
+        Accepted,
+    );
+    case(
+        "createIfMissing by category names",
+        selector(json!({ "name": "web", "createIfMissing": { "category": { "parent": "a", "name": "b" } } })),
+        Accepted,
+    );
+    case(
+        "createIfMissing by id",
+        selector(json!({ "id": 5, "createIfMissing": { "category": { "id": 2 } } })),
+        Refused("createIfMissing needs name"),
+    );
     for category in [json!({}), json!({ "name": "b" }), json!({ "id": 2, "name": "b" })] {
         let name = format!("category {category}");
-        case(&name, selector(json!({ "name": "web", "createIfMissing": { "category": category } })), Refused("either id, or parent and name must be set"));
+        case(
+            &name,
+            selector(json!({ "name": "web", "createIfMissing": { "category": category } })),
+            Refused("either id, or parent and name must be set"),
+        );
     }
     for seconds in [5, 86_400] {
         case(&format!("an interval of {seconds} s"), with_spec(json!({ "resyncIntervalSeconds": seconds })), Accepted);
     }
-    case("an interval too short", with_spec(json!({ "resyncIntervalSeconds": 4 })), Refused("should be greater than or equal to 5"));
-    case("an interval too long", with_spec(json!({ "resyncIntervalSeconds": 86_401 })), Refused("should be less than or equal to 86400"));
-    case("what is spelt out though it is the default", with_spec(json!({ "deletionPolicy": "Orphan", "lockPolicy": "Locked" })), Accepted);
-    case("a deletion policy that this version does not have", with_spec(json!({ "deletionPolicy": "Delete" })), Unreadable("Unsupported value"));
+    case(
+        "an interval too short",
+        with_spec(json!({ "resyncIntervalSeconds": 4 })),
+        Refused("should be greater than or equal to 5"),
+    );
+    case(
+        "an interval too long",
+        with_spec(json!({ "resyncIntervalSeconds": 86_401 })),
+        Refused("should be less than or equal to 86400"),
+    );
+    case(
+        "what is spelt out though it is the default",
+        with_spec(json!({ "deletionPolicy": "Orphan", "lockPolicy": "Locked" })),
+        Accepted,
+    );
+    case(
+        "a deletion policy that this version does not have",
+        with_spec(json!({ "deletionPolicy": "Delete" })),
+        Unreadable("Unsupported value"),
+    );
     case("an unknown lock policy", with_spec(json!({ "lockPolicy": "locked" })), Unreadable("Unsupported value"));
-    case("another kind of connection", with_spec(json!({ "connectionRef": { "kind": "Secret", "name": "x" } })), Unreadable("Unsupported value"));
-    case("a connection name in capitals", with_spec(json!({ "connectionRef": { "name": "CMDB" } })), Refused("should match"));
+    case(
+        "another kind of connection",
+        with_spec(json!({ "connectionRef": { "kind": "Secret", "name": "x" } })),
+        Unreadable("Unsupported value"),
+    );
+    case(
+        "a connection name in capitals",
+        with_spec(json!({ "connectionRef": { "name": "CMDB" } })),
+        Refused("should match"),
+    );
     cases
 }
 
@@ -234,7 +373,12 @@ fn updates() -> Vec<(&'static str, Value, Value, Verdict)> {
     vec![
         ("a process is added", minimal(), changed("processes", many(2)), Accepted),
         ("the business changes", minimal(), changed("bizId", json!(3)), immutable),
-        ("the service template's name changes", minimal(), changed("serviceTemplate", json!({ "name": "api" })), immutable),
+        (
+            "the service template's name changes",
+            minimal(),
+            changed("serviceTemplate", json!({ "name": "api" })),
+            immutable,
+        ),
         ("a name becomes an id", minimal(), changed("serviceTemplate", json!({ "id": 5 })), immutable),
         ("an id changes", selector(json!({ "id": 5 })), selector(json!({ "id": 6 })), immutable),
         ("the wish to create is added", minimal(), changed("serviceTemplate", wish), Accepted),
@@ -256,10 +400,22 @@ fn connections() -> Vec<(&'static str, Value, Verdict)> {
         ("another scheme", spec(json!({ "url": "ftp://cmdb.example.com" })), Unreadable("should match")),
         ("a user in the URL", spec(json!({ "url": "https://me:secret@cmdb.example.com" })), Unreadable("should match")),
         ("a query", spec(json!({ "url": "https://cmdb.example.com/?a=b" })), Unreadable("should match")),
-        ("a timeout below the servers' own", spec(json!({ "timeoutSeconds": 30 })), Unreadable("should be greater than or equal to 31")),
+        (
+            "a timeout below the servers' own",
+            spec(json!({ "timeoutSeconds": 30 })),
+            Unreadable("should be greater than or equal to 31"),
+        ),
         ("an unknown schema", spec(json!({ "schema": "Old" })), Unreadable("Unsupported value")),
-        ("no call in flight", spec(json!({ "limits": { "maxConcurrent": 0 } })), Unreadable("should be greater than or equal to 1")),
-        ("a transport that this version does not have", spec(json!({ "transport": "Gateway" })), Unreadable("Unsupported value")),
+        (
+            "no call in flight",
+            spec(json!({ "limits": { "maxConcurrent": 0 } })),
+            Unreadable("should be greater than or equal to 1"),
+        ),
+        (
+            "a transport that this version does not have",
+            spec(json!({ "transport": "Gateway" })),
+            Unreadable("Unsupported value"),
+        ),
     ]
 }
 
@@ -289,7 +445,9 @@ fn offline(spec: &Value) -> Result<(), String> {
 fn assert_offline(name: &str, verdict: Verdict, answer: &Result<(), String>) {
     match (verdict, answer) {
         (Accepted, Ok(())) | (Unreadable(_), Err(_)) => {}
-        (Refused(text) | OfflineOnly(text), Err(said)) => assert!(said.contains(text), "{name}: {text:?} is not in {said:?}"),
+        (Refused(text) | OfflineOnly(text), Err(said)) => {
+            assert!(said.contains(text), "{name}: {text:?} is not in {said:?}")
+        }
         (verdict, answer) => panic!("{name}: {verdict:?}, but offline {answer:?}"),
     }
 }

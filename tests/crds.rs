@@ -1,0 +1,122 @@
+//! The CRDs: committed as generated, and as Kubernetes conventions want them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+use std::path::Path;
+
+use process_template_operator::api::{self, Property};
+use serde_json::{Value, json};
+
+/// Every schema of a CRD with its path, itself among them.
+fn schemas(crd: &Value) -> Vec<(String, Value)> {
+    fn walk(path: &str, schema: &Value, found: &mut Vec<(String, Value)>) {
+        found.push((path.to_owned(), schema.clone()));
+        for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{path}.{name}"), child, found);
+        }
+        if let Some(items) = schema.get("items") {
+            walk(&format!("{path}[]"), items, found);
+        }
+    }
+    let mut found = Vec::new();
+    walk("", &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], &mut found);
+    found
+}
+
+fn all() -> Vec<(String, String, Value)> {
+    let crds = api::crds().unwrap();
+    crds.iter()
+        .flat_map(|(file, crd)| schemas(crd).into_iter().map(|(path, schema)| ((*file).to_owned(), path, schema)))
+        .collect()
+}
+
+#[test]
+fn the_committed_crds_are_the_generated_ones() {
+    for (file, crd) in api::crds().unwrap() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(file);
+        let committed = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(committed, api::yaml(&crd).unwrap(), "{file}: run make generate");
+        assert!(committed.len() < 200_000, "{file} is too large for kubectl apply");
+    }
+}
+
+#[test]
+fn no_schema_says_what_the_api_server_would_drop_or_warn_of() {
+    for (file, path, schema) in all() {
+        for word in ["nullable", "title", "anyOf", "oneOf"] {
+            assert!(schema.get(word).is_none(), "{file} {path} says {word}");
+        }
+        let format = schema.get("format").and_then(Value::as_str).unwrap_or("int32");
+        assert!(["int32", "int64", "date-time"].contains(&format), "{file} {path} has format {format}");
+        for bound in ["minimum", "maximum"] {
+            assert!(!schema.get(bound).is_some_and(Value::is_f64), "{file} {path} has a fraction as {bound}");
+        }
+        let has_null = schema["enum"].as_array().is_some_and(|values| values.contains(&Value::Null));
+        assert!(!has_null, "{file} {path} lists null");
+    }
+}
+
+#[test]
+fn nothing_in_a_spec_has_a_default_and_a_set_begins_unobserved() {
+    for (file, path, schema) in all() {
+        let expected =
+            (file == "processtemplatesets.yaml" && path == ".status").then(|| json!({ "observedGeneration": -1 }));
+        assert_eq!(schema.get("default"), expected.as_ref(), "{file} {path}");
+    }
+}
+
+#[test]
+fn every_list_has_its_type_and_every_key_is_required() {
+    for (file, path, schema) in all().into_iter().filter(|(_, _, schema)| schema["type"] == "array") {
+        let list_type =
+            schema["x-kubernetes-list-type"].as_str().unwrap_or_else(|| panic!("{file} {path} has no list type"));
+        let items = &schema["items"];
+        if items["type"] == "object" {
+            assert!(items["required"].as_array().is_some_and(|required| !required.is_empty()), "{file} {path}");
+        }
+        for key in schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten() {
+            assert_eq!(list_type, "map");
+            assert!(items["required"].as_array().unwrap().contains(key), "{file} {path} key {key}");
+        }
+    }
+}
+
+#[test]
+fn everything_in_a_spec_is_bounded() {
+    for (file, path, schema) in all().into_iter().filter(|(_, path, _)| path.starts_with(".spec")) {
+        match schema["type"].as_str() {
+            Some("string") => {
+                assert!(schema.get("maxLength").is_some() || schema.get("enum").is_some(), "{file} {path}");
+            }
+            Some("array") => assert!(schema.get("maxItems").is_some(), "{file} {path}"),
+            Some("integer") => {
+                assert!(schema.get("minimum").is_some() && schema.get("maximum").is_some(), "{file} {path}");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_field_is_described_and_a_property_of_cmdb_by_its_name_first() {
+    for (file, path, schema) in all() {
+        let is_field = path.rsplit('.').next().is_some_and(|name| !name.is_empty() && !name.ends_with(']'));
+        let description = schema["description"].as_str().unwrap_or_default();
+        assert!(!is_field || !description.is_empty(), "{file} {path} is not described");
+        assert!(!description.contains('`'), "{file} {path} has a mark of the source in its text");
+        let property = path.strip_prefix(".spec.processes[].").and_then(|name| {
+            Property::ALL.iter().find(|property| property.name() == name).map(|property| property.cmdb_name())
+        });
+        if let Some(name) = property {
+            assert!(description.starts_with(&format!("{name}: ")), "{path}: {description}");
+        }
+    }
+}
+
+#[test]
+fn field_names_are_camel_case() {
+    for (file, path, _) in all() {
+        let name = path.rsplit('.').next().unwrap().trim_end_matches("[]");
+        let valid = name.chars().all(char::is_alphanumeric) && !name.starts_with(char::is_uppercase);
+        assert!(valid, "{file} {path}");
+    }
+}

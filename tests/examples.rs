@@ -1,0 +1,126 @@
+//! The examples: valid, complete, and in step with the real input.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, PostParams};
+use process_template_operator::api::{ProcessTemplateSetSpec, Property};
+use process_template_operator::plan::check;
+use serde_json::{Value, json};
+use support::control_plane::shared;
+use support::world::install_crds;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+fn documents(path: &Path) -> Vec<Value> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(documents(&path));
+        } else if path.extension().is_some_and(|ending| ending == "yaml") {
+            let text = fs::read_to_string(&path).unwrap();
+            let read: Vec<Value> =
+                serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            found.extend(read.into_iter().filter(|document| !document.is_null()));
+        }
+    }
+    found
+}
+
+fn sets(path: &Path) -> Vec<Value> {
+    documents(path).into_iter().filter(|document| document["kind"] == "ProcessTemplateSet").collect()
+}
+
+#[test]
+fn every_example_is_read_as_it_is_written_and_keeps_every_rule() {
+    let sets = sets(&folder());
+    assert_eq!(sets.len(), 73);
+    for set in sets {
+        let spec: ProcessTemplateSetSpec = serde_json::from_value(set["spec"].clone()).unwrap();
+        assert_eq!(check(&spec), [], "{}", set["metadata"]["name"]);
+        // What was not read would be missing here.
+        assert_eq!(serde_json::to_value(&spec).unwrap(), set["spec"], "{}", set["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn the_platforms_sets_are_those_of_the_table() {
+    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/platform.tsv")).unwrap();
+    let rows: Vec<Vec<&str>> =
+        table.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows.len(), 71);
+    let sets = sets(&folder().join("platform"));
+    assert_eq!(sets.len(), rows.len());
+    let by_template: BTreeMap<&str, &Value> =
+        sets.iter().map(|set| (set["spec"]["serviceTemplate"]["name"].as_str().unwrap(), set)).collect();
+    for row in rows {
+        let [template, function, process, regex, ip, port, protocol] = row[..] else { panic!("{row:?}") };
+        let processes = by_template[template]["spec"]["processes"].as_array().unwrap();
+        let [found] = &processes[..] else { panic!("{template}: {processes:?}") };
+        let mut expected = json!({ "name": if process.is_empty() { function } else { process }, "funcName": function });
+        if !regex.is_empty() {
+            expected["startParamRegex"] = regex.into();
+        }
+        if !port.is_empty() {
+            let mut row = json!({ "port": port.parse::<u16>().unwrap(), "protocol": protocol, "enable": true });
+            if !ip.is_empty() {
+                row["ip"] = ip.into();
+            }
+            expected["bindInfo"] = json!([row]);
+        }
+        assert_eq!(*found, expected, "{template}");
+    }
+}
+
+#[test]
+fn every_property_occurs_in_an_example() {
+    let mut used = BTreeSet::new();
+    for set in sets(&folder()) {
+        for process in set["spec"]["processes"].as_array().unwrap() {
+            used.extend(process.as_object().unwrap().keys().cloned());
+        }
+        used.extend(
+            set["spec"]["unmanaged"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|name| Some(name.as_str()?.to_owned())),
+        );
+    }
+    // A property that only servers before 3.9.13 have; the API document's example gives it no value.
+    let missing: Vec<&str> = Property::ALL
+        .iter()
+        .map(|property| property.name())
+        .filter(|name| !used.contains(*name) && *name != "autoTimeGap")
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[tokio::test]
+async fn the_real_api_server_takes_every_example_strictly() {
+    let Some(plane) = shared().await else { return };
+    let client = plane.client().await;
+    install_crds(&client).await;
+    let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": "blueking" } })).unwrap();
+    Api::all(client).create(&PostParams::default(), &namespace).await.unwrap();
+    let output = plane
+        .kubectl()
+        .args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "--recursive", "--filename"])
+        .arg(folder())
+        .output()
+        .await
+        .unwrap();
+    let (taken, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    let count = taken.lines().filter(|line| line.contains("serverside-applied")).count();
+    assert_eq!(count, documents(&folder()).len());
+    println!("examples: documents={count} refused=0");
+}
