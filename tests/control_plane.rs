@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::authentication::v1::TokenReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -29,6 +32,95 @@ async fn a_namespace_is_deleted_to_the_end() {
     namespaces.create(&PostParams::default(), &namespace).await.unwrap();
     namespaces.delete("short-lived", &DeleteParams::default()).await.unwrap();
     eventually("the namespace is gone", async || namespaces.get_opt("short-lived").await.unwrap().is_none()).await;
+}
+
+#[tokio::test]
+async fn the_api_server_says_that_it_is_ready() {
+    let Some(plane) = shared().await else { return };
+    let request = axum::http::Request::get("/readyz").body(Vec::new()).unwrap();
+    assert_eq!(plane.client().await.request_text(request).await.unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn the_audit_log_tells_who_called_and_with_what_program() {
+    let Some(plane) = shared().await else { return };
+    let output = plane.kubectl().args(["get", "configmaps", "--namespace", "kube-public"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    eventually("the audit log has it", async || {
+        plane.audit_events().iter().any(|event| {
+            event["userAgent"].as_str().is_some_and(|agent| agent.starts_with("kubectl/v1.36.3"))
+                && event["user"]["username"] == "admin"
+                && event["verb"] == "list"
+                && event["objectRef"]["namespace"] == "kube-public"
+        })
+    })
+    .await;
+    assert!(plane.audit_events().iter().all(|event| event["stage"] != "RequestReceived"));
+}
+
+#[tokio::test]
+async fn a_user_is_in_every_group_that_was_asked_for() {
+    let Some(plane) = shared().await else { return };
+    let kubeconfig = plane.kubeconfig_for("somebody", &["readers", "writers"]).unwrap();
+    let output =
+        plane.kubectl().env("KUBECONFIG", kubeconfig).args(["auth", "whoami", "-o", "json"]).output().await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let user = &answer["status"]["userInfo"];
+    assert_eq!(user["username"], "somebody");
+    assert_eq!(user["groups"], serde_json::json!(["readers", "writers", "system:authenticated"]));
+    assert!(matches!(plane.kubeconfig_for("somebody", &["a", "b", "c"]), Err(StartError::Groups(3))));
+}
+
+#[tokio::test]
+async fn a_service_account_token_is_accepted() {
+    let Some(plane) = shared().await else { return };
+    let output = async |arguments: &[&str]| plane.kubectl().args(arguments).output().await.unwrap();
+    let mut token = String::new();
+    eventually("the default service account has a token", async || {
+        token = String::from_utf8(output(&["create", "token", "default"]).await.stdout).unwrap();
+        !token.is_empty()
+    })
+    .await;
+    let review = serde_json::json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": { "token": token.trim() },
+    });
+    let review: TokenReview = serde_json::from_value(review).unwrap();
+    let reviews: Api<TokenReview> = Api::all(plane.client().await);
+    let status = reviews.create(&PostParams::default(), &review).await.unwrap().status.unwrap();
+    assert_eq!(status.user.unwrap().username.unwrap(), "system:serviceaccount:default:default");
+}
+
+#[tokio::test]
+async fn a_data_folder_of_ones_own_stays_and_is_private() {
+    let Some(_) = shared().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let options = Options { cached_only: true, data_dir: Some(data.clone()), audit: false, ..Options::default() };
+    let plane = ControlPlane::start(options.clone()).await.unwrap();
+    let output = plane.kubectl().args(["create", "namespace", "kept"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(plane.audit_events(), Vec::<serde_json::Value>::new());
+    let mode = std::fs::metadata(plane.kubeconfig_path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let pids = plane.pids();
+    plane.stop().await;
+    assert!(!pids.into_iter().any(is_running), "they are gone when stop returns");
+    assert!(data.join("admin.kubeconfig").exists());
+
+    let again = ControlPlane::start(options).await.unwrap();
+    let output = again.kubectl().args(["get", "namespace", "kept"]).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_start_is_reported_with_the_end_of_its_log() {
+    let Some(_) = shared().await else { return };
+    let extra_apiserver_args = vec!["--no-such-flag".to_owned()];
+    let options = Options { cached_only: true, extra_apiserver_args, ..Options::default() };
+    let Err(error) = ControlPlane::start(options).await else { panic!("it started") };
+    let text = error.to_string();
+    assert!(text.starts_with("kube-apiserver") && text.contains("unknown flag: --no-such-flag"), "{text}");
 }
 
 #[tokio::test]
@@ -81,18 +173,32 @@ async fn a_test_run_that_is_killed_leaves_no_process_behind() {
     assert!(pids.iter().all(|&pid| is_running(pid)));
     holder.kill().await.unwrap();
     eventually("its processes are gone", async || !pids.iter().any(|&pid| is_running(pid))).await;
-    eventually("its folder is gone", async || !std::path::Path::new(folder).exists()).await;
+    eventually("its folder is gone", async || !Path::new(folder).exists()).await;
 }
 
-#[tokio::test]
-async fn what_was_not_built_is_said_and_not_built_in_passing() {
-    let empty = tempfile::tempdir().unwrap();
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build");
+fn build(arguments: &[&str], variable: &str, value: &Path) -> (Option<i32>, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build");
     let output = std::process::Command::new(script)
-        .args(["--cached-only", "etcd"])
-        .env("XDG_CACHE_HOME", empty.path())
+        .args(arguments)
         .env_remove("KUBEBUILDER_ASSETS")
+        .env(variable, value)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(3), "{}", StartError::NotBuilt);
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_was_not_built_is_not_built_in_passing() {
+    let empty = tempfile::tempdir().unwrap();
+    let (code, _) = build(&["--cached-only", "etcd"], "XDG_CACHE_HOME", empty.path());
+    assert_eq!(code, Some(3));
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_binary_that_the_assets_lack_is_named_in_one_line() {
+    let empty = tempfile::tempdir().unwrap();
+    let (code, message) = build(&["etcd"], "KUBEBUILDER_ASSETS", empty.path());
+    assert_eq!(code, Some(1));
+    assert_eq!(message, format!("control plane: KUBEBUILDER_ASSETS={} has no etcd\n", empty.path().display()));
 }

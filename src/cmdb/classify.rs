@@ -1,8 +1,10 @@
 //! The one table that gives answers their meanings, and the one place that reads their text: for the few codes that
 //! mean several things. Codes of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API gateway.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Operation;
 use super::error::{Error, Reply};
 
 /// Meanings of answers.
@@ -16,138 +18,112 @@ enum Class {
     Throttled,
     OutcomeUnknown,
     Protocol,
-    // As the text says.
+    // As the text says: for a code that means several things.
     Text,
 }
 
-/// Code, its meaning, whether one item of a batch may be to blame, and why.
-type Row = (i64, Class, bool, &'static str);
+/// Codes of a row.
+#[derive(Clone, Copy, Debug)]
+enum Codes {
+    Is(i64),
+    // One that no row names.
+    Other,
+    // None at all, or that of a success that is none.
+    Absent,
+}
+use Codes::{Absent, Is, Other};
+
+const ANY: RangeInclusive<u16> = 0..=u16::MAX;
+
+/// Codes, HTTP statuses, their meaning, whether one item of a batch may be to blame, and why. The first that fits counts.
+type Row = (Codes, RangeInclusive<u16>, Class, bool, &'static str);
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
-    (1_100_004, Class::Authentication, false, "the gateway's JWT was rejected"),
-    (1_108_014, Class::OutcomeUnknown, false, "a delete failed, whatever the cause"),
-    (1_108_030, Class::OutcomeUnknown, false, "a service template was not deleted, whatever the cause"),
-    (1_108_033, Class::OutcomeUnknown, false, "a list failed without a more specific code"),
-    (1_113_019, Class::Conflict, true, "the process name is taken"),
-    (1_113_020, Class::Conflict, true, "the pair of function and start parameter is taken"),
-    (1_113_032, Class::Invalid, false, "the service category is not a leaf"),
-    (1_199_000, Class::Invalid, true, "the body does not decode: a value of a wrong type"),
-    (1_199_002, Class::OutcomeUnknown, false, "a server behind did not answer"),
-    (1_199_003, Class::Invalid, false, "an update without property or id"),
-    (1_199_006, Class::Text, false, "a parameter or a property is not valid: the text names it"),
-    (1_199_010, Class::Invalid, false, "a required parameter is missing"),
-    (1_199_014, Class::Conflict, false, "the name of the service template is taken"),
-    (1_199_017, Class::OutcomeUnknown, false, "the database did not read"),
-    (1_199_018, Class::OutcomeUnknown, false, "the database did not insert; also a lost race for a name"),
-    (1_199_019, Class::NotFound, false, "it does not exist"),
-    (1_199_020, Class::OutcomeUnknown, false, "the database did not update"),
-    (1_199_021, Class::OutcomeUnknown, false, "the database did not delete"),
-    (1_199_027, Class::Authentication, false, "user or supplier account is missing"),
-    (1_199_035, Class::Invalid, false, "too many items in one call"),
-    (1_199_036, Class::OutcomeUnknown, false, "a server behind was not reached"),
-    (1_199_037, Class::OutcomeUnknown, false, "no server behind is registered"),
-    (1_199_045, Class::Invalid, false, "what to authorise could not be told"),
-    (1_199_046, Class::Permission, false, "denied, or the authorisation failed: one code for both"),
-    (1_199_047, Class::Permission, false, "no permission"),
-    (1_199_055, Class::Conflict, false, "it has children"),
-    (1_199_056, Class::Conflict, false, "it is referred to"),
-    (1_199_058, Class::OutcomeUnknown, false, "no ID could be generated"),
-    (1_199_059, Class::Invalid, false, "the page of a list is not valid"),
-    (1_199_065, Class::OutcomeUnknown, false, "a transaction did not start"),
-    (1_199_066, Class::OutcomeUnknown, false, "a transaction did not commit; names may be held for a minute"),
-    (1_199_089, Class::Invalid, false, "too many IDs in one list"),
-    (1_199_997, Class::Throttled, false, "rate limit of the API server"),
-    (1_199_998, Class::Text, false, "four different things"),
-    (1_199_999, Class::OutcomeUnknown, false, "a server panicked"),
-    (1_306_000, Class::Text, false, "the ESB's general error; also failed authentication"),
-    (1_306_201, Class::OutcomeUnknown, false, "the ESB did not reach CMDB, or waited too long"),
-    (1_306_203, Class::OutcomeUnknown, false, "TLS between the ESB and CMDB failed"),
-    (1_306_206, Class::Protocol, false, "the ESB knows no host for CMDB"),
-    (1_306_207, Class::Protocol, false, "the ESB blocks the host"),
-    (1_306_401, Class::Permission, false, "the operator has no permission"),
-    (1_306_402, Class::Permission, false, "the user has no permission"),
-    (1_306_403, Class::Permission, false, "the application may not use this call"),
-    (1_306_404, Class::Protocol, false, "the ESB does not know this call"),
-    (1_306_405, Class::Protocol, false, "the ESB has this call disabled"),
-    (1_306_406, Class::Invalid, false, "an argument is not valid"),
-    (1_306_408, Class::Authentication, false, "the gateway's JWT was rejected by the ESB"),
-    (1_306_429, Class::Throttled, false, "rate limit of the ESB"),
-    (1_640_001, Class::Authentication, false, "arguments of the gateway: bad credentials arrive here"),
-    (1_640_004, Class::Invalid, false, "arguments of the gateway"),
-    (1_640_100, Class::Authentication, false, "the gateway did not authenticate the application"),
-    (1_640_101, Class::Authentication, false, "the gateway did not authenticate the application"),
-    (1_640_102, Class::Authentication, false, "the gateway did not authenticate the user"),
-    (1_640_301, Class::Permission, false, "the application may not use this resource"),
-    (1_640_302, Class::Permission, false, "address or tenant is not permitted"),
-    (1_640_303, Class::Permission, false, "not permitted"),
-    (1_640_304, Class::Permission, false, "not permitted"),
-    (1_640_401, Class::Protocol, false, "the gateway does not know this path"),
-    (1_641_301, Class::Invalid, false, "the body is too large for the gateway"),
-    (1_642_901, Class::Throttled, false, "rate limit of the gateway"),
-    (1_642_902, Class::Throttled, false, "rate limit of the gateway"),
-    (1_642_903, Class::Throttled, false, "rate limit of the gateway"),
-    (1_642_904, Class::Throttled, false, "concurrency limit of the gateway"),
-    (9_900_403, Class::Permission, false, "no permission"),
+    (Is(1_100_004), ANY, Class::Authentication, false, "the gateway's JWT was rejected"),
+    (Is(1_108_014), ANY, Class::OutcomeUnknown, false, "a delete failed, whatever the cause"),
+    (Is(1_108_030), ANY, Class::OutcomeUnknown, false, "a service template was not deleted, whatever the cause"),
+    (Is(1_108_033), ANY, Class::OutcomeUnknown, false, "a list failed without a more specific code"),
+    (Is(1_113_019), ANY, Class::Conflict, true, "the process name is taken"),
+    (Is(1_113_020), ANY, Class::Conflict, true, "the pair of function and start parameter is taken"),
+    (Is(1_113_032), ANY, Class::Invalid, false, "the service category is not a leaf"),
+    (Is(1_199_000), ANY, Class::Invalid, true, "the body does not decode: a value of a wrong type"),
+    (Is(1_199_002), ANY, Class::OutcomeUnknown, false, "a server behind did not answer"),
+    (Is(1_199_003), ANY, Class::Invalid, false, "an update without property or id"),
+    (Is(1_199_006), ANY, Class::Text, false, "a parameter or a property is not valid: the text names it"),
+    (Is(1_199_010), ANY, Class::Invalid, false, "a required parameter is missing"),
+    (Is(1_199_014), ANY, Class::Conflict, false, "the name of the service template is taken"),
+    (Is(1_199_017), ANY, Class::OutcomeUnknown, false, "the database did not read"),
+    (Is(1_199_018), ANY, Class::OutcomeUnknown, false, "the database did not insert; also a lost race for a name"),
+    (Is(1_199_019), ANY, Class::NotFound, false, "it does not exist"),
+    (Is(1_199_020), ANY, Class::OutcomeUnknown, false, "the database did not update"),
+    (Is(1_199_021), ANY, Class::OutcomeUnknown, false, "the database did not delete"),
+    (Is(1_199_027), ANY, Class::Authentication, false, "user or supplier account is missing"),
+    (Is(1_199_035), ANY, Class::Invalid, false, "too many items in one call"),
+    (Is(1_199_036), ANY, Class::OutcomeUnknown, false, "a server behind was not reached"),
+    (Is(1_199_037), ANY, Class::OutcomeUnknown, false, "no server behind is registered"),
+    (Is(1_199_045), ANY, Class::Invalid, false, "what to authorise could not be told"),
+    (Is(1_199_046), ANY, Class::Permission, false, "denied, or the authorisation failed: one code for both"),
+    (Is(1_199_047), ANY, Class::Permission, false, "no permission"),
+    (Is(1_199_055), ANY, Class::Conflict, false, "it has children"),
+    (Is(1_199_056), ANY, Class::Conflict, false, "it is referred to"),
+    (Is(1_199_058), ANY, Class::OutcomeUnknown, false, "no ID could be generated"),
+    (Is(1_199_059), ANY, Class::Invalid, false, "the page of a list is not valid"),
+    (Is(1_199_065), ANY, Class::OutcomeUnknown, false, "a transaction did not start"),
+    (Is(1_199_066), ANY, Class::OutcomeUnknown, false, "a transaction did not commit; names may be held for a minute"),
+    (Is(1_199_089), ANY, Class::Invalid, false, "too many IDs in one list"),
+    (Is(1_199_997), ANY, Class::Throttled, false, "rate limit of the API server"),
+    (Is(1_199_998), ANY, Class::Text, false, "four different things"),
+    (Is(1_199_999), ANY, Class::OutcomeUnknown, false, "a server panicked"),
+    (Is(1_306_000), ANY, Class::Text, false, "the ESB's general error; also failed authentication"),
+    (Is(1_306_201), ANY, Class::OutcomeUnknown, false, "the ESB did not reach CMDB, or waited too long"),
+    (Is(1_306_203), ANY, Class::OutcomeUnknown, false, "TLS between the ESB and CMDB failed"),
+    (Is(1_306_206), ANY, Class::Protocol, false, "the ESB knows no host for CMDB"),
+    (Is(1_306_207), ANY, Class::Protocol, false, "the ESB blocks the host"),
+    (Is(1_306_401), ANY, Class::Permission, false, "the operator has no permission"),
+    (Is(1_306_402), ANY, Class::Permission, false, "the user has no permission"),
+    (Is(1_306_403), ANY, Class::Permission, false, "the application may not use this call"),
+    (Is(1_306_404), ANY, Class::Protocol, false, "the ESB does not know this call"),
+    (Is(1_306_405), ANY, Class::Protocol, false, "the ESB has this call disabled"),
+    (Is(1_306_406), ANY, Class::Invalid, false, "an argument is not valid"),
+    (Is(1_306_408), ANY, Class::Authentication, false, "the gateway's JWT was rejected by the ESB"),
+    (Is(1_306_429), ANY, Class::Throttled, false, "rate limit of the ESB"),
+    (Is(1_640_001), ANY, Class::Authentication, false, "arguments of the gateway: bad credentials arrive here"),
+    (Is(1_640_004), ANY, Class::Invalid, false, "arguments of the gateway"),
+    (Is(1_640_100), ANY, Class::Authentication, false, "the gateway did not authenticate the application"),
+    (Is(1_640_101), ANY, Class::Authentication, false, "the gateway did not authenticate the application"),
+    (Is(1_640_102), ANY, Class::Authentication, false, "the gateway did not authenticate the user"),
+    (Is(1_640_301), ANY, Class::Permission, false, "the application may not use this resource"),
+    (Is(1_640_302), ANY, Class::Permission, false, "address or tenant is not permitted"),
+    (Is(1_640_303), ANY, Class::Permission, false, "not permitted"),
+    (Is(1_640_304), ANY, Class::Permission, false, "not permitted"),
+    (Is(1_640_401), ANY, Class::Protocol, false, "the gateway does not know this path"),
+    (Is(1_641_301), ANY, Class::Invalid, false, "the body is too large for the gateway"),
+    (Is(1_642_901), ANY, Class::Throttled, false, "rate limit of the gateway"),
+    (Is(1_642_902), ANY, Class::Throttled, false, "rate limit of the gateway"),
+    (Is(1_642_903), ANY, Class::Throttled, false, "rate limit of the gateway"),
+    (Is(1_642_904), ANY, Class::Throttled, false, "concurrency limit of the gateway"),
+    (Is(1_650_000), ANY, Class::OutcomeUnknown, false, "the gateway failed"),
+    (Is(1_650_001), ANY, Class::OutcomeUnknown, false, "the gateway failed"),
+    (Is(1_650_002), ANY, Class::OutcomeUnknown, false, "the gateway failed"),
+    (Is(1_650_200), ANY, Class::OutcomeUnknown, false, "the gateway did not reach CMDB"),
+    (Is(1_650_201), ANY, Class::OutcomeUnknown, false, "the gateway did not understand CMDB"),
+    (Is(1_650_300), ANY, Class::OutcomeUnknown, false, "the gateway has no server to send to"),
+    (Is(1_650_401), ANY, Class::OutcomeUnknown, false, "the gateway waited too long"),
+    (Is(9_900_403), ANY, Class::Permission, false, "no permission"),
+    (Other, ANY, Class::OutcomeUnknown, false, "a code that is not known may mean anything"),
+    // No code: not CMDB, the ESB or the gateway spoke, but what stands before them.
+    (Absent, 300..=399, Class::Protocol, false, "redirects are not followed: the URL is another one"),
+    (Absent, 401..=401, Class::Authentication, false, "a proxy wants to know who we are"),
+    (Absent, 403..=403, Class::Permission, false, "a proxy does not let us through"),
+    (Absent, 408..=408, Class::OutcomeUnknown, false, "a proxy waited too long"),
+    (Absent, 429..=429, Class::Throttled, false, "rate limit of a proxy"),
+    (Absent, 500..=599, Class::OutcomeUnknown, false, "a proxy did not reach the server, or lost it"),
+    (Absent, ANY, Class::Protocol, false, "whatever answers here, it is no CMDB"),
 ];
 
-// Parameters of a call that are not a property of a process.
-const PARAMETERS: &[&str] = &[
-    "bk_biz_id",
-    "service_template_id",
-    "property",
-    "processes",
-    "process_template_ids",
-    "name",
-    "service_category_id",
-];
-
-/// Gives an answer that is not a success its meaning.
-pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
-    let row = reply.code.and_then(|code| ROWS.iter().find(|row| row.0 == code));
-    let (class, item) = match (row, reply.http_status) {
-        (Some(&(_, class, item, _)), _) => (class, item),
-        (None, Some(429)) => (Class::Throttled, false),
-        // A code that is not known is a server's trouble, and so is what a proxy says in its place.
-        (None, Some(status)) if reply.code.is_some_and(|code| code != 0) || status >= 500 || status == 408 => {
-            (Class::OutcomeUnknown, false)
-        }
-        (None, Some(401)) => (Class::Authentication, false),
-        (None, Some(403)) => (Class::Permission, false),
-        (None, _) => (Class::Protocol, false),
-    };
-    match class {
-        Class::Invalid => Error::Invalid { reply, item, field: None },
-        Class::Conflict => Error::Conflict { reply, item },
-        Class::NotFound => Error::NotFound { reply },
-        Class::Permission => Error::Permission { reply },
-        Class::Authentication => Error::Authentication { reply },
-        Class::Throttled => Error::Throttled { reply, retry_after },
-        Class::OutcomeUnknown => Error::OutcomeUnknown { reply },
-        Class::Protocol => Error::Protocol { reply },
-        Class::Text => classify_text(reply),
-    }
-}
-
-fn classify_text(reply: Reply) -> Error {
-    let text = reply.message.as_str();
-    match reply.code {
-        Some(1_199_006) => {
-            let field = quoted(text).map(str::to_owned);
-            let item = field.as_deref().is_some_and(|field| !PARAMETERS.contains(&field));
-            Error::Invalid { reply, item, field }
-        }
-        Some(1_199_998) if text.contains("contains space") => {
-            let field = text.split("field ").nth(1).and_then(|rest| rest.split(' ').next()).map(str::to_owned);
-            Error::Invalid { reply, item: true, field }
-        }
-        Some(1_199_998) if JWT_TEXTS.iter().any(|jwt| text.contains(jwt)) => Error::Authentication { reply },
-        Some(1_306_000) if ESB_AUTHENTICATION_TEXTS.iter().any(|start| text.contains(start)) => {
-            Error::Authentication { reply }
-        }
-        _ => Error::OutcomeUnknown { reply },
-    }
-}
+// Parameters of a create, which are not a property of one process.
+const PARAMETERS: &[&str] = &["bk_biz_id", "service_template_id", "property", "processes"];
 
 const JWT_TEXTS: &[&str] = &[
     "crypto/rsa: verification error",
@@ -160,8 +136,77 @@ const JWT_TEXTS: &[&str] = &[
 const ESB_AUTHENTICATION_TEXTS: &[&str] =
     &["APP Secret verification failed", "User authentication failed", "Invalid APP Code"];
 
+/// Gives an answer that is not a success its meaning.
+pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
+    let (class, item) = look_up(reply.code.filter(|code| *code != 0), reply.http_status.unwrap_or_default());
+    let meaning = match class {
+        Class::Text => read_text(&reply),
+        class => Meaning { class, item, field: None },
+    };
+    let Meaning { class, item, field } = meaning;
+    // Only a batch has items.
+    let item = item && reply.operation == Operation::CreateProcessTemplates;
+    let reply = reply.tidied();
+    match class {
+        Class::Invalid => Error::Invalid { reply, item, field },
+        Class::Conflict => Error::Conflict { reply, item },
+        Class::NotFound => Error::NotFound { reply },
+        Class::Permission => Error::Permission { reply },
+        Class::Authentication => Error::Authentication { reply },
+        Class::Throttled => Error::Throttled { reply, retry_after },
+        Class::OutcomeUnknown | Class::Text => Error::OutcomeUnknown { reply },
+        Class::Protocol => Error::Protocol { reply },
+    }
+}
+
+struct Meaning {
+    class: Class,
+    item: bool,
+    field: Option<String>,
+}
+
+fn look_up(code: Option<i64>, status: u16) -> (Class, bool) {
+    let fits = |row: &&Row| {
+        row.1.contains(&status)
+            && match row.0 {
+                Is(known) => code == Some(known),
+                Other => code.is_some(),
+                Absent => code.is_none(),
+            }
+    };
+    ROWS.iter().find(fits).map_or((Class::Protocol, false), |row| (row.2, row.3))
+}
+
+fn read_text(reply: &Reply) -> Meaning {
+    let text = reply.message.as_str();
+    let (class, item, field) = match reply.code {
+        Some(1_199_006) => {
+            let field = quoted(text);
+            (Class::Invalid, field.is_some_and(|field| !PARAMETERS.contains(&field)), field)
+        }
+        Some(1_199_998) => match with_outer_space(text) {
+            Some(field) => (Class::Invalid, true, Some(field)),
+            None if JWT_TEXTS.iter().any(|jwt| text.contains(jwt)) => (Class::Authentication, false, None),
+            None => (Class::OutcomeUnknown, false, None),
+        },
+        Some(1_306_000) if ESB_AUTHENTICATION_TEXTS.iter().any(|start| text.starts_with(start)) => {
+            (Class::Authentication, false, None)
+        }
+        _ => (Class::OutcomeUnknown, false, None),
+    };
+    Meaning { class, item, field: field.map(str::to_owned) }
+}
+
 // The name that the text of 1199006 gives: `'bind_info[0].port' …`.
 fn quoted(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once(['\'', '"', '`'])?;
-    rest.split_once(['\'', '"', '`']).map(|(name, _)| name)
+    let (_, rest) = text.split_once('\'')?;
+    let (name, _) = rest.split_once('\'')?;
+    Some(name).filter(|name| name.starts_with(|letter: char| letter.is_ascii_alphabetic()))
+}
+
+// The name that the text of 1199998 gives since 3.14.7: `field work_path contains space: …`.
+fn with_outer_space(text: &str) -> Option<&str> {
+    let (before, _) = text.split_once(" contains space")?;
+    let (_, name) = before.rsplit_once("field ")?;
+    Some(name).filter(|name| !name.is_empty() && !name.contains(' '))
 }

@@ -1,12 +1,16 @@
 //! What a call can end in.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Operation;
 
 /// Most bytes of CMDB's own text that are passed on.
 const TEXT_BYTES: usize = 512;
+
+/// Codes of the API gateway (blueking-apigateway `bk-core/errorx.lua`).
+const GATEWAY_CODES: RangeInclusive<i64> = 1_640_000..=1_659_999;
 
 /// What the other side answered. Never a raw body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,18 +34,43 @@ impl fmt::Display for Reply {
 }
 
 impl Reply {
-    fn text(&self) -> String {
-        let printable = |letter: &char| !letter.is_control();
-        let mut text: String = self.message.chars().filter(printable).collect();
-        if text.len() > TEXT_BYTES {
-            let end = (0..=TEXT_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
-            text.truncate(end);
+    /// A call that no answer came to.
+    pub(super) fn none(operation: Operation, message: &str, request_id: &str) -> Self {
+        let (message, request_id) = (message.to_owned(), Some(request_id.to_owned()));
+        Self { operation, code: None, http_status: None, message, request_id }
+    }
+
+    /// Its text in a form that can be shown and compared: one line, bounded, without what differs each time.
+    pub(super) fn tidied(mut self) -> Self {
+        if let Some(id) = self.request_id.as_deref().filter(|id| !id.is_empty()) {
+            self.message = self.message.replace(id, "");
         }
+        let words = self.message.split(|letter: char| letter.is_control() || letter == ' ');
+        let mut text = words.filter(|word| !word.is_empty() && !is_time(word)).collect::<Vec<_>>().join(" ");
+        text.truncate(text.floor_char_boundary(TEXT_BYTES));
+        self.message = text;
+        self
+    }
+
+    // Whether CMDB or the ESB refused, and not the gateway or a proxy before them.
+    fn is_theirs(&self) -> bool {
+        self.code.is_some_and(|code| code != 0 && !GATEWAY_CODES.contains(&code))
+    }
+
+    fn text(&self) -> String {
         match self.code {
-            Some(code) => format!("{text} (code {code})"),
-            None => text,
+            Some(code) => format!("{} (code {code})", self.message),
+            None => self.message.clone(),
         }
     }
+}
+
+// A date or a time of day, as logs write them: digits around `-` or `:`, at least two of these.
+fn is_time(word: &str) -> bool {
+    let word = word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    let marks = word.matches(['-', ':']).count();
+    let form = |letter: char| letter.is_ascii_digit() || "-:.,+TZ/".contains(letter);
+    marks >= 2 && word.starts_with(|letter: char| letter.is_ascii_digit()) && word.chars().all(form)
 }
 
 /// What a call can end in, named by what it means.
@@ -156,7 +185,9 @@ impl Error {
         }
     }
 
-    /// What is to be done about it.
+    /// What is to be done about it. A refusal for want of permission waits too: it is looked at again at the interval
+    /// of all that wait, slow enough, and only a person grants it. A name that is taken, or something that is gone, is
+    /// tried again: the next list shows what is there now.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -172,26 +203,58 @@ impl Error {
         }
     }
 
-    /// What a write that ended in it has done.
+    /// What a write that ended in it has done. A refusal counts as one only from CMDB or the ESB themselves: what the
+    /// gateway or a proxy says may concern another try of theirs.
     #[must_use]
     pub fn outcome(&self) -> WriteOutcome {
         match self {
-            Self::Invalid { .. }
-            | Self::Conflict { .. }
-            | Self::NotFound { .. }
-            | Self::Permission { .. }
-            | Self::Authentication { .. }
-            | Self::Throttled { .. }
-            | Self::Unavailable { .. }
-            | Self::Configuration { .. } => WriteOutcome::NotStored,
-            Self::OutcomeUnknown { .. } | Self::Protocol { .. } => WriteOutcome::Unknown,
+            Self::Invalid { reply, .. }
+            | Self::Conflict { reply, .. }
+            | Self::Permission { reply }
+            | Self::Authentication { reply }
+            | Self::Throttled { reply, .. } => {
+                if reply.is_theirs() {
+                    WriteOutcome::NotStored
+                } else {
+                    WriteOutcome::Unknown
+                }
+            }
+            Self::Unavailable { .. } | Self::Configuration { .. } => WriteOutcome::NotStored,
+            Self::NotFound { .. } | Self::OutcomeUnknown { .. } | Self::Protocol { .. } => WriteOutcome::Unknown,
         }
     }
 
     /// Whether a single item of a batch may be to blame, rather than the whole of it.
     #[must_use]
     pub fn is_item_error(&self) -> bool {
-        matches!(self, Self::Invalid { item: true, .. } | Self::Conflict { item: true, .. })
+        match self {
+            Self::Invalid { item, .. } | Self::Conflict { item, .. } => *item,
+            Self::NotFound { .. }
+            | Self::Permission { .. }
+            | Self::Authentication { .. }
+            | Self::Throttled { .. }
+            | Self::Unavailable { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Protocol { .. }
+            | Self::Configuration { .. } => false,
+        }
+    }
+
+    /// CMDB's name of the property or parameter that it refused, if it says so: `bind_info[0].port`.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { field, .. } => field.as_deref(),
+            Self::Conflict { .. }
+            | Self::NotFound { .. }
+            | Self::Permission { .. }
+            | Self::Authentication { .. }
+            | Self::Throttled { .. }
+            | Self::Unavailable { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Protocol { .. }
+            | Self::Configuration { .. } => None,
+        }
     }
 
     /// CMDB's own words with its code; bounded, without request IDs and times.
