@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
-use process_template_operator::api::{ProcessTemplateSetSpec, Property};
+use process_template_operator::api::{CmdbConnectionSpec, ProcessTemplateSetSpec, Property};
 use process_template_operator::plan::check;
 use serde_json::{Value, json};
 use support::control_plane::shared;
@@ -35,19 +35,45 @@ fn documents(path: &Path) -> Vec<Value> {
     found
 }
 
+fn of_kind(path: &Path, kind: &str) -> Vec<Value> {
+    documents(path).into_iter().filter(|document| document["kind"] == kind).collect()
+}
+
 fn sets(path: &Path) -> Vec<Value> {
-    documents(path).into_iter().filter(|document| document["kind"] == "ProcessTemplateSet").collect()
+    of_kind(path, "ProcessTemplateSet")
 }
 
 #[test]
 fn every_example_is_read_as_it_is_written_and_keeps_every_rule() {
     let sets = sets(&folder());
-    assert_eq!(sets.len(), 73);
+    assert_eq!(sets.len(), 74);
     for set in sets {
         let spec: ProcessTemplateSetSpec = serde_json::from_value(set["spec"].clone()).unwrap();
         assert_eq!(check(&spec), [], "{}", set["metadata"]["name"]);
         // What was not read would be missing here.
         assert_eq!(serde_json::to_value(&spec).unwrap(), set["spec"], "{}", set["metadata"]["name"]);
+    }
+    for connection in of_kind(&folder(), "CmdbConnection") {
+        let spec: CmdbConnectionSpec = serde_json::from_value(connection["spec"].clone()).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap(), connection["spec"]);
+    }
+}
+
+#[test]
+fn every_document_is_of_a_known_kind_and_of_one_name_in_one_namespace() {
+    let mut names = BTreeSet::new();
+    for document in documents(&folder()) {
+        let (version, kind) = (document["apiVersion"].as_str().unwrap(), document["kind"].as_str().unwrap());
+        let known = match kind {
+            "ProcessTemplateSet" | "CmdbConnection" => version == "cmdb.bk.tencent.com/v1alpha1",
+            "Secret" | "Namespace" => version == "v1",
+            _ => false,
+        };
+        assert!(known, "{version} {kind}");
+        let metadata = &document["metadata"];
+        let space = if kind == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
+        assert_eq!(space, "blueking", "{metadata}");
+        assert!(names.insert(format!("{kind} {}", metadata["name"])), "{kind} {metadata} stands twice");
     }
 }
 
@@ -58,9 +84,11 @@ fn the_platforms_sets_are_those_of_the_table() {
         table.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| line.split('\t').collect()).collect();
     assert_eq!(rows.len(), 71);
     let sets = sets(&folder().join("platform"));
+    assert_eq!(sets.len(), documents(&folder().join("platform")).len(), "something else stands beside the sets");
     assert_eq!(sets.len(), rows.len());
     let by_template: BTreeMap<&str, &Value> =
         sets.iter().map(|set| (set["spec"]["serviceTemplate"]["name"].as_str().unwrap(), set)).collect();
+    assert_eq!(by_template.len(), rows.len(), "a service template has two sets");
     for row in rows {
         let [template, function, process, regex, ip, port, protocol] = row[..] else { panic!("{row:?}") };
         let processes = by_template[template]["spec"]["processes"].as_array().unwrap();
@@ -87,21 +115,11 @@ fn every_property_occurs_in_an_example() {
         for process in set["spec"]["processes"].as_array().unwrap() {
             used.extend(process.as_object().unwrap().keys().cloned());
         }
-        used.extend(
-            set["spec"]["unmanaged"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|name| Some(name.as_str()?.to_owned())),
-        );
     }
-    // A property that only servers before 3.9.13 have; the API document's example gives it no value.
-    let missing: Vec<&str> = Property::ALL
-        .iter()
-        .map(|property| property.name())
-        .filter(|name| !used.contains(*name) && *name != "autoTimeGap")
-        .collect();
+    let missing: Vec<&str> =
+        Property::ALL.iter().map(|property| property.name()).filter(|name| !used.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+    assert!(used.contains("processName") && used.contains("extraProperties"));
 }
 
 #[tokio::test]

@@ -46,10 +46,11 @@ fn text(min: usize, bytes: usize) -> Schema {
     let mut schema = json_schema!({
         "type": "string",
         "maxLength": bytes,
-        "x-kubernetes-validations": [
-            rule(&format!("size(bytes(self)) <= {bytes}"), &bytes_message(bytes)),
-            rule("self.trim() == self", WHITE_SPACE_MESSAGE),
-        ],
+        // One rule, not two: the API server judges every text of a set at each write, also of its status.
+        "x-kubernetes-validations": [rule(
+            &format!("self.trim() == self && size(bytes(self)) <= {bytes}"),
+            &format!("{}, and {WHITE_SPACE_MESSAGE}", bytes_message(bytes)),
+        )],
     });
     if min > 0 {
         schema.insert("minLength".to_owned(), min.into());

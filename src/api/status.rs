@@ -27,7 +27,7 @@ pub struct ProcessTemplateSetStatus {
     /// Processes whose template is as the spec says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_count: Option<i32>,
-    /// `readyCount` of `processCount`, for people: 2/2.
+    /// For people: `readyCount` of `processCount`, for example 2/2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// One entry for each process of the spec.

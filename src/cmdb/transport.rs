@@ -93,7 +93,11 @@ impl Transport {
             .when(transient);
         match tokio::time::timeout(self.timeout, read).await {
             Ok(result) => result,
-            Err(_) => Err(unanswered(operation, "no answer in time")),
+            Err(_) => {
+                let message = "no answer in time".to_owned();
+                let reply = Reply { operation, code: None, http_status: None, message, request_id: None };
+                Err(Error::OutcomeUnknown { reply })
+            }
         }
     }
 
@@ -113,10 +117,10 @@ impl Transport {
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
         let _permit = self.gate.enter(lane).await;
-        let begun = Instant::now();
+        let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
         let result = self.exchange(operation, parameters).await;
-        let outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
-        self.observer.call_finished(operation, outcome, begun.elapsed());
+        told.outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
+        drop(told);
         if let Err(error) = &result {
             let request_id = error.reply().and_then(|reply| reply.request_id.as_deref());
             tracing::debug!(operation = operation.as_str(), %error, request_id, "a call failed");
@@ -140,11 +144,11 @@ impl Transport {
             .header("X-Request-Id", &id)
             .header("X-Bkapi-Request-Id", &id)
             .json(&body);
-        let response = request.send().await.map_err(|error| not_sent(operation, &error))?;
+        let response = request.send().await.map_err(|error| not_sent(operation, &error, &id))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
         let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
-        let bytes = bounded(operation, response).await?;
+        let bytes = bounded(operation, response, &id).await?;
         let reply = |code, message: &str, request_id: Option<&str>| Reply {
             operation,
             code,
@@ -170,9 +174,24 @@ impl Transport {
     }
 }
 
+// Tells the observer of a call that ends, also of one that is given up.
+struct Told<'a> {
+    observer: &'a dyn Observer,
+    operation: Operation,
+    begun: Instant,
+    outcome: &'static str,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.observer.call_finished(self.operation, self.outcome, self.begun.elapsed());
+    }
+}
+
 // Scheme and host in lower case, no default port, no slash at the end: one name for one CMDB.
 fn normalised(url: &str) -> Result<String, String> {
-    let parsed = Url::parse(url).map_err(|error| format!("{url:?} is not a URL: {error}"))?;
+    // Not shown: it may hold a password.
+    let parsed = Url::parse(url).map_err(|error| format!("the URL is none: {error}"))?;
     let plain = parsed.username().is_empty()
         && parsed.password().is_none()
         && parsed.query().is_none()
@@ -184,38 +203,34 @@ fn normalised(url: &str) -> Result<String, String> {
     Ok(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
-fn unanswered(operation: Operation, message: &str) -> Error {
-    let message = message.to_owned();
-    Error::OutcomeUnknown { reply: Reply { operation, code: None, http_status: None, message, request_id: None } }
+fn unanswered(operation: Operation, message: &str, id: &str) -> Error {
+    Error::OutcomeUnknown { reply: Reply::none(operation, message, id) }
 }
 
 // Without a connection nothing was sent; after that, nobody knows.
-fn not_sent(operation: Operation, error: &reqwest::Error) -> Error {
+fn not_sent(operation: Operation, error: &reqwest::Error, id: &str) -> Error {
     if error.is_builder() {
         return Error::Configuration { message: "the request could not be built".to_owned() };
     }
     if error.is_connect() {
-        let message = if error.is_timeout() { "no connection in time" } else { "no connection" }.to_owned();
-        let reply = Reply { operation, code: None, http_status: None, message, request_id: None };
-        return Error::Unavailable { reply };
+        let message = if error.is_timeout() { "no connection in time" } else { "no connection" };
+        return Error::Unavailable { reply: Reply::none(operation, message, id) };
     }
-    unanswered(operation, if error.is_timeout() { "no answer in time" } else { "the connection broke" })
+    unanswered(operation, if error.is_timeout() { "no answer in time" } else { "the connection broke" }, id)
 }
 
-async fn bounded(operation: Operation, mut response: Response) -> Result<Vec<u8>, Error> {
+async fn bounded(operation: Operation, mut response: Response, id: &str) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if bytes.len() + chunk.len() <= BODY_BYTES => bytes.extend_from_slice(&chunk),
             Ok(Some(_)) => {
-                let message = "the answer is larger than any of CMDB's".to_owned();
                 let http_status = Some(response.status().as_u16());
-                return Err(Error::Protocol {
-                    reply: Reply { operation, code: None, http_status, message, request_id: None },
-                });
+                let reply = Reply::none(operation, "the answer is larger than any of CMDB's", id);
+                return Err(Error::Protocol { reply: Reply { http_status, ..reply } });
             }
             Ok(None) => return Ok(bytes),
-            Err(_) => return Err(unanswered(operation, "the connection broke within the answer")),
+            Err(_) => return Err(unanswered(operation, "the connection broke within the answer", id)),
         }
     }
 }

@@ -28,13 +28,13 @@ pub struct ProcessTemplate {
     /// `bk_process_name`
     pub bk_process_name: String,
     /// `bk_biz_id`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub bk_biz_id: i64,
     /// `service_template_id`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub service_template_id: i64,
     /// `property`
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "properties")]
     pub property: Properties,
     /// `creator`
     #[serde(default, deserialize_with = "or_default")]
@@ -58,10 +58,10 @@ pub struct ServiceTemplate {
     /// `name`
     pub name: String,
     /// `bk_biz_id`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub bk_biz_id: i64,
     /// `service_category_id`
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub service_category_id: i64,
 }
 
@@ -73,10 +73,10 @@ pub struct ServiceCategory {
     /// `name`
     pub name: String,
     /// `bk_parent_id`: 0 for a root.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub bk_parent_id: i64,
     /// `bk_biz_id`: 0 when it is everybody's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub bk_biz_id: i64,
 }
 
@@ -152,6 +152,12 @@ pub struct Success<T> {
 
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+// A property that is null says no more than one that is missing.
+fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Properties, D::Error> {
+    let found: Option<BTreeMap<String, Option<Property>>> = Option::deserialize(deserializer)?;
+    Ok(found.into_iter().flatten().map(|(name, property)| (name, property.unwrap_or_default())).collect())
 }
 
 // Times come with 0 to 9 digits of fraction, as UTC or with an offset; one that cannot be read is not known.

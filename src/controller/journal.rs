@@ -36,15 +36,19 @@ impl<'a> StatusJournal<'a> {
         Ok(true)
     }
 
-    // Puts our IDs into whatever the status is now: ours win for our processes, nothing else is touched.
-    async fn merge(&mut self, ours: &ProcessTemplateSetStatus) -> Result<(), WriteError> {
+    /// Puts our IDs into whatever the status is now: ours win for our processes, nothing else is touched.
+    pub async fn merge(&mut self, ours: &ProcessTemplateSetStatus) -> Result<(), WriteError> {
         for _ in 0..MERGE_TRIES {
             let Some(set) = writer::read(&self.context.client, &self.target).await? else {
                 return Err(WriteError::Outdated);
             };
             self.target.resource_version = set.metadata.resource_version.unwrap_or_default();
-            let mut status = set.status.unwrap_or_default();
+            let standing = set.status.unwrap_or_default();
+            let mut status = standing.clone();
             put_ids(&mut status, &self.subject.previous, ours);
+            if status == standing {
+                return Ok(());
+            }
             match writer::replace(self.context, &mut self.target, &status).await {
                 Err(WriteError::Outdated) => {}
                 done => {
@@ -98,6 +102,9 @@ fn put_ids(status: &mut ProcessTemplateSetStatus, before: &ProcessTemplateSetSta
         .filter(|process| process.id.is_some() && process.id != id_before(&process.name))
         .collect();
     let names: BTreeSet<&str> = gained.iter().map(|process| process.name.as_str()).collect();
+    if gained.is_empty() {
+        return;
+    }
     status.pending.retain(|pending| !names.contains(pending.name.as_str()));
     status.endpoint.clone_from(&ours.endpoint);
     status.service_template_id = ours.service_template_id;

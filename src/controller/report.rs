@@ -12,7 +12,7 @@ use super::reconcile::{generation, namespace, uid};
 use super::status::{self, Outlook, Subject};
 use super::writer::{self, Target, WriteError};
 use super::{Context, Error, Outcome, events};
-use crate::api::ProcessTemplateSet;
+use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::cmdb;
 use crate::engine::{self, Disposition, View};
 
@@ -41,10 +41,9 @@ pub async fn report(
     };
     context.observer.reconciled(stopped.map_or("ok", Error::label));
     note(context, set, stopped).await;
-    if let Ok(outcome) = &outcome {
-        events::written(context, set, &journal.subject.previous, outcome).await;
-    }
+    let before = journal.subject.previous.clone();
     if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
+        tell(context, set, &before, &outcome).await;
         return Action::requeue(AGAIN);
     }
     let verdict = match (view, stopped) {
@@ -62,15 +61,32 @@ pub async fn report(
         Some(view) => status::observed(&journal.subject, view, &verdict),
         None => status::unobserved(&journal.subject, &verdict),
     };
-    let before = journal.subject.previous.clone();
-    match journal.write(status).await {
-        Ok(true) => events::turned(context, set, &before, &verdict).await,
-        Ok(false) => {}
-        // Somebody has changed the set: what it is now is on its way to us.
+    let written = match journal.write(status.clone()).await {
+        // Somebody has changed the set: what we created is put into what it is now.
+        Err(WriteError::Outdated) => journal.merge(&status).await.and(Err(WriteError::Outdated)),
+        written => written,
+    };
+    let created = tell(context, set, &before, &outcome).await;
+    match written {
+        // A create that made the set Ready has said enough.
+        Ok(true) if !(created && verdict.ready) => events::turned(context, set, &before, &verdict).await,
+        Ok(_) => {}
         Err(WriteError::Outdated) => return Action::requeue(AGAIN),
         Err(WriteError::Failed(reason)) => return retry(context, set, &Error::ApiServer(reason)),
     }
     next(context, set, view, stopped, verdict.outlook)
+}
+
+// Tells of what was written to CMDB; whether anything was.
+async fn tell(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    before: &ProcessTemplateSetStatus,
+    outcome: &Result<Outcome, Error>,
+) -> bool {
+    let Ok(outcome) = outcome else { return false };
+    events::written(context, set, before, outcome).await;
+    !outcome.tally.created.is_empty()
 }
 
 // Nothing is outstanding; CMDB, or the way to it, just cannot be asked.

@@ -61,9 +61,7 @@ impl Engine {
         let queue = self.chunks(job, carried);
         let mut creation = Creation { engine: self, job, carried, journal, queue, recorded: 0 };
         let result = creation.run(pulse).await;
-        if creation.carried.tally.created.len() > creation.recorded {
-            creation.journal.record(&creation.carried.view).await?;
-        }
+        creation.carried.is_recorded = creation.recorded == creation.carried.tally.created.len();
         result
     }
 

@@ -78,6 +78,8 @@ pub struct Carried {
     pub tally: Tally,
     /// Why it ended early.
     pub stopped: Option<Error>,
+    /// Whether the journal holds every ID that was created.
+    is_recorded: bool,
 }
 
 // A list so young is trusted before a write: names are unique in CMDB, so an older one could only cost a refused call.
@@ -119,13 +121,19 @@ impl Engine {
 
     /// Carries a plan out. Ends with a list that shows what is there, so that nothing is called done that was not seen.
     pub async fn carry_out<J: Journal>(&self, job: &Job, view: View, pulse: &Pulse, journal: &mut J) -> Carried {
-        let mut carried = Carried { view, tally: Tally::default(), stopped: None };
+        let mut carried = Carried { view, tally: Tally::default(), stopped: None, is_recorded: true };
         if carried.view.plan.has_writes() {
             carried.stopped = self.write(job, &mut carried, pulse, journal).await.err();
         }
-        if !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated))
-            && let Err(error) = self.confirm(job, &mut carried, pulse).await
-        {
+        let may_go_on = !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated));
+        let confirmed = if may_go_on { self.confirm(job, &mut carried, pulse).await } else { Ok(()) };
+        // What was confirmed is stored by what its caller reports; without that, the last IDs are stored here.
+        if !carried.is_recorded && (!may_go_on || confirmed.is_err()) {
+            if let Err(error) = journal.record(&carried.view).await {
+                carried.stopped = Some(error);
+            }
+        }
+        if let Err(error) = confirmed {
             carried.stopped.get_or_insert(error);
         }
         carried
