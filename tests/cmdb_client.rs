@@ -1,452 +1,1216 @@
 //! The CMDB client, against a scripted server: what it sends, and what it makes of every answer.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which clippy does not take for tests")]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Lane, Observer, Operation, Properties, Property, UserCredential,
-    WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Lane, Observer, Operation, ProcessTemplate, Properties, Property,
+    ServiceCategory, ServiceTemplate, UserCredential, WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, oneshot};
 
-const SECRET: &str = "planted-secret-value";
+const BIZ: i64 = 2;
+const TEMPLATE: i64 = 7;
+const SECRET: &str = "planted-app-secret";
+const TOKEN: &str = "planted-login-token";
+const ESB: &str = "/api/c/compapi/v2/cc";
 
-/// What the server does with a request.
-#[derive(Clone)]
-enum Answer {
-    Reply {
-        status: u16,
-        headers: String,
-        body: String,
-    },
-    /// The connection is closed without a word.
-    Close,
-    /// No answer, ever.
-    Never,
+// ---- The server ----
+
+/// What is sent back.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Body,
 }
 
-/// A request as it came over the wire.
-#[derive(Debug)]
+impl Answer {
+    fn text(status: u16, body: impl Into<Body>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into() }
+    }
+
+    fn json(body: &Value) -> Self {
+        Self::text(200, body.to_string()).header("content-type", "application/json")
+    }
+
+    fn ok(data: &Value) -> Self {
+        Self::json(&json!({ "result": true, "code": 0, "message": "success", "data": data, "request_id": "theirs" }))
+    }
+
+    fn list(info: &Value) -> Self {
+        Self::ok(&json!({ "count": info.as_array().map_or(0, Vec::len), "info": info }))
+    }
+
+    fn error(code: i64, message: &str) -> Self {
+        Self::json(&json!({ "result": false, "code": code, "message": message, "data": null }))
+    }
+
+    fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn into_response(self) -> Response {
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in self.headers {
+            response = response.header(name, value);
+        }
+        response.body(self.body).unwrap()
+    }
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
 struct Seen {
-    head: String,
+    method: String,
+    target: String,
+    headers: HeaderMap,
     body: Value,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// A request that waits for its answer; never gets one when this is dropped.
+struct Held {
+    seen: Seen,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Held {
+    fn answer(self, answer: Answer) {
+        self.answer.send(answer).unwrap();
+    }
+}
+
+struct Shared {
+    // In their order; without a script each request is held.
+    script: Option<Mutex<VecDeque<Answer>>>,
+    seen: Mutex<Vec<Seen>>,
+    held: mpsc::UnboundedSender<Held>,
+    in_flight: AtomicUsize,
+    most_in_flight: AtomicUsize,
 }
 
 struct Server {
     url: String,
-    seen: mpsc::UnboundedReceiver<Seen>,
-}
-
-fn json_answer(body: &Value) -> Answer {
-    Answer::Reply { status: 200, headers: String::new(), body: body.to_string() }
-}
-
-fn ok(data: Value) -> Answer {
-    json_answer(&json!({ "result": true, "code": 0, "message": "success", "data": data }))
+    shared: Arc<Shared>,
+    held: mpsc::UnboundedReceiver<Held>,
 }
 
 impl Server {
-    /// Answers in this order; the last answer is repeated.
-    async fn new(answers: Vec<Answer>) -> Self {
+    /// Gives these answers, one after the other.
+    async fn answering<const N: usize>(answers: [Answer; N]) -> Self {
+        Self::start(Some(Mutex::new(answers.into()))).await
+    }
+
+    /// Holds every request until the test answers it.
+    async fn holding() -> Self {
+        Self::start(None).await
+    }
+
+    async fn start(script: Option<Mutex<VecDeque<Answer>>>) -> Self {
+        Log::install();
+        let (sender, held) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            script,
+            seen: Mutex::default(),
+            held: sender,
+            in_flight: AtomicUsize::new(0),
+            most_in_flight: AtomicUsize::new(0),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, seen) = mpsc::unbounded_channel();
-        let next = Arc::new(Mutex::new(answers));
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&next), sender.clone()));
-            }
-        });
-        Self { url, seen }
+        let router = Router::new().fallback(arrived).with_state(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, shared, held }
     }
 
-    fn requests(&mut self) -> Vec<Seen> {
-        std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
+    /// The requests so far.
+    fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// The only request.
+    fn only(&self) -> Seen {
+        let seen = self.seen();
+        assert_eq!(seen.len(), 1, "exactly one request: {seen:?}");
+        seen[0].clone()
+    }
+
+    async fn next(&mut self) -> Held {
+        self.held.recv().await.unwrap()
     }
 }
 
-async fn serve(mut stream: TcpStream, next: Arc<Mutex<Vec<Answer>>>, sender: mpsc::UnboundedSender<Seen>) {
+async fn arrived(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    let seen = Seen {
+        method: head.method.to_string(),
+        target: head.uri.to_string(),
+        headers: head.headers,
+        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    };
+    let in_flight = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+    shared.most_in_flight.fetch_max(in_flight, Ordering::SeqCst);
+    shared.seen.lock().unwrap().push(seen.clone());
+    let answer = if let Some(script) = &shared.script {
+        let next = script.lock().unwrap().pop_front();
+        next.unwrap_or_else(|| Answer::text(418, "the script is over"))
+    } else {
+        let (sender, answer) = oneshot::channel();
+        let _ = shared.held.send(Held { seen, answer: sender });
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => pending().await,
+        }
+    };
+    shared.in_flight.fetch_sub(1, Ordering::SeqCst);
+    answer.into_response()
+}
+
+/// Reads one request to its end.
+async fn request_read(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     loop {
-        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-            let mut chunk = [0; 4096];
-            match stream.read(&mut chunk).await {
-                Ok(count) if count > 0 => bytes.extend_from_slice(&chunk[..count]),
-                _ => return,
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            if body.len() >= length.unwrap_or(0_usize) {
+                return text;
             }
-            continue;
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-        let length =
-            head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap();
-        while bytes.len() < end + 4 + length {
-            let mut chunk = [0; 4096];
-            let count = stream.read(&mut chunk).await.unwrap();
-            bytes.extend_from_slice(&chunk[..count]);
         }
-        let body = serde_json::from_slice(&bytes[end + 4..end + 4 + length]).unwrap();
-        bytes.drain(..end + 4 + length);
-        sender.send(Seen { head, body }).unwrap();
-        let answer = {
-            let mut answers = next.lock().unwrap();
-            if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
-        };
-        match answer {
-            Answer::Reply { status, headers, body } => {
-                let text = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len());
-                if stream.write_all(text.as_bytes()).await.is_err() {
-                    return;
-                }
-            }
-            Answer::Close => return,
-            Answer::Never => std::future::pending().await,
-        }
+        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0, "the request is complete");
     }
 }
 
-struct Nobody;
+// ---- The client ----
 
-impl Observer for Nobody {
-    fn call_finished(&self, _: Operation, _: &'static str, _: Duration) {}
+/// Every call that the observer was told of.
+#[derive(Default)]
+struct Calls(Mutex<Vec<(Operation, &'static str)>>);
+
+impl Calls {
+    fn outcomes(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().iter().map(|call| call.1).collect()
+    }
+}
+
+impl Observer for Calls {
+    fn call_finished(&self, operation: Operation, outcome: &'static str, _: Duration) {
+        self.0.lock().unwrap().push((operation, outcome));
+    }
+}
+
+fn credentials(user: UserCredential) -> Credentials {
+    Credentials { app_code: "app".to_owned(), app_secret: SecretString::from(SECRET), user }
 }
 
 fn config(url: &str) -> Config {
     Config {
         url: url.to_owned(),
         supplier_account: "0".to_owned(),
-        credentials: Credentials {
-            app_code: "code".to_owned(),
-            app_secret: SecretString::from(SECRET),
-            user: UserCredential::Username("admin".to_owned()),
-        },
-        timeout: Duration::from_secs(20),
+        credentials: credentials(UserCredential::Username("ann".to_owned())),
+        timeout: Duration::from_mins(1),
         max_concurrent: 4,
     }
 }
 
+fn built(config: Config) -> Client {
+    observed(config).0
+}
+
+fn observed(config: Config) -> (Client, Arc<Calls>) {
+    Log::install();
+    let calls = Arc::new(Calls::default());
+    (Client::new(config, Arc::<Calls>::clone(&calls)).unwrap(), calls)
+}
+
 fn client(url: &str) -> Client {
-    Client::new(config(url), Arc::new(Nobody)).unwrap()
+    built(config(url))
+}
+
+fn hasty(url: &str) -> Config {
+    Config { timeout: Duration::from_millis(500), ..config(url) }
 }
 
 fn specs() -> Vec<Properties> {
-    let pair = |value: Value| Property { value, as_default_value: Some(true) };
-    vec![Properties::from([
-        ("bk_process_name".to_owned(), pair("nginx".into())),
-        ("proc_num".to_owned(), Property { value: 1.into(), as_default_value: Some(false) }),
-    ])]
+    let pair = |value: Value, flag| Property { value, as_default_value: flag };
+    vec![
+        Properties::from([
+            ("bk_process_name".to_owned(), pair(json!("web"), Some(true))),
+            ("proc_num".to_owned(), pair(json!(2), Some(false))),
+        ]),
+        Properties::from([("bk_process_name".to_owned(), pair(json!("job"), None))]),
+    ]
 }
 
+async fn create(client: &Client) -> Result<Vec<i64>, Error> {
+    client.create_process_templates(BIZ, TEMPLATE, &specs()).await
+}
+
+async fn list(client: &Client) -> Result<Vec<ProcessTemplate>, Error> {
+    client.list_process_templates(Lane::Work, BIZ, TEMPLATE).await
+}
+
+/// What a create makes of an answer, which it asks for once.
+async fn created_from(answer: Answer) -> Result<Vec<i64>, Error> {
+    let server = Server::answering([answer]).await;
+    let result = create(&client(&server.url)).await;
+    server.only();
+    result
+}
+
+/// What a list makes of the entries of an answer.
+async fn listed_from(info: Value) -> Vec<ProcessTemplate> {
+    let server = Server::answering([Answer::list(&info)]).await;
+    list(&client(&server.url)).await.unwrap()
+}
+
+fn unknown(result: Result<Vec<i64>, Error>) -> Error {
+    let error = result.unwrap_err();
+    assert_eq!(error.outcome(), WriteOutcome::Unknown, "{error:?}");
+    error
+}
+
+/// An address that refuses connections for as long as the socket lives.
+fn refusing() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
+}
+
+// ---- What is sent ----
+
 #[tokio::test]
-async fn a_create_has_the_form_of_the_api_document() {
-    let mut server = Server::new(vec![ok(json!([52])), ok(json!([[53]]))]).await;
-    let client = client(&format!("{}/base/", server.url));
-    assert_eq!(client.create_process_templates(2, 7, &specs()).await, Ok(vec![52]));
+async fn a_create_has_the_exact_form_of_the_document() {
+    let server = Server::answering([Answer::ok(&json!([52, 53]))]).await;
+    assert_eq!(create(&client(&server.url)).await, Ok(vec![52, 53]));
+    let seen = server.only();
+    assert_eq!(seen.method, "POST");
+    assert_eq!(seen.target, "/api/c/compapi/v2/cc/batch_create_proc_template/");
+    assert_eq!(seen.header("Blueking-Language"), "en");
+    assert_eq!(seen.header("content-type"), "application/json");
     assert_eq!(
-        client.create_process_templates(2, 7, &specs()).await,
-        Ok(vec![53]),
-        "nested once, as the old document has it"
-    );
-    let [first, second] = &server.requests()[..] else { panic!() };
-    assert!(
-        first.head.starts_with("post /base/api/c/compapi/v2/cc/batch_create_proc_template/ http/1.1"),
-        "{}",
-        first.head
-    );
-    assert!(first.head.contains("blueking-language: en"));
-    assert_eq!(
-        first.body,
+        seen.body,
         json!({
-            "bk_app_code": "code", "bk_app_secret": SECRET, "bk_username": "admin", "bk_supplier_account": "0",
+            "bk_app_code": "app", "bk_app_secret": SECRET, "bk_username": "ann", "bk_supplier_account": "0",
             "bk_biz_id": 2, "service_template_id": 7,
-            "processes": [{ "spec": {
-                "bk_process_name": { "value": "nginx", "as_default_value": true },
-                "proc_num": { "value": 1, "as_default_value": false },
-            } }],
+            "processes": [
+                { "spec": {
+                    "bk_process_name": { "value": "web", "as_default_value": true },
+                    "proc_num": { "value": 2, "as_default_value": false },
+                } },
+                { "spec": { "bk_process_name": { "value": "job", "as_default_value": null } } },
+            ],
         })
     );
-    let id = |seen: &Seen| seen.head.lines().find_map(|line| line.strip_prefix("x-request-id: ").map(str::to_owned));
-    assert!(id(first).is_some() && id(first) != id(second), "each call has an ID of its own");
 }
 
 #[tokio::test]
-async fn lists_are_read_leniently_and_in_order() {
-    let info = json!([
-        { "id": 9, "bk_process_name": "b", "property": null, "creator": null, "create_time": "2024-05-18T02:40:00.123456789+08:00" },
-        { "id": 3, "bk_process_name": "a", "property": { "new": { "value": 1 } }, "create_time": "yesterday", "more": true },
-    ]);
-    let server =
-        Server::new(vec![ok(json!({ "count": 2, "info": info })), ok(json!({ "count": 0, "info": null }))]).await;
+async fn every_other_call_has_the_form_of_the_document_too() {
+    let created = json!({ "id": 7, "name": "web", "bk_biz_id": 2, "service_category_id": 3 });
+    let server = Server::answering([
+        Answer::list(&json!([])),
+        Answer::list(&json!([created])),
+        Answer::ok(&created),
+        Answer::list(&json!([{ "id": 3, "name": "Default", "bk_parent_id": 1, "bk_biz_id": 0 }])),
+    ])
+    .await;
     let client = client(&server.url);
-    let listed = client.list_process_templates(Lane::Work, 2, 7).await.unwrap();
-    assert_eq!(listed.iter().map(|template| template.id).collect::<Vec<_>>(), [3, 9]);
-    assert_eq!(listed[0].create_time, None);
-    assert_eq!(listed[1].create_time.unwrap().as_millisecond(), 1_715_971_200_123);
-    assert!(client.list_process_templates(Lane::Work, 2, 7).await.unwrap().is_empty());
+    let template = ServiceTemplate { id: 7, name: "web".to_owned(), bk_biz_id: 2, service_category_id: 3 };
+    let category = ServiceCategory { id: 3, name: "Default".to_owned(), bk_parent_id: 1, bk_biz_id: 0 };
+    assert_eq!(list(&client).await, Ok(vec![]));
+    assert_eq!(client.list_service_templates(Lane::Poll, BIZ).await, Ok(vec![template.clone()]));
+    assert_eq!(client.create_service_template(BIZ, "web", 3).await, Ok(template));
+    assert_eq!(client.list_service_categories(BIZ).await, Ok(vec![category]));
+
+    let expected = [
+        ("list_proc_template", json!({ "bk_biz_id": 2, "service_template_id": 7 })),
+        ("list_service_template", json!({ "bk_biz_id": 2, "page": { "start": 0, "limit": 500, "sort": "id" } })),
+        ("create_service_template", json!({ "bk_biz_id": 2, "name": "web", "service_category_id": 3 })),
+        ("list_service_category", json!({ "bk_biz_id": 2 })),
+    ];
+    let seen = server.seen();
+    assert_eq!(seen.len(), expected.len());
+    for (mut seen, (name, own)) in seen.into_iter().zip(expected) {
+        let common = ["bk_app_code", "bk_app_secret", "bk_username", "bk_supplier_account"];
+        let body = seen.body.as_object_mut().unwrap();
+        assert!(common.iter().all(|key| body.remove(*key).is_some()), "{name}: {body:?}");
+        assert_eq!(seen.body, own);
+        assert_eq!((seen.method, seen.target), ("POST".to_owned(), format!("{ESB}/{name}/")));
+    }
 }
 
 #[tokio::test]
-async fn service_templates_are_read_page_by_page() {
-    let page = |from: i64, count: i64| {
-        let info: Value = (from..from + count).map(|id| json!({ "id": id, "name": format!("t{id}") })).collect();
-        ok(json!({ "count": 501, "info": info }))
-    };
-    let mut server = Server::new(vec![page(1, 500), page(501, 1)]).await;
-    assert_eq!(client(&server.url).list_service_templates(Lane::Poll, 2).await.unwrap().len(), 501);
-    let starts: Vec<Value> = server.requests().iter().map(|seen| seen.body["page"]["start"].clone()).collect();
-    assert_eq!(starts, [json!(0), json!(500)]);
+async fn each_kind_of_user_has_its_own_parameter_and_no_other() {
+    let secret = || SecretString::from(TOKEN);
+    let users = [
+        (UserCredential::Username("ann".to_owned()), "bk_username", "ann", Some("ann")),
+        (UserCredential::Token(secret()), "bk_token", TOKEN, None),
+        (UserCredential::AccessToken(secret()), "bk_access_token", TOKEN, None),
+    ];
+    for (user, parameter, value, name) in users {
+        let server = Server::answering([Answer::ok(&json!([]))]).await;
+        let client = built(Config { credentials: credentials(user), ..config(&server.url) });
+        create(&client).await.unwrap();
+        let body = server.only().body;
+        let sent: Vec<_> =
+            ["bk_username", "bk_token", "bk_access_token"].into_iter().filter(|key| body.get(key).is_some()).collect();
+        assert_eq!((sent, &body[parameter], client.user()), (vec![parameter], &json!(value), name));
+        assert!(!server.only().target.contains(TOKEN));
+    }
 }
 
 #[tokio::test]
-async fn a_read_is_tried_again_and_a_write_never() {
-    let mut server = Server::new(vec![Answer::Close, Answer::Close, ok(json!({ "count": 0, "info": [] }))]).await;
-    assert!(client(&server.url).list_process_templates(Lane::Work, 2, 7).await.is_ok());
-    assert_eq!(server.requests().len(), 3);
-
-    let mut server = Server::new(vec![Answer::Close, ok(json!([52]))]).await;
-    let error = client(&server.url).create_process_templates(2, 7, &specs()).await.unwrap_err();
-    assert_eq!(error.outcome(), WriteOutcome::Unknown);
-    assert_eq!(server.requests().len(), 1);
+async fn every_request_has_a_correlation_id_of_its_own() {
+    let retried = [Answer::text(502, ""), Answer::list(&json!([])), Answer::ok(&json!([])), Answer::ok(&json!([]))];
+    let server = Server::answering(retried).await;
+    let client = client(&server.url);
+    list(&client).await.unwrap();
+    create(&client).await.unwrap();
+    create(&client.clone()).await.unwrap();
+    let mut ids: Vec<String> = server.seen().iter().map(|seen| seen.header("X-Request-Id").to_owned()).collect();
+    assert!(server.seen().iter().all(|seen| seen.header("X-Bkapi-Request-Id") == seen.header("X-Request-Id")));
+    ids.sort();
+    ids.dedup();
+    assert!(ids.len() == 4 && ids.iter().all(|id| !id.is_empty()), "{ids:?}");
 }
 
 #[tokio::test]
-async fn without_a_connection_nothing_was_stored_and_without_an_answer_nobody_knows() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
-    let error = client(&url).create_process_templates(2, 7, &specs()).await.unwrap_err();
-    assert_eq!((error.label(), error.outcome()), ("unavailable", WriteOutcome::NotStored));
-
-    let server = Server::new(vec![Answer::Never]).await;
-    let short = Config { timeout: Duration::from_millis(300), ..config(&server.url) };
-    let error =
-        Client::new(short, Arc::new(Nobody)).unwrap().create_process_templates(2, 7, &specs()).await.unwrap_err();
-    assert_eq!((error.label(), error.outcome()), ("outcome_unknown", WriteOutcome::Unknown));
-}
-
-#[tokio::test]
-async fn a_redirect_is_not_followed_and_an_endless_answer_not_read() {
-    let mut target = Server::new(vec![ok(json!([52]))]).await;
-    let headers = format!("location: {}/\r\n", target.url);
-    let server = Server::new(vec![Answer::Reply { status: 307, headers, body: String::new() }]).await;
-    let error = client(&server.url).create_process_templates(2, 7, &specs()).await.unwrap_err();
-    assert_eq!(error.label(), "protocol");
-    assert!(target.requests().is_empty());
-
-    let server =
-        Server::new(vec![Answer::Reply { status: 200, headers: String::new(), body: "x".repeat(33 << 20) }]).await;
-    let error = client(&server.url).list_process_templates(Lane::Work, 2, 7).await.unwrap_err();
-    assert_eq!(error.label(), "protocol");
-}
-
-#[tokio::test]
-async fn the_gateways_window_says_how_long_to_wait() {
-    let headers = "x-bkapi-ratelimit-reset: 17\r\n".to_owned();
-    let body = json!({ "code": 1_642_901, "message": "slow down", "result": false, "data": null }).to_string();
-    let server = Server::new(vec![Answer::Reply { status: 429, headers, body }]).await;
-    let error = client(&server.url).create_process_templates(2, 7, &specs()).await.unwrap_err();
-    assert_eq!(error.disposition(), Disposition::RetryLater { after: Some(Duration::from_secs(17)) });
+async fn a_base_url_may_have_a_path_and_a_slash_at_the_end() {
+    for (suffix, prefix) in [("", ""), ("/", ""), ("/stage/a", "/stage/a"), ("/stage/a/", "/stage/a")] {
+        let server = Server::answering([Answer::ok(&json!([]))]).await;
+        create(&client(&format!("{}{suffix}", server.url))).await.unwrap();
+        assert_eq!(server.only().target, format!("{prefix}{ESB}/batch_create_proc_template/"));
+    }
 }
 
 #[test]
-fn a_url_has_one_name_and_what_is_no_base_url_is_refused() {
-    let url = |text: &str| Client::new(config(text), Arc::new(Nobody)).map(|client| client.url().to_owned());
-    assert_eq!(url("HTTPS://CMDB.example.com:443/base/").unwrap(), "https://cmdb.example.com/base");
-    for text in ["ftp://cmdb", "cmdb", "https://me:pass@cmdb", "https://cmdb/?a=b", "https://cmdb/#a"] {
-        assert!(matches!(url(text), Err(Error::Configuration { .. })), "{text}");
+fn a_cmdb_has_one_name_and_what_is_no_base_url_is_refused() {
+    let url = |text: &str| Client::new(config(text), Arc::new(Calls::default())).map(|client| client.url().to_owned());
+    assert_eq!(url("HTTPS://CMDB.Example.com:443/base/"), Ok("https://cmdb.example.com/base".to_owned()));
+    assert_eq!(url("http://cmdb.example.com:80"), Ok("http://cmdb.example.com".to_owned()));
+    let planted = [
+        format!("https://ann:{SECRET}@cmdb.example.com"),
+        format!("https://ann:{SECRET}@cmdb.example.com:99999"),
+        format!("https://cmdb.example.com/?token={SECRET}"),
+    ];
+    let plain = ["", "cmdb.example.com", "ftp://cmdb.example.com", "http://", "http://cmdb.example.com/#top"];
+    for text in planted.iter().map(String::as_str).chain(plain) {
+        let error = url(text).unwrap_err();
+        assert_eq!((error.label(), error.outcome()), ("configuration", WriteOutcome::NotStored), "{text}");
+        assert_eq!(error.disposition(), Disposition::WaitForChange);
+        assert!(!format!("{error} {error:?} {}", error.user_message()).contains(SECRET), "{error}");
     }
 }
 
-#[derive(Clone, Copy)]
-enum After {
-    Change,
-    Wait,
-}
-use After::{Change, Wait};
+// ---- What is made of answers ----
 
-/// Code, HTTP status, text; label, what next, whether a write was certainly not stored, whether an item is to blame.
-type Row = (Option<i64>, u16, &'static str, &'static str, After, bool, bool);
+#[tokio::test]
+async fn a_success_is_understood_in_both_envelopes_and_with_ids_nested_or_flat() {
+    for data in [json!([52]), json!([[52]])] {
+        for body in [
+            json!({ "result": true, "code": 0, "message": "success", "data": data }),
+            json!({ "result": true, "code": "0", "message": "success", "data": data }),
+            json!({ "result": true, "bk_error_code": 0, "bk_error_msg": "success", "permission": null, "data": data }),
+            json!({ "result": true, "code": null, "bk_error_code": 0, "message": null, "data": data }),
+        ] {
+            assert_eq!(created_from(Answer::json(&body)).await, Ok(vec![52]), "{body}");
+        }
+    }
+    assert_eq!(created_from(Answer::ok(&json!([]))).await, Ok(vec![]));
+    assert_eq!(
+        created_from(Answer::ok(&json!([40, 41, 52, 53]))).await,
+        Ok(vec![40, 41, 52, 53]),
+        "more than was sent"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_is_understood_in_both_envelopes_within_http_200() {
+    for body in [
+        json!({ "result": false, "code": 1_113_019, "message": "taken", "data": null, "request_id": "theirs" }),
+        json!({ "result": false, "bk_error_code": 1_113_019, "bk_error_msg": "taken", "request_id": "theirs" }),
+        json!({ "result": false, "code": null, "bk_error_code": 1_113_019, "message": null, "bk_error_msg": "taken",
+            "request_id": "theirs" }),
+    ] {
+        let error = created_from(Answer::json(&body)).await.unwrap_err();
+        let reply = error.reply().unwrap();
+        assert_eq!((error.label(), reply.code, reply.http_status), ("conflict", Some(1_113_019), Some(200)), "{body}");
+        assert_eq!((reply.message.as_str(), reply.request_id.as_deref()), ("taken", Some("theirs")));
+        assert_eq!(reply.operation, Operation::CreateProcessTemplates);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_carries_the_id_by_which_the_other_side_knows_it() {
+    let body = json!({ "result": false, "code": 1_199_010, "message": "x" });
+    for name in ["X-Bkapi-Request-Id", "X-Request-Id"] {
+        let error = created_from(Answer::json(&body).header(name, "from-a-header")).await.unwrap_err();
+        assert_eq!(error.reply().unwrap().request_id.as_deref(), Some("from-a-header"));
+    }
+    let server = Server::answering([Answer::json(&body)]).await;
+    let error = create(&client(&server.url)).await.unwrap_err();
+    assert_eq!(
+        error.reply().unwrap().request_id.as_deref(),
+        Some(server.only().header("X-Request-Id")),
+        "else our own"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_clear_success_leaves_the_outcome_of_a_write_unknown() {
+    let protocol = [
+        Answer::text(200, "404: Page Not Found").header("content-type", "text/plain"),
+        Answer::text(200, r#"{"code":,"message":}"#),
+        Answer::text(200, ""),
+        Answer::text(200, "[]"),
+        Answer::text(204, ""),
+        Answer::json(&json!({ "result": false, "code": 0, "message": "success", "data": [52] })),
+        Answer::json(&json!({ "code": 0, "message": "success", "data": [52] })),
+        Answer::json(&json!({ "result": true, "data": [52] })),
+        Answer::ok(&json!(null)),
+        Answer::ok(&json!({ "id": 52 })),
+        Answer::ok(&json!(["52"])),
+    ];
+    for answer in protocol {
+        let shown = format!("{answer:?}");
+        assert_eq!(unknown(created_from(answer).await).label(), "protocol", "{shown}");
+    }
+    for status in [500, 502, 503, 504] {
+        let page = Answer::text(status, "<html>Bad Gateway</html>").header("content-type", "text/html");
+        let error = unknown(created_from(page).await);
+        assert_eq!(error.label(), "outcome_unknown");
+        assert!(!format!("{error} {error:?}").contains("html"), "never a raw body: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let target = Server::answering([Answer::ok(&json!([52]))]).await;
+        let moved = Answer::text(status, "").header("location", format!("{}{ESB}/", target.url));
+        assert_eq!(unknown(created_from(moved).await).label(), "protocol", "{status}");
+        assert!(target.seen().is_empty(), "credentials go nowhere else");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_refused() {
+    let spaces = Bytes::from(vec![b' '; 1 << 20]);
+    let endless = || {
+        futures::stream::repeat_with({
+            let spaces = spaces.clone();
+            move || Ok::<_, io::Error>(spaces.clone())
+        })
+    };
+    let error = unknown(created_from(Answer::text(200, Body::from_stream(endless()))).await);
+    assert_eq!((error.label(), error.reply().unwrap().http_status), ("protocol", Some(200)));
+
+    let server = Server::answering([Answer::text(200, Body::from_stream(endless()))]).await;
+    assert_eq!(list(&client(&server.url)).await.unwrap_err().label(), "protocol");
+    server.only();
+}
+
+#[tokio::test]
+async fn times_are_read_with_any_fraction_and_offset_and_else_not_known() {
+    let second = 1_715_971_200_i64;
+    let mut rows = vec![
+        (json!("2024-05-17T18:40:00Z"), Some((second, 0))),
+        (json!("2024-05-18T02:40:00+08:00"), Some((second, 0))),
+        (json!("2024-05-18T02:40:00.5+08:00"), Some((second, 500_000_000))),
+        (json!("2024-05-17T11:40:00.000000001-07:00"), Some((second, 1))),
+        (json!("0001-01-01T00:00:00Z"), Some((-62_135_596_800, 0))),
+    ];
+    for digits in 1..=9 {
+        let fraction = &"123456789"[..digits];
+        let nanoseconds = format!("{fraction:0<9}").parse().unwrap();
+        rows.push((json!(format!("2024-05-17T18:40:00.{fraction}Z")), Some((second, nanoseconds))));
+    }
+    for garbage in [json!("yesterday"), json!(""), json!("2024-05-17"), json!(12), json!({}), Value::Null] {
+        rows.push((garbage, None));
+    }
+    let entry = |((time, _), id): (&(Value, _), i64)| json!({ "id": id, "bk_process_name": "p", "create_time": time, "last_time": time });
+    let info: Value = rows.iter().zip(0..).map(entry).collect();
+    let listed = listed_from(info).await;
+    assert_eq!(listed.len(), rows.len());
+    for (found, (text, expected)) in listed.iter().zip(rows) {
+        let known = |time: Option<jiff::Timestamp>| time.map(|time| (time.as_second(), time.subsec_nanosecond()));
+        assert_eq!((known(found.create_time), known(found.last_time)), (expected, expected), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn fields_of_a_list_may_be_null_missing_or_new() {
+    let listed = listed_from(json!([
+        { "id": 1, "bk_process_name": "all null", "bk_biz_id": null, "service_template_id": null, "property": null,
+            "creator": null, "modifier": null, "create_time": null, "last_time": null },
+        { "id": 2, "bk_process_name": "all missing" },
+        { "id": 3, "bk_process_name": "new", "later": { "a": [1] }, "property": { "later": { "value": 1, "more": 2 } } },
+        { "id": 4, "bk_process_name": "null within", "property": {
+            "user": null, "pid_file": {}, "work_path": { "value": null, "as_default_value": null } } },
+    ]))
+    .await;
+    let [null, missing, new, within] = &listed[..] else { panic!("{listed:?}") };
+    assert_eq!(*null, ProcessTemplate { id: 1, bk_process_name: "all null".to_owned(), ..missing.clone() });
+    assert!(missing.property.is_empty() && missing.creator.is_empty() && missing.create_time.is_none());
+    assert_eq!((missing.bk_biz_id, missing.service_template_id), (0, 0));
+    assert_eq!(new.property["later"], Property { value: json!(1), as_default_value: None });
+    assert_eq!(within.property.len(), 3);
+    assert!(within.property.values().all(|property| *property == Property::default()));
+
+    let server = Server::answering([
+        Answer::ok(&json!({ "count": 0, "info": null })),
+        Answer::ok(&json!({ "count": null, "info": [{ "id": 7, "name": "t", "bk_biz_id": null, "service_category_id": null }] })),
+        Answer::ok(&json!({ "info": [{ "id": 3, "name": "c", "bk_parent_id": null, "bk_biz_id": null }] })),
+    ])
+    .await;
+    let client = client(&server.url);
+    assert_eq!(list(&client).await, Ok(vec![]));
+    assert_eq!(client.list_service_templates(Lane::Work, BIZ).await.unwrap()[0].bk_biz_id, 0);
+    assert_eq!(client.list_service_categories(BIZ).await.unwrap()[0].bk_parent_id, 0);
+}
+
+#[tokio::test]
+async fn process_templates_are_listed_by_ascending_id() {
+    let info = [30, 9, 10, 1].map(|id| json!({ "id": id, "bk_process_name": "p" }));
+    let ids: Vec<i64> = listed_from(json!(info)).await.iter().map(|template| template.id).collect();
+    assert_eq!(ids, [1, 9, 10, 30]);
+}
+
+#[tokio::test]
+async fn service_templates_are_read_page_by_page_to_the_end() {
+    for total in [0_usize, 1, 499, 500, 501, 1000, 1203] {
+        for counted in [true, false] {
+            let mut server = Server::holding().await;
+            let client = client(&server.url);
+            let mut starts = Vec::new();
+            let pages = async {
+                loop {
+                    let held = server.next().await;
+                    assert_eq!(held.seen.body["page"]["limit"], 500);
+                    let start = usize::try_from(held.seen.body["page"]["start"].as_u64().unwrap()).unwrap();
+                    let end = total.min(start + 500);
+                    let info: Value = (start..end).map(|id| json!({ "id": id, "name": format!("t{id}") })).collect();
+                    held.answer(Answer::ok(&json!({ "count": counted.then_some(total), "info": info })));
+                    starts.push(start);
+                }
+            };
+            let found = tokio::select! {
+                found = client.list_service_templates(Lane::Work, BIZ) => found.unwrap(),
+                () = pages => unreachable!(),
+            };
+            let ids: Vec<i64> = found.iter().map(|template| template.id).collect();
+            assert_eq!(ids, (0..).take(total).collect::<Vec<i64>>(), "each once");
+            let requests = if counted { total.div_ceil(500).max(1) } else { total / 500 + 1 };
+            assert_eq!(starts, (0..requests).map(|page| page * 500).collect::<Vec<_>>(), "{total}");
+        }
+    }
+}
+
+// ---- Failures of the network ----
+
+#[tokio::test]
+async fn without_a_connection_nothing_was_stored() {
+    let (_socket, url) = refusing();
+    let error = create(&client(&url)).await.unwrap_err();
+    assert_eq!((error.label(), error.outcome()), ("unavailable", WriteOutcome::NotStored));
+    assert_eq!(error.disposition(), Disposition::RetryLater { after: None });
+}
+
+#[tokio::test]
+async fn without_an_answer_in_time_nobody_knows() {
+    let mut server = Server::holding().await;
+    let (client, calls) = observed(hasty(&server.url));
+    let error = unknown(create(&client).await);
+    assert_eq!((error.label(), calls.outcomes()), ("outcome_unknown", vec!["outcome_unknown"]));
+    server.next().await;
+    assert!(server.held.try_recv().is_err(), "a write is sent once");
+}
+
+#[tokio::test]
+async fn the_observer_hears_of_a_read_that_ran_out_of_time() {
+    let server = Server::holding().await;
+    let (client, calls) = observed(hasty(&server.url));
+    assert_eq!(list(&client).await.unwrap_err().label(), "outcome_unknown");
+    assert_eq!(calls.outcomes(), ["outcome_unknown"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_in_the_middle_leaves_the_outcome_unknown() {
+    let begun = || futures::stream::once(async { Ok::<_, io::Error>(Bytes::from(r#"{"result":true,"#)) });
+    let stalled = futures::StreamExt::chain(begun(), futures::stream::pending());
+    let server = Server::answering([Answer::text(200, Body::from_stream(stalled))]).await;
+    assert_eq!(unknown(create(&built(hasty(&server.url))).await).label(), "outcome_unknown");
+
+    let broken = futures::stream::once(async { Err(io::Error::other("gone")) });
+    let broken = futures::StreamExt::chain(begun(), broken);
+    let error = unknown(created_from(Answer::text(200, Body::from_stream(broken))).await);
+    assert_eq!(error.label(), "outcome_unknown");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_or_reset_after_the_request_leaves_the_outcome_unknown() {
+    for reset in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&format!("http://{}", listener.local_addr().unwrap()));
+        let mut requests = 0;
+        let server = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                assert!(request_read(&mut stream).await.contains("batch_create_proc_template"));
+                requests += 1;
+                if reset {
+                    stream.set_zero_linger().unwrap();
+                }
+            }
+        };
+        let result = tokio::select! {
+            result = create(&client) => result,
+            () = server => unreachable!(),
+        };
+        assert_eq!((unknown(result).label(), requests), ("outcome_unknown", 1), "reset: {reset}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_breaks_makes_a_write_neither_lost_nor_sent_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&format!("http://{}", listener.local_addr().unwrap()));
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        request_read(&mut stream).await;
+        let body = json!({ "result": true, "code": 0, "data": [52] }).to_string();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        request_read(&mut stream).await;
+        drop(stream);
+        listener.accept().await.unwrap();
+    };
+    let calls = async {
+        assert_eq!(create(&client).await, Ok(vec![52]));
+        create(&client).await
+    };
+    let second = tokio::select! {
+        second = calls => second,
+        () = server => panic!("sent again on another connection"),
+    };
+    assert_eq!(unknown(second).label(), "outcome_unknown");
+}
+
+// ---- Repeating ----
+
+#[tokio::test]
+async fn a_read_is_tried_again_until_the_third_time() {
+    let found = json!([{ "id": 1, "bk_process_name": "p" }]);
+    let server =
+        Server::answering([Answer::text(502, ""), Answer::error(1_199_002, "lost"), Answer::list(&found)]).await;
+    let (client, calls) = observed(config(&server.url));
+    assert_eq!(list(&client).await.unwrap().len(), 1);
+    assert_eq!(server.seen().len(), 3);
+    assert_eq!(calls.outcomes(), ["outcome_unknown", "outcome_unknown", "ok"]);
+    assert!(calls.0.lock().unwrap().iter().all(|call| call.0 == Operation::ListProcessTemplates));
+
+    let server = Server::answering([502, 503, 504, 200].map(|status| Answer::text(status, ""))).await;
+    let error = client_error(&server).await;
+    assert_eq!((error.reply().unwrap().http_status, server.seen().len()), (Some(504), 3));
+}
+
+async fn client_error(server: &Server) -> Error {
+    list(&client(&server.url)).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_read_is_tried_again_when_there_is_no_connection() {
+    let (_socket, url) = refusing();
+    let (client, calls) = observed(config(&url));
+    assert_eq!(list(&client).await.unwrap_err().label(), "unavailable");
+    assert_eq!(calls.outcomes(), ["unavailable"; 3]);
+}
+
+#[tokio::test]
+async fn a_read_that_was_refused_is_not_tried_again() {
+    for (code, label) in [(1_199_010, "invalid"), (1_199_046, "permission"), (1_199_997, "throttled")] {
+        let server = Server::answering([Answer::error(code, "no")]).await;
+        assert_eq!(client_error(&server).await.label(), label);
+        server.only();
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_never_sent_again() {
+    for unclear in [|| Answer::text(502, ""), || Answer::error(1_199_066, "held"), || Answer::error(1_199_997, "slow")]
+    {
+        let server = Server::answering([unclear(), unclear()]).await;
+        let client = client(&server.url);
+        create(&client).await.unwrap_err();
+        server.only();
+        client.create_service_template(BIZ, "web", 3).await.unwrap_err();
+        let targets: Vec<String> = server.seen().into_iter().map(|seen| seen.target).collect();
+        assert_eq!(
+            targets,
+            ["batch_create_proc_template", "create_service_template"].map(|name| format!("{ESB}/{name}/"))
+        );
+    }
+}
+
+// ---- The meanings ----
+
+/// Label, what is to be done, what a write has done, whether an item may be to blame.
+type Meaning = (&'static str, Disposition, WriteOutcome, bool);
+
+const LATER: Disposition = Disposition::RetryLater { after: None };
+const INVALID: Meaning = ("invalid", Disposition::WaitForChange, WriteOutcome::NotStored, false);
+const INVALID_ITEM: Meaning = ("invalid", Disposition::WaitForChange, WriteOutcome::NotStored, true);
+const CONFLICT: Meaning = ("conflict", LATER, WriteOutcome::NotStored, false);
+const CONFLICT_ITEM: Meaning = ("conflict", LATER, WriteOutcome::NotStored, true);
+const NOT_FOUND: Meaning = ("not_found", LATER, WriteOutcome::Unknown, false);
+const PERMISSION: Meaning = ("permission", Disposition::WaitForChange, WriteOutcome::NotStored, false);
+const AUTHENTICATION: Meaning = ("authentication", Disposition::WaitForChange, WriteOutcome::NotStored, false);
+const THROTTLED: Meaning = ("throttled", LATER, WriteOutcome::NotStored, false);
+const UNKNOWN: Meaning = ("outcome_unknown", LATER, WriteOutcome::Unknown, false);
+const PROTOCOL: Meaning = ("protocol", Disposition::WaitForChange, WriteOutcome::Unknown, false);
+
+/// A refusal by the gateway or a proxy: it may concern another try of theirs.
+const fn of_between(meaning: Meaning) -> Meaning {
+    (meaning.0, meaning.1, WriteOutcome::Unknown, meaning.3)
+}
+
+/// Code, HTTP status, text, and what they mean. Without a code the text is the whole body.
+type Row = (Option<i64>, u16, &'static str, Meaning);
 
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
-    (Some(1_199_000), 200, "", "invalid", Change, true, true),
-    (Some(1_199_002), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_003), 200, "", "invalid", Change, true, false),
-    (Some(1_199_006), 200, "'bk_process_name' data parameter verification does not pass", "invalid", Change, true, true),
-    (Some(1_199_006), 200, "'bind_info[0].port' data parameter verification does not pass", "invalid", Change, true, true),
-    (Some(1_199_006), 200, "'bk_biz_id' data parameter verification does not pass", "invalid", Change, true, false),
-    (Some(1_199_006), 200, "'service_template_id' data parameter verification does not pass", "invalid", Change, true, false),
-    (Some(1_199_006), 200, "something else", "invalid", Change, true, false),
-    (Some(1_199_010), 200, "", "invalid", Change, true, false),
-    (Some(1_199_014), 200, "", "conflict", Wait, true, false),
-    (Some(1_199_017), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_018), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_019), 200, "", "not_found", Wait, true, false),
-    (Some(1_199_020), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_021), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_027), 500, "", "authentication", Change, true, false),
-    (Some(1_199_035), 200, "", "invalid", Change, true, false),
-    (Some(1_199_036), 500, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_037), 500, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_045), 200, "", "invalid", Change, true, false),
-    (Some(1_199_046), 200, "", "permission", Change, true, false),
-    (Some(1_199_047), 200, "", "permission", Change, true, false),
-    (Some(9_900_403), 200, "", "permission", Change, true, false),
-    (Some(1_199_058), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_059), 200, "", "invalid", Change, true, false),
-    (Some(1_199_065), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_066), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_199_089), 200, "", "invalid", Change, true, false),
-    (Some(1_199_997), 200, "", "throttled", Wait, true, false),
-    (Some(1_199_998), 200, "field bk_process_name contains space: ' x'", "invalid", Change, true, true),
-    (Some(1_199_998), 200, "crypto/rsa: verification error", "authentication", Change, true, false),
-    (Some(1_199_998), 200, "token is expired by 1m", "authentication", Change, true, false),
-    (Some(1_199_998), 200, "Post \"http://x/transaction/abort\": connection refused", "outcome_unknown", Wait, false, false),
-    (Some(1_199_998), 500, "proxy request failed", "outcome_unknown", Wait, false, false),
-    (Some(1_199_999), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_100_004), 200, "", "authentication", Change, true, false),
-    (Some(1_113_019), 200, "", "conflict", Wait, true, true),
-    (Some(1_113_020), 200, "", "conflict", Wait, true, true),
-    (Some(1_113_032), 200, "", "invalid", Change, true, false),
-    (Some(1_306_000), 200, "APP Secret verification failed", "authentication", Change, true, false),
-    (Some(1_306_000), 200, "User authentication failed", "authentication", Change, true, false),
-    (Some(1_306_000), 200, "internal error", "outcome_unknown", Wait, false, false),
-    (Some(1_306_201), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_306_203), 200, "", "outcome_unknown", Wait, false, false),
-    (Some(1_306_206), 200, "", "protocol", Change, false, false),
-    (Some(1_306_401), 200, "", "permission", Change, true, false),
-    (Some(1_306_403), 200, "", "permission", Change, true, false),
-    (Some(1_306_404), 200, "", "protocol", Change, false, false),
-    (Some(1_306_406), 200, "", "invalid", Change, true, false),
-    (Some(1_306_429), 200, "", "throttled", Wait, true, false),
-    (Some(1_640_001), 400, "", "authentication", Change, true, false),
-    (Some(1_640_301), 403, "", "permission", Change, true, false),
-    (Some(1_640_401), 404, "", "protocol", Change, false, false),
-    (Some(1_641_301), 413, "", "invalid", Change, true, false),
-    (Some(1_642_904), 429, "", "throttled", Wait, true, false),
-    (Some(1_650_200), 502, "", "outcome_unknown", Wait, false, false),
-    (Some(1_650_401), 504, "", "outcome_unknown", Wait, false, false),
-    (Some(4_711), 200, "nobody knows this code", "outcome_unknown", Wait, false, false),
-    (None, 200, "404: Page Not Found", "protocol", Change, false, false),
-    (None, 401, "", "authentication", Change, true, false),
-    (None, 403, "", "permission", Change, true, false),
-    (None, 404, "", "protocol", Change, false, false),
-    (None, 408, "", "outcome_unknown", Wait, false, false),
-    (None, 429, "", "throttled", Wait, true, false),
-    (None, 502, "<html>", "outcome_unknown", Wait, false, false),
-    (None, 503, "", "outcome_unknown", Wait, false, false),
+    // CMDB
+    (Some(1_100_004), 200, "", AUTHENTICATION),
+    (Some(1_108_014), 200, "", UNKNOWN),
+    (Some(1_108_030), 200, "", UNKNOWN),
+    (Some(1_108_033), 200, "", UNKNOWN),
+    (Some(1_113_019), 200, "process name web exists", CONFLICT_ITEM),
+    (Some(1_113_020), 200, "func name web exists", CONFLICT_ITEM),
+    (Some(1_113_032), 200, "", INVALID),
+    (Some(1_199_000), 200, "json: cannot unmarshal", INVALID_ITEM),
+    (Some(1_199_002), 200, "", UNKNOWN),
+    (Some(1_199_003), 200, "", INVALID),
+    (Some(1_199_006), 200, "'bk_process_name' data parameter verification does not pass", INVALID_ITEM),
+    (Some(1_199_006), 200, "'bk_func_name' data parameter verification does not pass", INVALID_ITEM),
+    (Some(1_199_006), 200, "'bind_info[0].port' data parameter verification does not pass", INVALID_ITEM),
+    (Some(1_199_006), 200, "'bk_biz_id' data parameter verification does not pass", INVALID),
+    (Some(1_199_006), 200, "'service_template_id' data parameter verification does not pass", INVALID),
+    (Some(1_199_006), 200, "'processes' data parameter verification does not pass", INVALID),
+    (Some(1_199_006), 200, "something is not valid", INVALID),
+    (Some(1_199_006), 200, "an 'open quotation", INVALID),
+    (Some(1_199_006), 200, "", INVALID),
+    (Some(1_199_010), 200, "", INVALID),
+    (Some(1_199_014), 200, "", CONFLICT),
+    (Some(1_199_017), 200, "", UNKNOWN),
+    (Some(1_199_018), 200, "", UNKNOWN),
+    (Some(1_199_019), 200, "", NOT_FOUND),
+    (Some(1_199_020), 200, "", UNKNOWN),
+    (Some(1_199_021), 200, "", UNKNOWN),
+    (Some(1_199_027), 500, "", AUTHENTICATION),
+    (Some(1_199_035), 200, "", INVALID),
+    (Some(1_199_036), 500, "", UNKNOWN),
+    (Some(1_199_037), 500, "", UNKNOWN),
+    (Some(1_199_045), 200, "", INVALID),
+    (Some(1_199_046), 200, "", PERMISSION),
+    (Some(1_199_047), 200, "", PERMISSION),
+    (Some(9_900_403), 200, "", PERMISSION),
+    (Some(1_199_055), 200, "", CONFLICT),
+    (Some(1_199_056), 200, "", CONFLICT),
+    (Some(1_199_058), 200, "", UNKNOWN),
+    (Some(1_199_059), 200, "", INVALID),
+    (Some(1_199_065), 200, "", UNKNOWN),
+    (Some(1_199_066), 200, "", UNKNOWN),
+    (Some(1_199_089), 200, "", INVALID),
+    (Some(1_199_997), 200, "", THROTTLED),
+    (Some(1_199_998), 200, "field bk_process_name contains space: ' web'", INVALID_ITEM),
+    (Some(1_199_998), 200, "crypto/rsa: verification error", AUTHENTICATION),
+    (Some(1_199_998), 200, "token is expired by 1m2s", AUTHENTICATION),
+    (Some(1_199_998), 200, "illegal base64 data at input byte 4", AUTHENTICATION),
+    (Some(1_199_998), 200, "app is not verified", AUTHENTICATION),
+    (Some(1_199_998), 200, "user is not set", AUTHENTICATION),
+    (Some(1_199_998), 200, "Post \"http://10.0.0.1/transaction/abort\": connect: connection refused", UNKNOWN),
+    (Some(1_199_998), 500, "proxy request failed, timeout awaiting response headers", UNKNOWN),
+    (Some(1_199_998), 500, "rewrite request failed", UNKNOWN),
+    (Some(1_199_998), 200, "", UNKNOWN),
+    (Some(1_199_999), 200, "", UNKNOWN),
+    // ESB
+    (Some(1_306_000), 200, "APP Secret verification failed, please check", AUTHENTICATION),
+    (Some(1_306_000), 200, "User authentication failed, please check", AUTHENTICATION),
+    (Some(1_306_000), 200, "Third-party system interface response is not JSON", UNKNOWN),
+    (Some(1_306_000), 200, "", UNKNOWN),
+    (Some(1_306_201), 200, "", UNKNOWN),
+    (Some(1_306_203), 200, "", UNKNOWN),
+    (Some(1_306_206), 200, "", PROTOCOL),
+    (Some(1_306_207), 200, "", PROTOCOL),
+    (Some(1_306_401), 200, "", PERMISSION),
+    (Some(1_306_402), 200, "", PERMISSION),
+    (Some(1_306_403), 200, "", PERMISSION),
+    (Some(1_306_404), 200, "", PROTOCOL),
+    (Some(1_306_405), 200, "", PROTOCOL),
+    (Some(1_306_406), 200, "", INVALID),
+    (Some(1_306_408), 200, "", AUTHENTICATION),
+    (Some(1_306_429), 200, "", THROTTLED),
+    // The gateway
+    (Some(1_640_001), 400, "", of_between(AUTHENTICATION)),
+    (Some(1_640_004), 400, "", of_between(INVALID)),
+    (Some(1_640_100), 401, "", of_between(AUTHENTICATION)),
+    (Some(1_640_101), 401, "", of_between(AUTHENTICATION)),
+    (Some(1_640_102), 401, "", of_between(AUTHENTICATION)),
+    (Some(1_640_301), 403, "", of_between(PERMISSION)),
+    (Some(1_640_302), 403, "", of_between(PERMISSION)),
+    (Some(1_640_303), 403, "", of_between(PERMISSION)),
+    (Some(1_640_304), 403, "", of_between(PERMISSION)),
+    (Some(1_640_401), 404, "", PROTOCOL),
+    (Some(1_641_301), 413, "", of_between(INVALID)),
+    (Some(1_642_901), 429, "", of_between(THROTTLED)),
+    (Some(1_642_902), 429, "", of_between(THROTTLED)),
+    (Some(1_642_903), 429, "", of_between(THROTTLED)),
+    (Some(1_642_904), 429, "", of_between(THROTTLED)),
+    (Some(1_650_000), 500, "", UNKNOWN),
+    (Some(1_650_001), 500, "", UNKNOWN),
+    (Some(1_650_002), 500, "", UNKNOWN),
+    (Some(1_650_200), 502, "", UNKNOWN),
+    (Some(1_650_201), 502, "", UNKNOWN),
+    (Some(1_650_300), 503, "", UNKNOWN),
+    (Some(1_650_401), 504, "", UNKNOWN),
+    // Codes that nobody knows, also with texts that mean something beside another code
+    (Some(4_711), 200, "no idea", UNKNOWN),
+    (Some(-1), 200, "", UNKNOWN),
+    (Some(4_711), 401, "", UNKNOWN),
+    (Some(4_711), 429, "", UNKNOWN),
+    (Some(4_711), 200, "field user contains space: ' x'", UNKNOWN),
+    (Some(4_711), 200, "APP Secret verification failed", UNKNOWN),
+    (Some(1_306_000), 200, "field user contains space: ' x'", UNKNOWN),
+    (Some(1_199_998), 200, "APP Secret verification failed", UNKNOWN),
+    // Without a code
+    (None, 200, "404: Page Not Found", PROTOCOL),
+    (None, 200, "405: Method Not Allowed", PROTOCOL),
+    (None, 200, r#"{"code":,"message":}"#, PROTOCOL),
+    (None, 200, r#"{"result":false,"message":"no code"}"#, PROTOCOL),
+    (None, 302, "<html>", PROTOCOL),
+    (None, 400, "<html>", PROTOCOL),
+    (None, 401, "<html>", of_between(AUTHENTICATION)),
+    (None, 403, "<html>", of_between(PERMISSION)),
+    (None, 404, "<html>", PROTOCOL),
+    (None, 405, "<html>", PROTOCOL),
+    (None, 408, "<html>", UNKNOWN),
+    (None, 413, "<html>", PROTOCOL),
+    (None, 429, "<html>", of_between(THROTTLED)),
+    (None, 500, "<html>", UNKNOWN),
+    (None, 502, "<html>", UNKNOWN),
+    (None, 503, "<html>", UNKNOWN),
+    (None, 504, "<html>", UNKNOWN),
 ];
 
 #[tokio::test]
-async fn every_answer_has_the_meaning_of_the_table() {
-    for &(code, status, text, label, after, not_stored, item) in TABLE {
-        for envelope in ["code", "bk_error_code"] {
-            let message = if envelope == "code" { "message" } else { "bk_error_msg" };
-            let body = code.map_or_else(
-                || text.to_owned(),
-                |code| json!({ "result": false, envelope: code, message: text, "data": null }).to_string(),
-            );
-            let server = Server::new(vec![Answer::Reply { status, headers: String::new(), body }]).await;
-            let error = client(&server.url).create_process_templates(2, 7, &specs()).await.unwrap_err();
-            let waits = matches!(error.disposition(), Disposition::RetryLater { .. });
-            let seen = (error.label(), waits, error.outcome() == WriteOutcome::NotStored, error.is_item_error());
-            assert_eq!(seen, (label, matches!(after, Wait), not_stored, item), "{code:?} {status} {text:?}");
+async fn every_answer_has_the_meaning_that_the_table_gives_it() {
+    let mut server = Server::holding().await;
+    let client = client(&server.url);
+    let mut wrong = String::new();
+    for &(code, status, text, expected) in TABLE {
+        for (code_name, text_name) in [("code", "message"), ("bk_error_code", "bk_error_msg")] {
+            let body = code.map(|code| json!({ "result": false, code_name: code, text_name: text, "data": null }));
+            let body = body.map_or_else(|| text.to_owned(), |body| body.to_string());
+            let (result, ()) = tokio::join!(create(&client), async {
+                server.next().await.answer(Answer::text(status, body));
+            });
+            let error = result.unwrap_err();
+            let found = (error.label(), error.disposition(), error.outcome(), error.is_item_error());
+            if found != expected {
+                writeln!(wrong, "{code:?} {status} {text:?}: {found:?}, not {expected:?}").unwrap();
+            }
         }
     }
-    println!("error classes: rows={} envelopes=2 wrong=0", TABLE.len());
+    println!("error classes: rows={} wrong={}", TABLE.len(), wrong.lines().count());
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[tokio::test]
-async fn a_success_is_code_0_and_a_true_result() {
-    let data = json!([52]);
-    for body in [
-        json!({ "result": false, "code": 0, "message": "", "data": data }),
-        json!({ "code": 0, "message": "", "data": data }),
-        json!({ "result": true, "code": 0, "message": "success", "data": "52" }),
+async fn an_invalid_property_is_named() {
+    for (code, text, expected) in [
+        (1_199_006, "'bind_info[0].port' data parameter verification does not pass", Some("bind_info[0].port")),
+        (1_199_006, "'bk_biz_id' data parameter verification does not pass", Some("bk_biz_id")),
+        (1_199_006, "something is not valid", None),
+        (1_199_998, "field work_path contains space: '/a '", Some("work_path")),
+        (1_199_000, "'user' does not decode", None),
     ] {
-        let server = Server::new(vec![json_answer(&body)]).await;
-        let error = client(&server.url).create_process_templates(2, 7, &specs()).await.unwrap_err();
-        assert_eq!(error.outcome(), WriteOutcome::Unknown, "{body}");
+        let error = created_from(Answer::error(code, text)).await.unwrap_err();
+        assert_eq!((error.label(), error.field()), ("invalid", expected), "{text}");
     }
 }
 
 #[tokio::test]
-async fn cmdbs_words_are_bounded_and_carry_no_request_id() {
-    let message = format!("line\u{1b}[1m\n{}", "\u{4e2d}".repeat(400));
-    let body = json!({ "result": false, "code": 1_199_006, "message": message, "request_id": "its-id", "data": null });
-    let server = Server::new(vec![json_answer(&body)]).await;
-    let error = client(&server.url).create_process_templates(2, 7, &specs()).await.unwrap_err();
-    let said = error.user_message();
-    assert!(said.len() < 540 && !said.contains(char::is_control) && !said.contains("its-id"), "{said}");
-    assert!(!error.to_string().contains("its-id"));
+async fn only_a_batch_has_items_that_may_be_to_blame() {
+    for code in [1_113_019, 1_199_000] {
+        let server = Server::answering([Answer::error(code, "no"), Answer::error(code, "no")]).await;
+        let client = client(&server.url);
+        assert!(create(&client).await.unwrap_err().is_item_error());
+        assert!(!client.create_service_template(BIZ, "web", 3).await.unwrap_err().is_item_error());
+    }
 }
 
 #[tokio::test]
-async fn no_more_calls_are_in_flight_than_allowed() {
-    let mut server = Server::new(vec![Answer::Never]).await;
-    let few = Config { max_concurrent: 2, timeout: Duration::from_secs(60), ..config(&server.url) };
-    let client = Client::new(few, Arc::new(Nobody)).unwrap();
-    let calls: Vec<_> = (0..5)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { client.list_process_templates(Lane::Work, 2, 7).await })
-        })
-        .collect();
-    for _ in 0..2 {
-        server.seen.recv().await.unwrap();
+async fn the_gateway_says_how_long_to_wait() {
+    let reset = "X-Bkapi-RateLimit-Reset";
+    let seconds = Duration::from_secs;
+    for (value, expected) in
+        [("17", Some(seconds(17))), (" 3 ", Some(seconds(3))), ("0", Some(seconds(0))), ("soon", None), ("-1", None)]
+    {
+        for body in [json!({ "result": false, "code": 1_642_901, "message": "slow down" }).to_string(), String::new()] {
+            let error = created_from(Answer::text(429, body).header(reset, value)).await.unwrap_err();
+            let Error::Throttled { retry_after, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(*retry_after, expected, "{value}");
+            assert_eq!(error.disposition(), Disposition::RetryLater { after: expected });
+        }
     }
-    // A third would have come by the time that the first is given up.
-    calls[0].abort();
-    server.seen.recv().await.unwrap();
-    assert!(server.requests().is_empty());
+    let within_200 = Answer::error(1_199_997, "slow down").header(reset, "5");
+    let disposition = created_from(within_200).await.unwrap_err().disposition();
+    assert_eq!(disposition, Disposition::RetryLater { after: Some(seconds(5)) });
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+// ---- What is told of it ----
 
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+thread_local! {
+    // A test has a thread to itself.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Log;
+
+impl Log {
+    /// Has everything written down. Before the first call: what is logged meanwhile may else be lost for good.
+    fn install() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+            tracing::subscriber::set_global_default(subscriber.with_writer(|| Log).finish()).unwrap();
+        });
+    }
+
+    /// What this test has logged since it last asked.
+    fn take() -> String {
+        LOG.with_borrow_mut(|log| String::from_utf8(std::mem::take(log)).unwrap())
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
 #[tokio::test]
-async fn no_secret_is_in_any_log_or_text() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let token = Config {
-        credentials: Credentials {
-            user: UserCredential::Token(SecretString::from(SECRET)),
-            ..config("http://x").credentials
-        },
-        ..config("http://x")
-    };
-    let mut texts = vec![format!("{token:?}"), format!("{:?}", client("http://x"))];
-    for answer in [
-        ok(json!([52])),
-        Answer::Close,
-        json_answer(&json!({ "result": false, "code": 1_306_000, "message": "APP Secret verification failed" })),
-    ] {
-        let server = Server::new(vec![answer]).await;
-        if let Err(error) = client(&server.url).create_process_templates(2, 7, &specs()).await {
-            texts.push(format!("{error} {error:?} {}", error.user_message()));
+async fn no_secret_is_in_any_log_line_error_or_debug_output() {
+    Log::take();
+    let mut texts = Vec::new();
+    for user in [UserCredential::Token, UserCredential::AccessToken] {
+        let with = |url: &str| Config { credentials: credentials(user(SecretString::from(TOKEN))), ..config(url) };
+        texts.push(format!("{:?} {:?}", with("http://cmdb.example.com"), with("http://cmdb.example.com").credentials));
+        let answers = [
+            Answer::ok(&json!([52])),
+            Answer::ok(&json!("other")),
+            Answer::text(200, "404: Page Not Found"),
+            Answer::text(502, "<html>"),
+            Answer::error(1_306_000, "APP Secret verification failed"),
+            Answer::error(1_113_019, &format!("what was sent is repeated: {SECRET} {TOKEN}")),
+        ];
+        let server = Server::answering(answers).await;
+        let (_socket, refusing) = refusing();
+        let silent = Server::holding().await;
+        let mut results = Vec::new();
+        let client = built(with(&server.url));
+        texts.push(format!("{client:?}"));
+        for _ in 0..6 {
+            results.push(create(&client).await);
+        }
+        results.push(create(&built(with(&refusing))).await);
+        results.push(create(&built(Config { timeout: hasty("").timeout, ..with(&silent.url) })).await);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+        for error in results.into_iter().filter_map(Result::err) {
+            texts.push(format!("{error} {error:?} {error:#?} {}", error.user_message()));
         }
     }
-    texts.push(String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned());
-    assert!(texts.last().unwrap().contains("batch_create_proc_template"), "it does log");
-    assert!(!texts.iter().any(|text| text.contains(SECRET)));
+    let log = Log::take();
+    for part in [" INFO audit", " WARN audit", "DEBUG process_template_operator", "TRACE hyper"] {
+        assert!(log.contains(part), "it does log: {part}: {log}");
+    }
+    texts.push(log);
+    for text in texts {
+        assert!(![SECRET, TOKEN].iter().any(|secret| text.contains(secret)), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn every_write_is_audited_with_what_became_of_it() {
+    Log::take();
+    let server = Server::answering([
+        Answer::ok(&json!([52, 53])),
+        Answer::text(502, "").header("X-Request-Id", "of-the-proxy"),
+        Answer::list(&json!([])),
+    ])
+    .await;
+    let client = client(&server.url);
+    create(&client).await.unwrap();
+    create(&client).await.unwrap_err();
+    list(&client).await.unwrap();
+    let silent = Server::holding().await;
+    create(&built(hasty(&silent.url))).await.unwrap_err();
+    let log = Log::take();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(" audit: ")).collect();
+    let [stored, unclear, silence] = lines[..] else { panic!("{log}") };
+    for line in [stored, unclear, silence] {
+        for part in ["operation=\"batch_create_proc_template\"", "biz_id=2", "service_template_id=7", "items=2"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+    assert!(
+        stored.contains("ids=[52, 53]") && stored.contains("theirs") && stored.contains("outcome=\"ok\""),
+        "{stored}"
+    );
+    assert!(unclear.contains("of-the-proxy") && unclear.contains("outcome=\"outcome_unknown\""), "{unclear}");
+    assert!(silence.contains("outcome=\"outcome_unknown\""), "{silence}");
+    let sent = silent.only();
+    assert!(silence.contains(sent.header("X-Request-Id")), "what nobody answered can be asked for: {silence}");
+}
+
+#[tokio::test]
+async fn what_users_are_told_is_short_printable_and_the_same_each_time() {
+    let texts = [
+        "failed at 2024-05-17 18:40:01.5 for @: @ is lost".to_owned(),
+        "a\u{1b}[31mred\u{7}\r\nnext\u{0}\u{85}".to_owned(),
+        "x".repeat(40_000),
+        "名".repeat(4_000),
+        String::new(),
+    ];
+    for text in texts {
+        let mut told = Vec::new();
+        for (id, second) in [("id-of-the-first", "02"), ("id-of-the-second", "03")] {
+            let text = text.replace('@', id).replace("01.5", second);
+            let body = json!({ "result": false, "code": 1_113_019, "message": text, "request_id": id });
+            let error = created_from(Answer::json(&body)).await.unwrap_err();
+            for said in [error.user_message(), error.to_string()] {
+                assert!(said.len() <= 512 + 100 && !said.chars().any(char::is_control), "{said:?}");
+                assert!(!said.contains("id-of-the") && said.contains("1113019"), "{said:?}");
+            }
+            told.push(error.user_message());
+        }
+        assert_eq!(told[0], told[1]);
+    }
+    let (_socket, url) = refusing();
+    let error = create(&client(&url)).await.unwrap_err();
+    assert_eq!(error.user_message(), "no connection", "neither address nor port");
+}
+
+// ---- How many at a time ----
+
+/// Lets a call begin: it takes its place, or queues for one.
+fn begin<T>(call: impl Future<Output = T>) -> Pin<Box<impl Future<Output = T>>> {
+    let mut call = Box::pin(call);
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(call.as_mut().poll(context).is_pending());
+    call
+}
+
+#[tokio::test]
+async fn what_people_wait_for_overtakes_polls() {
+    let mut server = Server::holding().await;
+    let client = built(Config { max_concurrent: 1, ..config(&server.url) });
+    let queued = [(Lane::Poll, 1), (Lane::Poll, 2), (Lane::Work, 3), (Lane::Poll, 4), (Lane::Work, 5)]
+        .map(|(lane, template)| begin(client.list_process_templates(lane, BIZ, template)));
+    let write = begin(create(&client));
+    let mut order = Vec::new();
+    let answering = async {
+        for _ in 0..6 {
+            let held = server.next().await;
+            let write = held.seen.target.contains("create");
+            order.push(held.seen.body["service_template_id"].as_i64().unwrap());
+            held.answer(if write { Answer::ok(&json!([])) } else { Answer::list(&json!([])) });
+        }
+    };
+    let (lists, write, ()) = tokio::join!(join_all(queued), write, answering);
+    assert!(lists.iter().all(Result::is_ok) && write.is_ok());
+    assert_eq!(order, [1, 3, 5, TEMPLATE, 2, 4], "the first was on its way already");
+}
+
+#[tokio::test]
+async fn no_more_calls_are_in_flight_than_allowed() {
+    for allowed in [1, 3] {
+        let mut server = Server::holding().await;
+        let client = built(Config { max_concurrent: allowed, ..config(&server.url) });
+        let calls: Vec<_> = (0..10).map(|_| begin(list(&client))).collect();
+        let answering = async {
+            let mut held = VecDeque::new();
+            for _ in 0..allowed {
+                held.push_back(server.next().await);
+            }
+            // One that arrives later than any of the ten would have: they began before it.
+            let other = built(config(&server.url));
+            let (found, ()) = tokio::join!(other.list_service_categories(BIZ), async {
+                let arrived = server.next().await;
+                assert!(arrived.seen.target.contains("list_service_category"), "one call too many: {:?}", arrived.seen);
+                arrived.answer(Answer::list(&json!([])));
+            });
+            found.unwrap();
+            for place in 0..10 {
+                held.pop_front().unwrap().answer(Answer::list(&json!([])));
+                if place + allowed < 10 {
+                    held.push_back(server.next().await);
+                }
+            }
+        };
+        let (results, ()) = tokio::join!(join_all(calls), answering);
+        assert!(results.iter().all(Result::is_ok));
+        assert_eq!(server.seen().len(), 11);
+        let most = server.shared.most_in_flight.load(Ordering::SeqCst);
+        assert_eq!(most, allowed + 1, "all places were used, and one by the other client");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_gives_its_place_back() {
+    let mut server = Server::holding().await;
+    let client = built(Config { max_concurrent: 1, ..config(&server.url) });
+    let first = begin(create(&client));
+    let waiting = begin(list(&client));
+    let second = begin(create(&client));
+    drop((waiting, first));
+    let (result, ()) = tokio::join!(second, async {
+        let held = server.next().await;
+        assert!(held.seen.target.contains("create"), "{:?}", held.seen);
+        held.answer(Answer::ok(&json!([52])));
+    });
+    assert_eq!(result, Ok(vec![52]));
 }

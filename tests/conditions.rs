@@ -239,6 +239,63 @@ async fn a_denied_create_is_told_and_goes_on_once_it_is_permitted() {
     assert_well(world).await;
 }
 
+#[tokio::test]
+async fn a_create_that_is_refused_as_a_whole_is_not_sent_in_a_loop() {
+    let Some(world) = world_with_a_healthy_set("refused-whole").await else { return };
+    for code in [9_900_403, 1_199_014, 1_306_406, 1_199_018] {
+        world.sim.clear_faults();
+        world.sim.clear_requests();
+        world.sim.add_fault(Fault::every("batch_create_proc_template", Effect::code(code)));
+        let name = format!("set-{code}");
+        world.service_template(&name);
+        world.apply(&name, json!({ "processes": [{ "name": "nginx", "funcName": "nginx" }] })).await;
+        let seen = world.until(&name, "told", |seen| seen.is_current() && seen.reason("Ready") != "Progressing").await;
+        // Long enough for hundreds of calls, if nothing held them back.
+        sleep(std::time::Duration::from_secs(2)).await;
+        let creates = world.requests("batch_create_proc_template").len();
+        assert!(creates <= 2, "{creates} creates after code {code}\n{}", seen.describe());
+    }
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_the_other_side_repeats_is_in_no_text_of_ours() {
+    let Some(world) = world_with_a_healthy_set("repeats").await else { return };
+    world.service_template("web");
+    let repeats = json!({ "call": "batch_create_proc_template", "every": true,
+        "do": { "code": 1_199_006, "message": "bad request: bk_app_secret is a-secret" } });
+    world.sim.add_fault(serde_json::from_value(repeats).unwrap());
+    world.apply("web", spec()).await;
+    let seen = world.until_reason("web", "Invalid").await;
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let events = events.list(&kube::api::ListParams::default()).await.unwrap();
+    let texts = [seen.describe(), serde_json::to_string(&events.items).unwrap(), world.operator_log()];
+    assert!(texts.iter().all(|text| text.contains("bad request") && !text.contains("a-secret")), "{texts:#?}");
+    assert_well(world).await;
+}
+
+#[tokio::test]
+async fn properties_that_the_server_does_not_have_are_named_on_the_item_and_in_one_event() {
+    let Some(world) = world_with_a_healthy_set("ignored").await else { return };
+    world.service_template("web");
+    let process =
+        json!({ "name": "nginx", "funcName": "nginx", "extraProperties": [{ "name": "nosuch", "value": "x" }] });
+    world.apply("web", json!({ "processes": [process] })).await;
+    let seen = world.until_ready("web").await;
+    assert_eq!(seen.process("nginx").ignored, ["nosuch"]);
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let events = events.list(&kube::api::ListParams::default()).await.unwrap();
+        if events.items.iter().any(|event| event.reason.as_deref() == Some("Ignored")) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no event");
+        sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_well(world).await;
+}
+
 // The schema lets no such object in; an older or a newer CRD might.
 #[tokio::test]
 async fn an_object_that_cannot_be_read_is_told_and_keeps_nobody_from_working() {

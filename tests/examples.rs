@@ -28,7 +28,7 @@ fn documents(path: &Path) -> Vec<Value> {
         } else if path.extension().is_some_and(|ending| ending == "yaml") {
             let text = fs::read_to_string(&path).unwrap();
             let read: Vec<Value> =
-                serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+                serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             found.extend(read.into_iter().filter(|document| !document.is_null()));
         }
     }

@@ -1,5 +1,5 @@
 //! One table of manifests, judged by the real API server and by the offline rules alike.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value, reason = "a failed step fails the test")]
 
 mod support;
 
@@ -608,6 +608,10 @@ fn unique_in_a_set(table: &Table) {
     table
         .set("a function and start parameter twice", two(pair("a", "f", json!("x")), pair("b", "f", json!("x"))))
         .offline_only("processes[1].startParamRegex", "together those of process \"a\" already");
+    // CMDB compares an empty one that is stored; of an absent one it stores null, which it does not find.
+    table
+        .set("a function and an empty start parameter twice", two(pair("a", "f", json!("")), pair("b", "f", json!(""))))
+        .offline_only("processes[1].startParamRegex", "together those of process \"a\" already");
     table
         .set("two start parameters of a function", two(pair("a", "f", json!("x")), pair("b", "f", json!("y"))))
         .accepted();
@@ -934,10 +938,10 @@ fn the_offline_rules_judge_every_manifest_as_the_table_says() {
         let text = match case.verdict {
             Accepted | ServerOnly(_) => None,
             Refused(text) | OfflineOnly(text) => Some(text),
-            Unreadable(_) if judged.is_err() => continue,
-            Unreadable(text) => Some(text),
-            AcceptedOnceStored => {
-                assert!(judged.is_err(), "{}: it is read as it is written now: say so in the table", case.name);
+            Unreadable(_) | AcceptedOnceStored => {
+                if judged.is_ok() {
+                    complaints.push(format!("{} is accepted offline", case.name));
+                }
                 continue;
             }
         };

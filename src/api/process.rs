@@ -213,7 +213,7 @@ pub struct Process {
     /// `bk_func_name`: the name of the executable. Not empty. CMDB never changes it on a template that exists.
     #[schemars(schema_with = "schema::name_text")]
     pub func_name: String,
-    /// `bk_start_param_regex`: the start parameters that tell this process from others of the same executable. No two processes of a set may share a non-empty pair of funcName and startParamRegex.
+    /// `bk_start_param_regex`: the start parameters that tell this process from others of the same executable. No two processes of a set may give the same startParamRegex, be it empty, with the same funcName; absent ones do not clash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::short_text")]
     pub start_param_regex: Option<String>,

@@ -37,4 +37,14 @@ impl Credentials {
             UserCredential::AccessToken(token) => put("bk_access_token", token.expose_secret()),
         };
     }
+
+    // What the other side says may repeat what we sent.
+    pub(super) fn masked(&self, text: &str) -> String {
+        let token = match &self.user {
+            UserCredential::Username(_) => "",
+            UserCredential::Token(token) | UserCredential::AccessToken(token) => token.expose_secret(),
+        };
+        let secrets = [self.app_secret.expose_secret(), token].into_iter().filter(|secret| !secret.is_empty());
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
 }

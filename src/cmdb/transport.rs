@@ -91,14 +91,11 @@ impl Transport {
         let read = (|| async { self.once(operation, lane, parameters).await.map(|(data, _)| data) })
             .retry(tries)
             .when(transient);
-        match tokio::time::timeout(self.timeout, read).await {
-            Ok(result) => result,
-            Err(_) => {
-                let message = "no answer in time".to_owned();
-                let reply = Reply { operation, code: None, http_status: None, message, request_id: None };
-                Err(Error::OutcomeUnknown { reply })
-            }
-        }
+        tokio::time::timeout(self.timeout, read).await.unwrap_or_else(|_| {
+            let message = "no answer in time".to_owned();
+            let reply = Reply { operation, code: None, http_status: None, message, request_id: None };
+            Err(Error::OutcomeUnknown { reply })
+        })
     }
 
     /// Sends a write, once. Gives the correlation ID too.
@@ -161,8 +158,8 @@ impl Transport {
             return Err(classify(reply(None, &message, None), retry_after));
         };
         if !envelope.is_success() {
-            let message = envelope.message().unwrap_or("no message");
-            return Err(classify(reply(envelope.code(), message, envelope.request_id()), retry_after));
+            let message = self.credentials.masked(envelope.message().unwrap_or("no message"));
+            return Err(classify(reply(envelope.code(), &message, envelope.request_id()), retry_after));
         }
         let request_id = reply(None, "", envelope.request_id()).request_id.unwrap_or_default();
         if let Ok(success) = serde_json::from_slice::<Success<T>>(&bytes) {

@@ -163,11 +163,10 @@ fn engine_advice(error: &engine::Error) -> &'static str {
             }
             Cmdb::Protocol { .. } | Cmdb::Configuration { .. } => "Check spec.url of the connection.",
             Cmdb::Invalid { .. } => "Check spec.bizId and spec.serviceTemplate.",
-            Cmdb::Conflict { .. }
-            | Cmdb::NotFound { .. }
-            | Cmdb::Throttled { .. }
-            | Cmdb::Unavailable { .. }
-            | Cmdb::OutcomeUnknown { .. } => "",
+            Cmdb::Unavailable { .. } => "It is tried again; check spec.url of the connection, and the way there.",
+            Cmdb::Conflict { .. } | Cmdb::NotFound { .. } | Cmdb::Throttled { .. } | Cmdb::OutcomeUnknown { .. } => {
+                "It is tried again."
+            }
         },
         engine::Error::ServiceTemplateMissing { none_at_all: true, .. } => {
             "It has no service template at all: check spec.bizId; or create the service template, or set \

@@ -7,7 +7,7 @@ use super::status::Verdict;
 use super::writer::bounded;
 use super::{Context, Error, Outcome};
 use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::plan::{Basis, Decision, Recall};
+use crate::plan::{Basis, Decision, Item, Recall};
 
 // The API server refuses longer notes.
 const NOTE_BYTES: usize = 1000;
@@ -37,8 +37,28 @@ pub async fn written(
         })
         .collect();
     if !adopted.is_empty() {
-        let note = format!("adopted {} identical process templates: {}", adopted.len(), list(&adopted));
+        let note = format!("adopted without a write, being identical: {}", list(&adopted));
         publish(context, set, EventType::Normal, "Adopted", "Adopt", note).await;
+    }
+    let news = |item: &&Item| {
+        let Decision::InSync { ignored, .. } = &item.decision else { return false };
+        let before = before.processes.iter().find(|process| process.name == item.key);
+        !ignored.is_empty() && before.is_none_or(|before| before.ignored != *ignored)
+    };
+    let ignored: Vec<String> = outcome.view.plan.items.iter().filter(news).map(ignored_of).collect();
+    if !ignored.is_empty() {
+        let note = format!(
+            "this CMDB does not have these properties: they were sent and are not compared: {}",
+            ignored.join("; ")
+        );
+        publish(context, set, EventType::Warning, "Ignored", "Create", note).await;
+    }
+}
+
+fn ignored_of(item: &Item) -> String {
+    match &item.decision {
+        Decision::InSync { ignored, .. } => format!("{:?}: {}", item.key, ignored.join(", ")),
+        _ => String::new(),
     }
 }
 

@@ -115,12 +115,12 @@ pub async fn run(
             watcher::Config::default(),
             move |changed| {
                 let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
-                references(of_connection.connections.connection_changed(&namespace, &name))
+                of_connection.released(of_connection.connections.connection_changed(&namespace, &name))
             },
         )
         .watches(api::<PartialObjectMeta<Secret>>(&client, &settings), watcher::Config::default(), move |changed| {
             let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
-            references(of_secret.connections.secret_changed(&namespace, &name))
+            of_secret.released(of_secret.connections.secret_changed(&namespace, &name))
         })
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(
@@ -162,6 +162,10 @@ where
     }
 }
 
-fn references(names: Vec<ObjectName>) -> Vec<ObjectRef<Watched>> {
-    names.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)).collect()
+impl Context {
+    // The sets that a change concerns; they need not wait any longer.
+    fn released(&self, names: Vec<ObjectName>) -> Vec<ObjectRef<Watched>> {
+        let names = names.into_iter().inspect(|(namespace, name)| self.objects.release(namespace, name));
+        names.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)).collect()
+    }
 }

@@ -24,6 +24,8 @@ struct Hints {
     written: Option<u64>,
     backoff: Option<ExponentialBackoff>,
     failing: Option<&'static str>,
+    // Not before this: our own status writes wake the controller too.
+    held_until: Option<Instant>,
     checked_at: Instant,
 }
 
@@ -35,6 +37,7 @@ impl Hints {
             written: None,
             backoff: None,
             failing: None,
+            held_until: None,
             checked_at: Instant::now(),
         }
     }
@@ -50,14 +53,34 @@ impl Objects {
         change(hints)
     }
 
-    /// Notes the generation that is being worked on: an edit begins with no backoff.
-    pub fn begin(&self, namespace: &str, name: &str, uid: &str, generation: i64) {
+    /// Notes the generation that is being worked on: an edit, and who asks, begin at once. Else gives what is left of the
+    /// wait that the last reconcile imposed.
+    pub fn begin(&self, namespace: &str, name: &str, uid: &str, generation: i64, asked: bool) -> Option<Duration> {
         self.with(namespace, name, uid, |hints| {
             if hints.generation != generation {
                 hints.generation = generation;
                 hints.backoff = None;
+                hints.held_until = None;
             }
-        });
+            if asked {
+                hints.held_until = None;
+            }
+            let left = hints.held_until?.saturating_duration_since(Instant::now());
+            (!left.is_zero()).then_some(left)
+        })
+    }
+
+    /// Imposes a wait on the next reconcile, whatever wakes it.
+    pub fn hold(&self, namespace: &str, name: &str, uid: &str, wait: Duration) {
+        self.with(namespace, name, uid, |hints| hints.held_until = Some(Instant::now() + wait));
+    }
+
+    /// Ends the wait: something that the set depends on has changed.
+    pub fn release(&self, namespace: &str, name: &str) {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hints) = by_name.get_mut(&(namespace.to_owned(), name.to_owned())) {
+            hints.held_until = None;
+        }
     }
 
     /// Notes our own write.

@@ -38,7 +38,11 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
     if set.metadata.deletion_timestamp.is_some() {
         return Action::await_change();
     }
-    context.objects.begin(&namespace(set), &set.name_any(), &uid(set), generation(set));
+    let asked = requested_at(set) != set.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
+    let held = context.objects.begin(&namespace(set), &set.name_any(), &uid(set), generation(set), asked);
+    if let Some(left) = held {
+        return Action::requeue(left);
+    }
     let mut journal = StatusJournal::new(context, subject(set), target(set));
     let outcome = work(set, context, pulse, &mut journal).await;
     report::report(context, set, &mut journal, outcome).await

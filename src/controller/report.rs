@@ -112,19 +112,26 @@ fn next(
             let wait = wait(context, set, stopped);
             let decided = view.and_then(|view| context.engine.undecided_for(&uid(set), &view.memory));
             // An outcome that time decides is looked for when it is due.
-            Action::requeue(decided.map_or(wait, |due| wait.min(due.max(SOON))))
+            later(context, set, decided.map_or(wait, |due| wait.min(due.max(SOON))))
         }
+        Outlook::Stalled => later(context, set, interval),
         // The next look is due when the list that was shown has grown old.
-        Outlook::Settled | Outlook::Stalled => {
+        Outlook::Settled => {
             let age = view.map_or(Duration::ZERO, |view| view.sight.asked_at.elapsed());
             Action::requeue(interval.saturating_sub(age) + MARGIN)
         }
     }
 }
 
+// Not before that, whatever else wakes the controller.
+fn later(context: &Context, set: &ProcessTemplateSet, wait: Duration) -> Action {
+    context.objects.hold(&namespace(set), &set.name_any(), &uid(set), wait);
+    Action::requeue(wait)
+}
+
 /// The wait before a set is tried again, with nothing to say in its status.
 pub fn retry(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Action {
-    Action::requeue(wait(context, set, Some(error)))
+    later(context, set, wait(context, set, Some(error)))
 }
 
 fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> Duration {

@@ -128,10 +128,11 @@ impl Engine {
         let may_go_on = !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated));
         let confirmed = if may_go_on { self.confirm(job, &mut carried, pulse).await } else { Ok(()) };
         // What was confirmed is stored by what its caller reports; without that, the last IDs are stored here.
-        if !carried.is_recorded && (!may_go_on || confirmed.is_err()) {
-            if let Err(error) = journal.record(&carried.view).await {
-                carried.stopped = Some(error);
-            }
+        if !carried.is_recorded
+            && (!may_go_on || confirmed.is_err())
+            && let Err(error) = journal.record(&carried.view).await
+        {
+            carried.stopped = Some(error);
         }
         if let Err(error) = confirmed {
             carried.stopped.get_or_insert(error);

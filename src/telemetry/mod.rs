@@ -6,6 +6,8 @@ mod server;
 pub use metrics::Metrics;
 pub use server::serve;
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -23,6 +25,7 @@ pub enum LogFormat {
 /// When the filter cannot be read, or logging has begun already.
 pub fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(std::io::stderr().is_terminal());
     let started = match format {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => logs.json().try_init(),

@@ -6,7 +6,7 @@ mod measure;
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -26,7 +26,7 @@ use support::held::Held;
 use support::world::install_crds;
 
 /// Longest wait for one run.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 struct Scenario {
     name: &'static str,
@@ -148,7 +148,7 @@ async fn run(plane: &ControlPlane, scenario: &Scenario, who: Who) -> anyhow::Res
     Ok(cost)
 }
 
-async fn simulator(scenario: &Scenario, log: &PathBuf) -> anyhow::Result<(Held, String)> {
+async fn simulator(scenario: &Scenario, log: &Path) -> anyhow::Result<(Held, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cmdb-sim"));
     command.args(["--listen", "127.0.0.1:0"]);
     let simulator = Held::start(&command, log, None).await?;
