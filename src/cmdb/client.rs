@@ -1,5 +1,6 @@
 //! The typed calls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use super::{
 const PAGE: usize = 500;
 
 /// How to reach a CMDB.
-#[derive(Debug)]
 pub struct Config {
     /// Base URL; the transport adds its paths.
     pub url: String,
@@ -24,10 +24,25 @@ pub struct Config {
     pub supplier_account: String,
     /// Who we are.
     pub credentials: Credentials,
-    /// Longest wait for one answer: above every server's own limit of 30 s, for what is given up may still be stored.
+    /// Longest wait for one answer, 45 s as a rule: above every server's own limit of 30 s, for what is given up may still be stored.
     pub timeout: Duration,
     /// Calls in flight at a time.
     pub max_concurrent: usize,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A URL that was not checked yet may hold a password.
+        let url = if self.url.contains('@') { "***" } else { &self.url };
+        formatter
+            .debug_struct("Config")
+            .field("url", &url)
+            .field("supplier_account", &self.supplier_account)
+            .field("credentials", &self.credentials)
+            .field("timeout", &self.timeout)
+            .field("max_concurrent", &self.max_concurrent)
+            .finish()
+    }
 }
 
 /// A CMDB. Clones share the connections and the bound.
@@ -84,7 +99,7 @@ impl Client {
         let operation = Operation::CreateProcessTemplates;
         let result = self.transport.write::<Ids>(operation, &parameters).await;
         let result = result.map(|(ids, request_id)| (Vec::from(ids), request_id));
-        audit(operation, biz_id, service_template_id, items, &result);
+        audit(operation, biz_id, Some(service_template_id), items, &result);
         result.map(|(ids, _)| ids)
     }
 
@@ -98,24 +113,25 @@ impl Client {
         let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
         let operation = Operation::ListProcessTemplates;
         let list: List<ProcessTemplate> = self.transport.read(operation, lane, &parameters).await?;
-        let mut found = list.info.unwrap_or_default();
+        let mut found = list.info;
         found.sort_by_key(|template| template.id);
         Ok(found)
     }
 
     /// Lists the service templates of a business, all pages.
     pub async fn list_service_templates(&self, lane: Lane, biz_id: i64) -> Result<Vec<ServiceTemplate>, Error> {
-        let mut found: Vec<ServiceTemplate> = Vec::new();
+        let mut found: BTreeMap<i64, ServiceTemplate> = BTreeMap::new();
         loop {
-            let page = json!({ "start": found.len(), "limit": PAGE, "sort": "id" });
+            let (before, page) = (found.len(), json!({ "start": found.len(), "limit": PAGE, "sort": "id" }));
             let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
             let operation = Operation::ListServiceTemplates;
             let list: List<ServiceTemplate> = self.transport.read(operation, lane, &parameters).await?;
-            let page = list.info.unwrap_or_default();
-            let last = page.len() < PAGE;
-            found.extend(page);
-            if last || list.count.is_some_and(|count| found.len() as u64 >= count) {
-                return Ok(found);
+            let is_last = list.info.len() < PAGE;
+            found.extend(list.info.into_iter().map(|template| (template.id, template)));
+            let has_all = list.count.is_some_and(|count| found.len() as u64 >= count);
+            // A server that gives the same page for ever has no more.
+            if is_last || has_all || found.len() == before {
+                return Ok(found.into_values().collect());
             }
         }
     }
@@ -132,7 +148,7 @@ impl Client {
         let operation = Operation::CreateServiceTemplate;
         let result = self.transport.write::<ServiceTemplate>(operation, &parameters).await;
         let audited = result.as_ref().map(|(created, id)| (vec![created.id], id.clone())).map_err(Clone::clone);
-        audit(operation, biz_id, 0, 1, &audited);
+        audit(operation, biz_id, None, 1, &audited);
         result.map(|(created, _)| created)
     }
 
@@ -141,7 +157,7 @@ impl Client {
         let operation = Operation::ListServiceCategories;
         let parameters = object([("bk_biz_id", biz_id.into())]);
         let list: List<ServiceCategory> = self.transport.read(operation, Lane::Work, &parameters).await?;
-        Ok(list.info.unwrap_or_default())
+        Ok(list.info)
     }
 }
 
@@ -153,19 +169,18 @@ fn object<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
 fn audit(
     operation: Operation,
     biz_id: i64,
-    service_template_id: i64,
+    service_template_id: Option<i64>,
     items: usize,
     result: &Result<(Vec<i64>, String), Error>,
 ) {
     let operation = operation.as_str();
-    match result {
-        Ok((ids, request_id)) => {
-            tracing::info!(target: "audit", operation, biz_id, service_template_id, items, ?ids, request_id, outcome = "ok");
-        }
-        Err(error) => {
-            let request_id = error.reply().and_then(|reply| reply.request_id.as_deref());
-            let outcome = error.label();
-            tracing::warn!(target: "audit", operation, biz_id, service_template_id, items, request_id, outcome, %error);
-        }
-    }
+    let (ids, request_id) = match result {
+        Ok((ids, request_id)) => (ids.as_slice(), Some(request_id.as_str())),
+        Err(error) => (&[][..], error.reply().and_then(|reply| reply.request_id.as_deref())),
+    };
+    let outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
+    let error = result.as_ref().err().map(tracing::field::display);
+    tracing::info!(
+        target: "audit", operation, biz_id, service_template_id, items, outcome, ?ids, request_id, error, "wrote to CMDB"
+    );
 }

@@ -38,13 +38,13 @@ impl Credentials {
         };
     }
 
-    // What the other side says may repeat what we sent.
+    // What the other side says may repeat what we sent. What is shorter than any secret would only garble it.
     pub(super) fn masked(&self, text: &str) -> String {
         let token = match &self.user {
             UserCredential::Username(_) => "",
             UserCredential::Token(token) | UserCredential::AccessToken(token) => token.expose_secret(),
         };
-        let secrets = [self.app_secret.expose_secret(), token].into_iter().filter(|secret| !secret.is_empty());
+        let secrets = [self.app_secret.expose_secret(), token].into_iter().filter(|secret| secret.len() >= 4);
         secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 }

@@ -128,4 +128,27 @@ mod tests {
         let again = timeout(Duration::from_secs(1), gate.enter(Lane::Poll)).await;
         assert!(again.is_ok());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_was_given_to_who_left_goes_on() {
+        let gate = Gate::new(1);
+        let held = gate.enter(Lane::Work).await;
+        let mut waiting = Box::pin(gate.enter(Lane::Work));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        // The place is given to the one that waits, which leaves without ever looking.
+        drop(held);
+        drop(waiting);
+        assert!(timeout(Duration::from_secs(1), gate.enter(Lane::Poll)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_let_in_than_there_are_places() {
+        let gate = Gate::new(2);
+        let first = gate.enter(Lane::Poll).await;
+        let _second = gate.enter(Lane::Poll).await;
+        assert!(timeout(Duration::from_secs(1), gate.enter(Lane::Work)).await.is_err());
+        drop(first);
+        let _third = gate.enter(Lane::Work).await;
+        assert!(timeout(Duration::from_secs(1), gate.enter(Lane::Work)).await.is_err());
+    }
 }

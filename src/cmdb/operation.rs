@@ -42,7 +42,10 @@ impl Operation {
     /// Whether it changes something; such a call is never repeated.
     #[must_use]
     pub fn is_write(self) -> bool {
-        matches!(self, Self::CreateProcessTemplates | Self::CreateServiceTemplate)
+        match self {
+            Self::CreateProcessTemplates | Self::CreateServiceTemplate => true,
+            Self::ListProcessTemplates | Self::ListServiceTemplates | Self::ListServiceCategories => false,
+        }
     }
 }
 

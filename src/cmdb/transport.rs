@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::classify::classify;
-use super::gate::{Gate, Lane};
+use super::gate::{Gate, Lane, Permit};
 use super::wire::{Envelope, Success};
 use super::{Config, Credentials, Error, Observer, Operation, Reply};
 
@@ -75,7 +75,8 @@ impl Transport {
         &self.credentials
     }
 
-    /// Sends a read: a few quick tries under one deadline.
+    /// Sends a read: a few quick tries under one deadline. It runs from when the first may be sent: waiting behind calls
+    /// of our own is no slowness of the server.
     pub async fn read<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -88,9 +89,18 @@ impl Transport {
             .with_max_times(2)
             .with_jitter();
         let transient = |error: &Error| matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. });
-        let read = (|| async { self.once(operation, lane, parameters).await.map(|(data, _)| data) })
-            .retry(tries)
-            .when(transient);
+        let mut first = Some(self.gate.enter(lane).await);
+        let attempt = || {
+            let permit = first.take();
+            async move {
+                let permit = match permit {
+                    Some(permit) => permit,
+                    None => self.gate.enter(lane).await,
+                };
+                self.once(permit, operation, parameters).await.map(|(data, _)| data)
+            }
+        };
+        let read = attempt.retry(tries).when(transient);
         tokio::time::timeout(self.timeout, read).await.unwrap_or_else(|_| {
             let message = "no answer in time".to_owned();
             let reply = Reply { operation, code: None, http_status: None, message, request_id: None };
@@ -104,16 +114,15 @@ impl Transport {
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
-        self.once(operation, Lane::Work, parameters).await
+        self.once(self.gate.enter(Lane::Work).await, operation, parameters).await
     }
 
     async fn once<T: DeserializeOwned>(
         &self,
+        _permit: Permit,
         operation: Operation,
-        lane: Lane,
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
-        let _permit = self.gate.enter(lane).await;
         let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
         let result = self.exchange(operation, parameters).await;
         told.outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
@@ -132,7 +141,9 @@ impl Transport {
     ) -> Result<(T, String), Error> {
         let mut body = parameters.clone();
         self.credentials.put_into(&mut body);
-        body.insert("bk_supplier_account".to_owned(), self.supplier_account.as_str().into());
+        if !self.supplier_account.is_empty() {
+            body.insert("bk_supplier_account".to_owned(), self.supplier_account.as_str().into());
+        }
         let id = format!("{:016x}-{}", self.prefix, self.sent.fetch_add(1, Ordering::Relaxed));
         let request = self
             .http
@@ -153,7 +164,9 @@ impl Transport {
             message: message.to_owned(),
             request_id: request_id.map(str::to_owned).or_else(|| header_id.clone()).or_else(|| Some(id.clone())),
         };
-        let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else {
+        // A redirect is none of CMDB's answers, whatever it says.
+        let envelope = serde_json::from_slice::<Envelope>(&bytes).ok().filter(|_| !(300..400).contains(&status));
+        let Some(envelope) = envelope else {
             let message = format!("HTTP status {status} with a body that is not CMDB's");
             return Err(classify(reply(None, &message, None), retry_after));
         };

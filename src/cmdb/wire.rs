@@ -86,8 +86,9 @@ pub struct List<T> {
     /// Number of all, whatever the page.
     #[serde(default)]
     pub count: Option<u64>,
-    /// The page.
-    pub info: Option<Vec<T>>,
+    /// The page. Go writes an empty one as null; one that is missing is no empty list.
+    #[serde(deserialize_with = "or_default", bound(deserialize = "T: Deserialize<'de>"))]
+    pub info: Vec<T>,
 }
 
 /// IDs, flat or nested once: the older document shows `[[52]]`.
@@ -154,10 +155,18 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserial
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-// A property that is null says no more than one that is missing.
+// A property that is null says no more than one that is missing, and one of another form, as a private build may have
+// it, must not hide all the others.
 fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Properties, D::Error> {
-    let found: Option<BTreeMap<String, Option<Property>>> = Option::deserialize(deserializer)?;
-    Ok(found.into_iter().flatten().map(|(name, property)| (name, property.unwrap_or_default())).collect())
+    let listed: Option<BTreeMap<String, Value>> = Option::deserialize(deserializer)?;
+    let pair = |listed: Value| match listed {
+        Value::Object(mut pair) => Property {
+            value: pair.remove("value").unwrap_or_default(),
+            as_default_value: pair.get("as_default_value").and_then(Value::as_bool),
+        },
+        value => Property { value, as_default_value: None },
+    };
+    Ok(listed.into_iter().flatten().map(|(name, listed)| (name, pair(listed))).collect())
 }
 
 // Times come with 0 to 9 digits of fraction, as UTC or with an offset; one that cannot be read is not known.
