@@ -76,8 +76,8 @@ enum Where {
 fn points() -> Vec<Where> {
     let mut points = Vec::new();
     for side in [Side::Request, Side::Reply] {
-        // Intents; IDs and the next intents; IDs and the end.
-        for nth in 1..=3 {
+        // The intents of both chunks; IDs and the end.
+        for nth in 1..=2 {
             points.push(Where::ApiServer(Point { method: "PUT", path_end: "/status", nth, side }));
         }
         for nth in 1..=2 {

@@ -279,7 +279,7 @@ async fn a_shutdown_lets_a_write_in_flight_finish_and_saves_its_ids() {
     assert!(slow > 0);
     world.start_operator(&[]).await;
     world.apply("web", json!({ "processes": processes(60) })).await;
-    world.until("web", "intents are stored", |seen| seen.status.pending.len() == 50).await;
+    world.until("web", "intents are stored", |seen| seen.status.pending.len() == 60).await;
     world.stop_operator().await;
     let seen = Seen::new(world.set("web").await);
     assert_eq!((seen.ids().len(), seen.status.pending.len()), (50, 0), "{}", seen.describe());

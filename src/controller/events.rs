@@ -1,7 +1,9 @@
-//! Events: on transitions, and on every write to CMDB. Best effort; none can fail a reconcile.
+//! Events: on transitions, and on every write to CMDB. Best effort; none can fail a reconcile, nor hold one up.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
+use tokio::sync::mpsc;
 
 use super::status::Verdict;
 use super::writer::bounded;
@@ -11,6 +13,25 @@ use crate::plan::{Basis, Decision, Item, Recall};
 
 // The API server refuses longer notes.
 const NOTE_BYTES: usize = 1000;
+
+// Events that may wait; only when as many do is a reconcile held up.
+const QUEUE: usize = 1000;
+
+/// Where reconciles leave their events.
+pub type Events = mpsc::Sender<(ObjectReference, Event)>;
+
+/// A queue of events, and what publishes them one by one until nobody can add any more.
+pub fn queue(recorder: Recorder) -> (Events, impl Future<Output = ()>) {
+    let (events, mut waiting) = mpsc::channel(QUEUE);
+    let publishing = async move {
+        while let Some((object, event)) = waiting.recv().await {
+            if let Err(error) = bounded(recorder.publish(&event, &object)).await {
+                tracing::debug!(%error, "an event could not be published");
+            }
+        }
+    };
+    (events, publishing)
+}
 
 /// What was written to CMDB, and what was taken over without a write.
 pub async fn written(
@@ -111,8 +132,8 @@ async fn publish(
     }
     let (reason, action) = (reason.to_owned(), action.to_owned());
     let event = Event { type_, reason, note: Some(note), action, secondary: None };
-    if let Err(error) = bounded(context.recorder.publish(&event, &set.object_ref(&()))).await {
-        tracing::debug!(%error, "an event could not be published");
+    if context.events.send((set.object_ref(&()), event)).await.is_err() {
+        tracing::debug!("an event could not be published: nobody publishes any more");
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::status::{self, Subject};
 use super::writer::{self, Target, WriteError};
 use super::{Context, memory};
-use crate::api::{ProcessStatus, ProcessTemplateSetStatus};
+use crate::api::{PendingIntent, ProcessStatus, ProcessTemplateSetStatus};
 use crate::engine::{self, Journal, View};
 
 /// Tries to put IDs into a status that others write too.
@@ -36,7 +36,8 @@ impl<'a> StatusJournal<'a> {
         Ok(true)
     }
 
-    /// Puts our IDs into whatever the status is now: ours win for our processes, nothing else is touched.
+    /// Puts our IDs into whatever the status is now, and takes out our intents that have ended: ours win for our
+    /// processes, nothing else is touched.
     pub async fn merge(&mut self, ours: &ProcessTemplateSetStatus) -> Result<(), WriteError> {
         for _ in 0..MERGE_TRIES {
             let Some(set) = writer::read(&self.context.client, &self.target).await? else {
@@ -102,10 +103,11 @@ fn put_ids(status: &mut ProcessTemplateSetStatus, before: &ProcessTemplateSetSta
         .filter(|process| process.id.is_some() && process.id != id_before(&process.name))
         .collect();
     let names: BTreeSet<&str> = gained.iter().map(|process| process.name.as_str()).collect();
+    let ended = |pending: &PendingIntent| before.pending.contains(pending) && !ours.pending.contains(pending);
+    status.pending.retain(|pending| !names.contains(pending.name.as_str()) && !ended(pending));
     if gained.is_empty() {
         return;
     }
-    status.pending.retain(|pending| !names.contains(pending.name.as_str()));
     status.endpoint.clone_from(&ours.endpoint);
     status.service_template_id = ours.service_template_id;
     for process in gained {

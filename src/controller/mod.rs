@@ -40,6 +40,9 @@ use watched::Watched;
 // Sets of one page of the first list: a page is held in memory as a whole.
 const PAGE_SIZE: u32 = 50;
 
+// Longest wait for the last events before the end.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
 /// Told of what the controller does.
 pub trait Observer: Send + Sync {
     /// A reconcile ended: "ok", or the label of what stopped it.
@@ -68,7 +71,7 @@ struct Context {
     engine: Engine,
     connections: Connections,
     objects: Objects,
-    recorder: Recorder,
+    events: events::Events,
     observer: Arc<dyn Observer>,
 }
 
@@ -89,11 +92,13 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
+    let (events, publishing) = events::queue(Recorder::new(client.clone(), reporter));
+    let publishing = tokio::spawn(publishing);
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
         connections: Connections::new(client.clone(), cmdb_observer),
         objects: Objects::default(),
-        recorder: Recorder::new(client.clone(), reporter),
+        events,
         observer: Arc::clone(&observer),
         client: client.clone(),
     });
@@ -136,6 +141,10 @@ pub async fn run(
             futures::future::ready(())
         })
         .await;
+    drop(context);
+    if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
+        tracing::debug!("some events were not published before the end");
+    }
 }
 
 fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, watcher::Error>>) {

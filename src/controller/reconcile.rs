@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
 
 use super::journal::{StatusJournal, remembered};
 use super::status::{self, Subject};
-use super::watched::{Malformed, Watched};
+use super::watched::Watched;
 use super::writer::{self, Target};
 use super::{Context, Error, Outcome, events, report, size};
 use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
@@ -23,13 +23,13 @@ const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
 
 /// Reconciles one object as the watch delivered it.
 pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -> Action {
-    match &object.set {
-        Ok(set) => match newest(set, context).await {
+    match object.read() {
+        Ok(set) => match newest(&set, context).await {
             Ok(Some(set)) => reconcile_set(&set, context, pulse).await,
             Ok(None) => Action::await_change(),
-            Err(error) => report::retry(context, set, &error),
+            Err(error) => report::retry(context, &set, &error),
         },
-        Err(malformed) => reconcile_malformed(malformed, context).await,
+        Err(error) => reconcile_malformed(&object, &error.to_string(), context).await,
     }
 }
 
@@ -77,15 +77,15 @@ async fn work(
 }
 
 // An object that cannot be read gets a status all the same.
-async fn reconcile_malformed(malformed: &Malformed, context: &Context) -> Action {
-    let metadata = &malformed.metadata;
+async fn reconcile_malformed(object: &Watched, reason: &str, context: &Context) -> Action {
+    let metadata = object.meta();
     let target = Target {
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
     };
-    report::malformed(context, target, metadata.generation.unwrap_or_default(), &malformed.reason).await
+    report::malformed(context, target, metadata.generation.unwrap_or_default(), reason).await
 }
 
 // The cache may lag behind our own last write; what it shows is then read again.

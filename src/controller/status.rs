@@ -203,10 +203,11 @@ fn set_condition(
 
 fn process(item: &Item, view: &View) -> ProcessStatus {
     let remembered = view.memory.items.get(&item.key);
+    let is_announced = view.memory.intents.contains_key(&item.key);
     let state = match state(item) {
-        // The plan was made before the create that has since been answered.
-        ItemState::Missing if remembered.is_some() => ItemState::Created,
-        ItemState::Missing if view.memory.intents.contains_key(&item.key) => ItemState::Undecided,
+        // The plan was made before the create was announced, or before it was answered.
+        ItemState::Missing if is_announced => ItemState::Undecided,
+        ItemState::Missing | ItemState::Undecided if !is_announced && remembered.is_some() => ItemState::Created,
         state => state,
     };
     let message = Some(explain(item)).filter(|text| !text.is_empty() && state != ItemState::Created);

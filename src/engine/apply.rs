@@ -1,5 +1,5 @@
-//! The create protocol. For each chunk: the intents are stored, one request is sent and never repeated, and after
-//! anything but a clean success a list tells what became of it.
+//! The create protocol. The intents of the next chunks are stored in one write; then, for each chunk, one request is
+//! sent and never repeated, and after anything but a clean success a list tells what became of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use crate::plan::{Create, DesiredItem, Intent, IntentFate, Memory, Remembered, T
 
 /// Most process templates of one request: a create costs CMDB about 20 ms an item, and its servers give up after 25 s.
 pub const CHUNK: usize = 50;
+
+// Chunks whose intents are stored in one write. More would save little, and leave more to wait for after a kill.
+const AHEAD: usize = 4;
 
 /// Where intents and IDs are stored, so that an operator that is started anew finds them.
 pub trait Journal: Send {
@@ -38,13 +41,21 @@ struct Order {
     create: Create,
 }
 
+// The templates of one request.
+#[derive(Debug)]
+struct Chunk {
+    orders: Vec<Order>,
+    // Highest template ID when their intents were stored; None: not stored yet.
+    after_id: Option<i64>,
+}
+
 // The creates of one set, on their way.
 struct Creation<'a, J> {
     engine: &'a Engine,
     job: &'a Job,
     carried: &'a mut Carried,
     journal: &'a mut J,
-    queue: VecDeque<Vec<Order>>,
+    queue: VecDeque<Chunk>,
     // How many of the created IDs are stored.
     recorded: usize,
 }
@@ -61,12 +72,13 @@ impl Engine {
         let queue = self.chunks(job, carried);
         let mut creation = Creation { engine: self, job, carried, journal, queue, recorded: 0 };
         let result = creation.run(pulse).await;
-        creation.carried.is_recorded = creation.recorded == creation.carried.tally.created.len();
+        let withdrawn = creation.withdraw();
+        creation.carried.is_recorded = !withdrawn && creation.recorded == creation.carried.tally.created.len();
         result
     }
 
     // Items that were refused before go alone: they must not hold back the others again.
-    fn chunks(&self, job: &Job, carried: &Carried) -> VecDeque<Vec<Order>> {
+    fn chunks(&self, job: &Job, carried: &Carried) -> VecDeque<Chunk> {
         let orders = carried.view.plan.creates().map(|(item, create)| Order {
             key: item.key.clone(),
             process_name: item.process_name.clone(),
@@ -74,61 +86,92 @@ impl Engine {
         });
         let (alone, together): (Vec<_>, Vec<_>) =
             orders.partition(|order| self.refusals.contains(&job.set, &order.key));
-        together.chunks(CHUNK).map(<[Order]>::to_vec).chain(alone.into_iter().map(|order| vec![order])).collect()
+        together.chunks(CHUNK).map(Chunk::new).chain(alone.chunks(1).map(Chunk::new)).collect()
     }
 }
 
 impl<J: Journal> Creation<'_, J> {
     async fn run(&mut self, pulse: &Pulse) -> Result<(), Error> {
-        while let Some(chunk) = self.queue.pop_front() {
+        while let Some(first) = self.queue.front() {
             pulse.beat()?;
-            self.create(&chunk).await?;
+            if first.after_id.is_none() {
+                self.announce().await?;
+            }
+            if let Some(Chunk { orders, after_id: Some(after_id) }) = self.queue.pop_front() {
+                self.create(orders, after_id).await?;
+            }
         }
         Ok(())
     }
 
-    async fn create(&mut self, chunk: &[Order]) -> Result<(), Error> {
-        let after_id = self.begin(chunk).await?;
+    // Stores the intents of the next chunks.
+    async fn announce(&mut self) -> Result<(), Error> {
+        let view = &mut self.carried.view;
+        let after_id = view.plan.highest_id;
+        let next = || self.queue.iter().take(AHEAD).filter(|chunk| chunk.after_id.is_none());
+        for order in next().flat_map(|chunk| &chunk.orders) {
+            view.memory.intents.insert(order.key.clone(), order.intent(after_id));
+        }
+        if let Err(error) = self.journal.begin(view).await {
+            for order in next().flat_map(|chunk| &chunk.orders) {
+                view.memory.intents.remove(&order.key);
+            }
+            return Err(error);
+        }
+        for chunk in self.queue.iter_mut().take(AHEAD) {
+            chunk.after_id.get_or_insert(after_id);
+        }
+        self.recorded = self.carried.tally.created.len();
+        Ok(())
+    }
+
+    // Intents whose requests were never sent stand for nothing.
+    fn withdraw(&mut self) -> bool {
+        let memory = &mut self.carried.view.memory;
+        let before = memory.intents.len();
+        for chunk in std::mem::take(&mut self.queue) {
+            for order in chunk.orders.iter().filter(|_| chunk.after_id.is_some()) {
+                memory.intents.remove(&order.key);
+            }
+        }
+        memory.intents.len() < before
+    }
+
+    async fn create(&mut self, mut chunk: Vec<Order>, after_id: i64) -> Result<(), Error> {
+        // A list that was taken meanwhile may have shown that somebody else took a name.
+        let intents = &self.carried.view.memory.intents;
+        chunk.retain(|order| intents.get(&order.key).is_some_and(|intent| intent.after_id == after_id));
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        for order in &chunk {
+            self.engine.intents.sent(&self.job.set, &order.key, &order.intent(after_id));
+        }
         let scope = &self.carried.view.sight.scope;
         let specifications: Vec<_> = chunk.iter().map(|order| specification(&order.create.properties)).collect();
         let client = &self.job.connection.client;
         match client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications).await {
             Ok(ids) if ids.len() == chunk.len() => {
-                self.note_stored(chunk, &ids).await;
+                self.note_stored(&chunk, &ids).await;
                 Ok(())
             }
             // CMDB repeats a transaction that lost a race, and then counts the ids of the lost one too.
-            Ok(_) => self.settle(chunk).await,
+            Ok(_) => self.settle(&chunk).await,
             Err(error) => {
                 if error.outcome() == cmdb::WriteOutcome::NotStored {
-                    for order in chunk {
+                    for order in &chunk {
                         self.engine.intents.answered(&self.job.set, &order.key, &order.intent(after_id));
                     }
                 }
-                let settled = self.settle(chunk).await;
+                let settled = self.settle(&chunk).await;
                 if !error.is_item_error() {
                     return Err(Arc::new(error).into());
                 }
                 settled?;
-                self.bisect(chunk, &error);
+                self.bisect(&chunk, &error);
                 Ok(())
             }
         }
-    }
-
-    async fn begin(&mut self, chunk: &[Order]) -> Result<i64, Error> {
-        let view = &mut self.carried.view;
-        let after_id = view.plan.highest_id;
-        for order in chunk {
-            view.memory.intents.insert(order.key.clone(), order.intent(after_id));
-        }
-        if let Err(error) = self.journal.begin(view).await {
-            view.memory.intents.retain(|key, _| !chunk.iter().any(|order| order.key == *key));
-            return Err(error);
-        }
-        self.recorded = self.carried.tally.created.len();
-        self.engine.intents.judge(&self.job.set, &mut view.memory, view.sight.asked_at);
-        Ok(after_id)
     }
 
     async fn note_stored(&mut self, chunk: &[Order], ids: &[i64]) {
@@ -182,10 +225,16 @@ impl<J: Journal> Creation<'_, J> {
             left => {
                 let (first, second) = left.split_at(left.len().div_ceil(2));
                 for half in [second, first].into_iter().filter(|half| !half.is_empty()) {
-                    self.queue.push_front(half.to_vec());
+                    self.queue.push_front(Chunk::new(half));
                 }
             }
         }
+    }
+}
+
+impl Chunk {
+    fn new(orders: &[Order]) -> Self {
+        Self { orders: orders.to_vec(), after_id: None }
     }
 }
 

@@ -37,6 +37,12 @@ impl IntentClocks {
         }
     }
 
+    /// The create is being sent: from now on a server may be working on it.
+    pub fn sent(&self, set: &str, key: &str, intent: &Intent) {
+        let mut clocks = self.over_since.lock().unwrap_or_else(PoisonError::into_inner);
+        clocks.insert(id(set, key, intent), Instant::now() + self.grace);
+    }
+
     /// CMDB itself answered that this create was not stored.
     pub fn answered(&self, set: &str, key: &str, intent: &Intent) {
         let mut clocks = self.over_since.lock().unwrap_or_else(PoisonError::into_inner);
