@@ -16,16 +16,17 @@ pub use cmdb_connection::{
 pub use crd::{crds, yaml};
 pub use process::{BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol};
 pub use process_template_set::{
-    CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, ConnectionKind, ConnectionRef, CreateIfMissing,
-    DEFAULT_CONNECTION_NAME, DEFAULT_RESYNC_INTERVAL_SECONDS, DeletionPolicy, EXACTLY_ONE_MESSAGE, IMMUTABLE_MESSAGE,
-    LockPolicy, MAX_PROCESSES, ProcessTemplateSet, ProcessTemplateSetSpec, ServiceTemplateSelector,
+    AdoptionPolicy, CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, ConnectionKind, ConnectionRef,
+    CreateIfMissing, DEFAULT_CONNECTION_NAME, DEFAULT_RESYNC_INTERVAL_SECONDS, DeletionPolicy, DriftPolicy,
+    EXACTLY_ONE_MESSAGE, IMMUTABLE_MESSAGE, LockPolicy, MAX_PROCESSES, ProcessTemplateSet, ProcessTemplateSetSpec,
+    ReplacePolicy, ServiceTemplateSelector,
 };
 pub use property::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
 pub use schema::{
     EXTRA_IS_MODELLED_MESSAGE, LONG_TEXT_BYTES, MAX_BIND_ROWS, MAX_EXTRA_PROPERTIES, SHORT_TEXT_BYTES,
     TWO_LISTS_MESSAGE, WHITE_SPACE_MESSAGE, bytes_message,
 };
-pub use status::{ItemState, PendingIntent, ProcessStatus, ProcessTemplateSetStatus};
+pub use status::{Drift, ItemState, PendingIntent, ProcessStatus, ProcessTemplateSetStatus};
 
 /// API group of every custom resource of this project.
 pub const GROUP: &str = "cmdb.bk.tencent.com";
@@ -39,3 +40,6 @@ pub const FIELD_MANAGER: &str = "process-template-operator";
 /// `kubectl annotate ptset x cmdb.bk.tencent.com/reconcile-requested-at="$(date)"` reconciles at once; the value is
 /// echoed in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "cmdb.bk.tencent.com/reconcile-requested-at";
+
+/// Holds a set with `deletionPolicy: Delete` until its templates are gone. A set with `Orphan` has none.
+pub const FINALIZER: &str = "cmdb.bk.tencent.com/process-templates";

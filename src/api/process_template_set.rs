@@ -106,9 +106,26 @@ pub struct ProcessTemplateSetSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub processes: Vec<Process>,
-    /// What happens to templates that leave the set, or with the set. Orphan leaves them in CMDB. Absent: Orphan.
+    /// What happens to templates that leave the set, or with the set. Orphan leaves them in CMDB; Delete deletes them,
+    /// those that were adopted too. Absent: Orphan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// What happens to a template of the same name that this set did not create. Never leaves it alone: the process is in
+    /// Conflict, and after a loss of the status every process is. `IfIdentical` takes it over, with no write, when it is as
+    /// the manifest says. Always takes it over and changes it. Absent: `IfIdentical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption_policy: Option<AdoptionPolicy>,
+    /// What happens when somebody changes or deletes a template in CMDB. Correct puts it back; Detect only reports it.
+    /// Absent: Correct.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_policy: Option<DriftPolicy>,
+    /// What happens when funcName changes, which CMDB does not update. Never reports it. Recreate creates a new template
+    /// and deletes the old one: instances lose their binding until CMDB synchronises them. Absent: Never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace_policy: Option<ReplacePolicy>,
+    /// Look at CMDB and report, but write nothing there. Absent: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
     /// `as_default_value`: what a property with a value is that no list names. Absent: Locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock_policy: Option<LockPolicy>,
@@ -204,10 +221,40 @@ pub enum ConnectionKind {
 }
 
 /// What happens to templates that leave the set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "a documented variant changes the schema")]
 pub enum DeletionPolicy {
+    #[default]
     Orphan,
+    Delete,
+}
+
+/// What happens to a template of the same name that the set did not create.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "a documented variant changes the schema")]
+pub enum AdoptionPolicy {
+    Never,
+    #[default]
+    IfIdentical,
+    Always,
+}
+
+/// What happens when somebody changes a template in CMDB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "a documented variant changes the schema")]
+pub enum DriftPolicy {
+    #[default]
+    Correct,
+    Detect,
+}
+
+/// What happens when a property changes that CMDB does not update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "a documented variant changes the schema")]
+pub enum ReplacePolicy {
+    #[default]
+    Never,
+    Recreate,
 }
 
 /// The lock of a property with a value that no list names.
@@ -223,6 +270,18 @@ impl ProcessTemplateSetSpec {
     #[must_use]
     pub fn connection_name(&self) -> &str {
         self.connection_ref.as_ref().map_or(DEFAULT_CONNECTION_NAME, |reference| &reference.name)
+    }
+
+    /// What happens to templates that leave the set, or with it.
+    #[must_use]
+    pub fn deletion(&self) -> DeletionPolicy {
+        self.deletion_policy.unwrap_or_default()
+    }
+
+    /// Whether nothing may be written to CMDB.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspend == Some(true)
     }
 
     /// Time between two looks at CMDB when nothing changes.

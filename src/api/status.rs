@@ -30,7 +30,7 @@ pub struct ProcessTemplateSetStatus {
     /// For people: `readyCount` of `processCount`, for example 2/2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// One entry for each process of the spec.
+    /// One entry for each process of the spec, and for each that left it and whose template is still to be deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub processes: Vec<ProcessStatus>,
@@ -69,9 +69,29 @@ pub struct ProcessStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub ignored: Vec<String>,
+    /// What somebody changed in CMDB, while it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
     /// Hash of the wanted state when the template was last in line with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied_hash: Option<String>,
+}
+
+/// What somebody changed in CMDB.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// Properties that differ from the manifest; none when the template is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub properties: Vec<String>,
+    /// `modifier`: who changed the template last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifier: Option<String>,
+    /// `last_time`: when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub changed_at: Option<String>,
 }
 
 /// Where a process stands.
@@ -87,8 +107,14 @@ pub enum ItemState {
     Undecided,
     /// A template of that name exists, differs, and is not ours.
     Conflict,
-    /// The template is ours and differs from the spec.
+    /// The template is ours and is to be changed.
     Differs,
+    /// Somebody changed or deleted the template in CMDB, and the set only reports that.
+    Drifted,
+    /// It differs in what CMDB does not update.
+    NeedsReplacement,
+    /// The process has left the spec; its template is to be deleted.
+    Removing,
     /// The spec of this process cannot be carried out as it is.
     Invalid,
     /// CMDB refused it.

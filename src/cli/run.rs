@@ -36,6 +36,9 @@ pub struct Options {
     /// Seconds after which no CMDB server can still be storing a create; longer than CMDB's transaction limit of 120 s
     #[arg(long, env = "PTSET_CREATE_GRACE_SECONDS", value_name = "SECONDS", default_value_t = 150)]
     create_grace_seconds: u32,
+    /// Seconds for which a template that has left a set is not deleted yet: another set may be about to take it over
+    #[arg(long, env = "PTSET_REMOVAL_DELAY_SECONDS", value_name = "SECONDS", default_value_t = 10)]
+    removal_delay_seconds: u32,
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "PTSET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -74,6 +77,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         concurrency: options.concurrency,
         deadline: Duration::from_secs(options.deadline_seconds.into()),
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),
+        removal_delay: Duration::from_secs(options.removal_delay_seconds.into()),
     };
     controller::run(client, settings, metrics.clone(), metrics, shutdown).await;
     stop_serving.cancel();

@@ -123,7 +123,7 @@ const ROWS: &[Row] = &[
 ];
 
 // Parameters of a create, which are not a property of one process.
-const PARAMETERS: &[&str] = &["bk_biz_id", "service_template_id", "property", "processes"];
+const PARAMETERS: &[&str] = &["bk_biz_id", "service_template_id", "property", "processes", "process_property"];
 
 const JWT_TEXTS: &[&str] = &[
     "crypto/rsa: verification error",
@@ -144,8 +144,8 @@ pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
         class => Meaning { class, item, field: None },
     };
     let Meaning { class, item, field } = meaning;
-    // Only a batch has items.
-    let item = item && reply.operation == Operation::CreateProcessTemplates;
+    // Only these send what belongs to one process.
+    let item = item && matches!(reply.operation, Operation::CreateProcessTemplates | Operation::UpdateProcessTemplate);
     let reply = reply.tidied();
     match class {
         Class::Invalid => Error::Invalid { reply, item, field },

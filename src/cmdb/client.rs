@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::transport::Transport;
@@ -101,6 +102,43 @@ impl Client {
         let result = result.map(|(ids, request_id)| (Vec::from(ids), request_id));
         audit(operation, biz_id, Some(service_template_id), items, &result);
         result.map(|(ids, _)| ids)
+    }
+
+    /// Changes the properties that are given, each as a whole; `bk_func_name` is ignored. CMDB does not look at the
+    /// business: the caller has seen the template listed there. Gives the template as it is now.
+    pub async fn update_process_template(
+        &self,
+        biz_id: i64,
+        service_template_id: i64,
+        id: i64,
+        properties: &Properties,
+    ) -> Result<ProcessTemplate, Error> {
+        let parameters = object([
+            ("bk_biz_id", biz_id.into()),
+            ("process_template_id", id.into()),
+            ("process_property", json!(properties)),
+        ]);
+        let operation = Operation::UpdateProcessTemplate;
+        let result = self.transport.write::<ProcessTemplate>(operation, &parameters).await;
+        let audited = result.as_ref().map(|(updated, request_id)| (vec![updated.id], request_id.clone()));
+        audit(operation, biz_id, Some(service_template_id), 1, &audited.map_err(Clone::clone));
+        result.map(|(updated, _)| updated)
+    }
+
+    /// Deletes process templates: all or none. One that does not exist fails the whole call, and so does an ID that is
+    /// given twice. CMDB does not look at the business: the caller has seen them listed there.
+    pub async fn delete_process_templates(
+        &self,
+        biz_id: i64,
+        service_template_id: i64,
+        ids: &[i64],
+    ) -> Result<(), Error> {
+        let parameters = object([("bk_biz_id", biz_id.into()), ("process_templates", ids.into())]);
+        let operation = Operation::DeleteProcessTemplates;
+        let result = self.transport.write::<IgnoredAny>(operation, &parameters).await;
+        let audited = result.map(|(_, request_id)| (ids.to_vec(), request_id));
+        audit(operation, biz_id, Some(service_template_id), ids.len(), &audited);
+        audited.map(|_| ())
     }
 
     /// Lists the process templates of a service template, by ascending ID.

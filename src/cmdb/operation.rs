@@ -7,6 +7,10 @@ use std::time::Duration;
 pub enum Operation {
     /// `batch_create_proc_template`
     CreateProcessTemplates,
+    /// `update_proc_template`
+    UpdateProcessTemplate,
+    /// `delete_proc_template`
+    DeleteProcessTemplates,
     /// `list_proc_template`
     ListProcessTemplates,
     /// `create_service_template`
@@ -21,6 +25,8 @@ impl Operation {
     /// Every call.
     pub const ALL: &[Self] = &[
         Self::CreateProcessTemplates,
+        Self::UpdateProcessTemplate,
+        Self::DeleteProcessTemplates,
         Self::ListProcessTemplates,
         Self::CreateServiceTemplate,
         Self::ListServiceTemplates,
@@ -32,6 +38,8 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CreateProcessTemplates => "batch_create_proc_template",
+            Self::UpdateProcessTemplate => "update_proc_template",
+            Self::DeleteProcessTemplates => "delete_proc_template",
             Self::ListProcessTemplates => "list_proc_template",
             Self::CreateServiceTemplate => "create_service_template",
             Self::ListServiceTemplates => "list_service_template",
@@ -43,7 +51,10 @@ impl Operation {
     #[must_use]
     pub fn is_write(self) -> bool {
         match self {
-            Self::CreateProcessTemplates | Self::CreateServiceTemplate => true,
+            Self::CreateProcessTemplates
+            | Self::UpdateProcessTemplate
+            | Self::DeleteProcessTemplates
+            | Self::CreateServiceTemplate => true,
             Self::ListProcessTemplates | Self::ListServiceTemplates | Self::ListServiceCategories => false,
         }
     }

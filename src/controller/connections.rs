@@ -24,6 +24,8 @@ pub struct Connections {
     client: Client,
     observer: Arc<dyn Observer>,
     entries: Mutex<HashMap<ObjectName, Arc<Entry>>>,
+    // By set: the last connection that worked, for a set that will have to delete.
+    kept: Mutex<HashMap<ObjectName, Connection>>,
 }
 
 #[derive(Default)]
@@ -38,7 +40,7 @@ struct Entry {
 impl Connections {
     /// No clients yet.
     pub fn new(client: Client, observer: Arc<dyn Observer>) -> Self {
-        Self { client, observer, entries: Mutex::default() }
+        Self { client, observer, entries: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The client for a set's connection.
@@ -54,6 +56,26 @@ impl Connections {
         let connection = self.build(&entry, &set.0, name, built.as_ref().map(|(_, connection)| connection)).await?;
         *built = Some((change, connection.clone()));
         Ok(connection)
+    }
+
+    /// Keeps a connection that worked, for when the set goes and the connection has gone before it.
+    pub fn keep(&self, set: &ObjectName, connection: &Connection) {
+        lock(&self.kept).insert(set.clone(), connection.clone());
+    }
+
+    /// The client for the connection of a set that goes: the last one that worked when there is none any more.
+    pub async fn get_for_deletion(&self, set: &ObjectName, name: &str) -> Result<Connection, Error> {
+        let found = self.get(set, name).await;
+        let is_gone = |error: &Error| {
+            matches!(
+                error,
+                Error::ConnectionMissing { .. } | Error::SecretMissing { .. } | Error::CredentialsIncomplete { .. }
+            )
+        };
+        match found {
+            Err(error) if is_gone(&error) => lock(&self.kept).get(set).cloned().ok_or(error),
+            found => found,
+        }
     }
 
     async fn build(
@@ -115,6 +137,7 @@ impl Connections {
 
     /// Forgets a set that is gone, and connections that nobody uses.
     pub fn forget(&self, set: &ObjectName) {
+        lock(&self.kept).remove(set);
         lock(&self.entries).retain(|_, entry| {
             let mut users = lock(&entry.users);
             users.0.remove(set);

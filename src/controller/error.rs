@@ -50,6 +50,9 @@ pub enum Error {
     /// The API server could not be asked.
     #[error("the Kubernetes API server did not answer as it should: {0}")]
     ApiServer(String),
+    /// The set goes, and is suspended.
+    #[error("the set is suspended")]
+    Suspended,
     /// A reconcile panicked. A defect of the operator.
     #[error("the operator failed on this object: a defect")]
     Panicked,
@@ -76,6 +79,7 @@ impl Error {
             Self::Malformed(_) => "Malformed",
             Self::Engine(error) => error.label(),
             Self::ApiServer(_) => "ApiServerUnavailable",
+            Self::Suspended => "Suspended",
             Self::Panicked => "InternalError",
         }
     }
@@ -90,7 +94,8 @@ impl Error {
             Self::ConnectionInvalid { .. }
             | Self::CredentialsIncomplete { .. }
             | Self::Invalid(_)
-            | Self::Malformed(_) => Disposition::WaitForChange,
+            | Self::Malformed(_)
+            | Self::Suspended => Disposition::WaitForChange,
             Self::Engine(error) => error.disposition(),
         }
     }
@@ -99,12 +104,13 @@ impl Error {
     #[must_use]
     pub fn is_finding(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::Malformed(_) => true,
+            Self::Invalid(_) | Self::Malformed(_) | Self::Suspended => true,
             Self::Engine(error) => match error {
                 engine::Error::ServiceTemplateMissing { .. }
                 | engine::Error::ServiceTemplateUnknown { .. }
                 | engine::Error::ServiceTemplateRenamed { .. }
                 | engine::Error::CategoryMissing { .. }
+                | engine::Error::EndpointChanged { .. }
                 | engine::Error::TooLarge { .. } => true,
                 engine::Error::Cmdb(_)
                 | engine::Error::Journal(_)
@@ -132,6 +138,7 @@ impl Error {
             }
             Self::Invalid(_) | Self::Malformed(_) => "Correct the spec.",
             Self::Engine(error) => engine_advice(error),
+            Self::Suspended => "Set spec.suspend to false.",
             Self::ApiServer(_) => "",
             Self::Panicked => "Please report it; the operator's log has the place.",
         }
@@ -183,6 +190,7 @@ fn engine_advice(error: &engine::Error) -> &'static str {
              templates stay and are adopted."
         }
         engine::Error::CategoryMissing { .. } => "Correct spec.serviceTemplate.createIfMissing.category.",
+        engine::Error::EndpointChanged { .. } => "Correct spec.url of the connection.",
         engine::Error::TooLarge { .. } => "Split the set into smaller ones; nothing was sent.",
         engine::Error::Journal(_) | engine::Error::Outdated | engine::Error::Stopped => "",
     }

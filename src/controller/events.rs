@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 
 use super::status::Verdict;
 use super::writer::bounded;
-use super::{Context, Error, Outcome};
+use super::{Context, Error, Outcome, memory, status};
 use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::plan::{Basis, Decision, Item, Recall};
+use crate::engine::{Tally, Updated};
+use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Recall, Removal};
 
 // The API server refuses longer notes.
 const NOTE_BYTES: usize = 1000;
@@ -46,21 +47,27 @@ pub async fn written(
         let note = format!("created {} process templates in service template {id}: {}", created.len(), list(created));
         publish(context, set, EventType::Normal, "Created", "Create", note).await;
     }
+    let restored = &outcome.tally.restored;
+    if !restored.is_empty() {
+        for _ in restored {
+            context.observer.drifted("corrected");
+        }
+        let note = format!("created again what somebody had deleted in CMDB: {}", restored.join(", "));
+        publish(context, set, EventType::Warning, "DriftCorrected", "Create", note).await;
+    }
+    updated(context, set, &outcome.tally.updated).await;
+    deleted(context, set, &outcome.tally).await;
     let known = |id: i64| before.processes.iter().any(|process| process.id == Some(id));
-    let adopted: Vec<i64> = outcome
-        .view
-        .plan
-        .items
-        .iter()
-        .filter_map(|item| match item.decision {
-            Decision::InSync { id, basis: Basis::Adopted, .. } if !known(id) && !created.contains(&id) => Some(id),
-            _ => None,
-        })
-        .collect();
+    let is_new = |found: &&Found| found.basis == Basis::Adopted && !known(found.id) && !created.contains(&found.id);
+    let in_sync = outcome.view.plan.items.iter().filter(|item| matches!(item.decision, Decision::InSync { .. }));
+    let adopted: Vec<i64> =
+        in_sync.filter_map(|item| item.found.as_ref()).filter(is_new).map(|found| found.id).collect();
     if !adopted.is_empty() {
         let note = format!("adopted without a write, being identical: {}", list(&adopted));
         publish(context, set, EventType::Normal, "Adopted", "Adopt", note).await;
     }
+    released(context, set, before, &outcome.view.plan).await;
+    drifted(context, set, before, &outcome.view.plan).await;
     let news = |item: &&Item| {
         let Decision::InSync { ignored, .. } = &item.decision else { return false };
         let before = before.processes.iter().find(|process| process.name == item.key);
@@ -73,6 +80,74 @@ pub async fn written(
             ignored.join("; ")
         );
         publish(context, set, EventType::Warning, "Ignored", "Create", note).await;
+    }
+}
+
+// What was changed, and which of it put back what somebody else had changed.
+async fn updated(context: &Context, set: &ProcessTemplateSet, updated: &[Updated]) {
+    for _ in updated.iter().filter(|updated| updated.cause == Cause::Drift) {
+        context.observer.drifted("corrected");
+    }
+    for (cause, reason, what) in [
+        (Cause::Spec, "Updated", "changed"),
+        (Cause::Drift, "DriftCorrected", "put back what was changed in CMDB"),
+        (Cause::Adoption, "TakenOver", "took over and changed"),
+    ] {
+        let of_cause: Vec<String> = updated
+            .iter()
+            .filter(|updated| updated.cause == cause)
+            .map(|updated| {
+                format!("{:?} ({}): {}{}", updated.key, updated.id, updated.properties.join(", "), by(updated))
+            })
+            .collect();
+        if !of_cause.is_empty() {
+            let type_ = if cause == Cause::Drift { EventType::Warning } else { EventType::Normal };
+            publish(context, set, type_, reason, "Update", format!("{what}: {}", of_cause.join("; "))).await;
+        }
+    }
+}
+
+fn by(updated: &Updated) -> String {
+    let time = updated.changed_at.and_then(memory::time);
+    match (updated.cause, time) {
+        (Cause::Drift, Some(time)) => format!(", last changed by {:?} at {time}", updated.modifier),
+        _ => String::new(),
+    }
+}
+
+/// What was deleted in CMDB.
+pub async fn deleted(context: &Context, set: &ProcessTemplateSet, tally: &Tally) {
+    if !tally.deleted.is_empty() {
+        let note = format!("deleted {} process templates: {}", tally.deleted.len(), list(&tally.deleted));
+        publish(context, set, EventType::Normal, "Deleted", "Delete", note).await;
+    }
+}
+
+// What has left the set and stays in CMDB.
+async fn released(context: &Context, set: &ProcessTemplateSet, before: &ProcessTemplateSetStatus, plan: &Plan) {
+    let held = |removal: &&Removal| before.processes.iter().any(|process| process.id == Some(removal.id));
+    let stays = |removal: &&Removal| !removal.is_outstanding();
+    let released: Vec<i64> = plan.removals.iter().filter(held).filter(stays).map(|removal| removal.id).collect();
+    if !released.is_empty() {
+        let note = format!("left in CMDB, no longer part of the set: {}", list(&released));
+        publish(context, set, EventType::Normal, "Released", "Release", note).await;
+    }
+}
+
+// What somebody changed in CMDB and the set only reports: once for each change.
+async fn drifted(context: &Context, set: &ProcessTemplateSet, before: &ProcessTemplateSetStatus, plan: &Plan) {
+    for item in &plan.items {
+        let Some(drift) = status::drift(item) else { continue };
+        let known = before.processes.iter().find(|process| process.name == item.key);
+        if known.is_some_and(|known| known.drift.as_ref() == Some(&drift)) {
+            continue;
+        }
+        context.observer.drifted("detected");
+        let what = if drift.properties.is_empty() { "deleted".to_owned() } else { drift.properties.join(", ") };
+        let by = drift.modifier.map(|modifier| format!(" by {modifier:?}")).unwrap_or_default();
+        let at = drift.changed_at.map(|time| format!(" at {time}")).unwrap_or_default();
+        let note = format!("{:?} was changed in CMDB{by}{at}: {what}", item.key);
+        publish(context, set, EventType::Warning, "Drifted", "Check", note).await;
     }
 }
 

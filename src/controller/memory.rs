@@ -40,11 +40,12 @@ pub fn pending(memory: &Memory) -> Vec<PendingIntent> {
     pending.collect()
 }
 
-/// A creation time as a status holds it.
+/// A time as a status holds it.
 pub fn time(milliseconds: i64) -> Option<String> {
     Timestamp::from_millisecond(milliseconds).ok().map(|time| format!("{time:.3}"))
 }
 
+/// Such a time, read again.
 fn milliseconds(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
 }

@@ -1,13 +1,16 @@
 //! Floor 4: the controller. From watches to reconciles, from what came of them to status and events.
 
 mod connections;
+mod deletion;
 mod error;
 mod events;
+mod finalizer;
 mod journal;
 mod memory;
 mod objects;
 mod reconcile;
 mod report;
+mod rivals;
 mod size;
 mod status;
 mod supervise;
@@ -18,19 +21,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
 
-use crate::api::{CmdbConnection, FIELD_MANAGER};
+use crate::api::{CmdbConnection, FIELD_MANAGER, ServiceTemplateSelector};
 use crate::cmdb;
 use crate::engine::{Engine, Tally, View};
 use connections::{Connections, ObjectName};
@@ -48,6 +52,9 @@ pub trait Observer: Send + Sync {
     /// A reconcile ended: "ok", or the label of what stopped it.
     fn reconciled(&self, outcome: &'static str);
 
+    /// Somebody else changed or deleted a template of a set: "corrected" or "detected".
+    fn drifted(&self, outcome: &'static str);
+
     /// Whether the watches have delivered what there is.
     fn synced(&self, synced: bool);
 }
@@ -63,6 +70,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Time after which no CMDB server can still be working on a create.
     pub create_grace: Duration,
+    /// Time for which what has left a set is not deleted yet: another set may be about to take it over.
+    pub removal_delay: Duration,
 }
 
 /// What a reconcile may use.
@@ -71,6 +80,10 @@ struct Context {
     engine: Engine,
     connections: Connections,
     objects: Objects,
+    store: Store<Watched>,
+    // Sets that are to be looked at, whatever their watch says.
+    woken: UnboundedSender<ObjectRef<Watched>>,
+    removal_delay: Duration,
     events: events::Events,
     observer: Arc<dyn Observer>,
 }
@@ -94,17 +107,21 @@ pub async fn run(
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let (events, publishing) = events::queue(Recorder::new(client.clone(), reporter));
     let publishing = tokio::spawn(publishing);
+    let controller =
+        Controller::new(api::<Watched>(&client, &settings), watcher::Config::default().page_size(PAGE_SIZE));
+    let store = controller.store();
+    let (woken, to_wake) = mpsc::unbounded_channel();
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
         connections: Connections::new(client.clone(), cmdb_observer),
         objects: Objects::default(),
+        store: store.clone(),
+        woken,
+        removal_delay: settings.removal_delay,
         events,
         observer: Arc::clone(&observer),
         client: client.clone(),
     });
-    let controller =
-        Controller::new(api::<Watched>(&client, &settings), watcher::Config::default().page_size(PAGE_SIZE));
-    let store = controller.store();
     tokio::spawn(async move {
         // The controller waits for its store too, and kube 5.0 wakes only one of those who wait.
         let look = Duration::from_millis(200);
@@ -127,6 +144,7 @@ pub async fn run(
             let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
             of_secret.released(of_secret.connections.secret_changed(&namespace, &name))
         })
+        .reconcile_on(to_wake_stream(to_wake))
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(
             move |object, context| {
@@ -147,14 +165,20 @@ pub async fn run(
     }
 }
 
+fn to_wake_stream(to_wake: UnboundedReceiver<ObjectRef<Watched>>) -> impl Stream<Item = ObjectRef<Watched>> {
+    futures::stream::unfold(to_wake, |mut to_wake| async move { Some((to_wake.recv().await?, to_wake)) })
+}
+
 fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, watcher::Error>>) {
     match result {
         Ok(_) => {}
         Err(controller::Error::ObjectNotFound(gone)) => {
             let name = (gone.namespace.clone().unwrap_or_default(), gone.name.clone());
             context.connections.forget(&name);
-            if let Some(uid) = context.objects.forget(&name.0, &name.1) {
-                context.engine.forget(&uid);
+            let Some((uid, names)) = context.objects.forget(&name.0, &name.1) else { return };
+            context.engine.forget(&uid);
+            if let Some((biz_id, selector)) = names {
+                context.wake_neighbours(biz_id, &selector);
             }
         }
         Err(error) => tracing::warn!(%error, "a watch failed and is begun again"),
@@ -172,6 +196,16 @@ where
 }
 
 impl Context {
+    // What a set no longer claims, another may have waited for.
+    fn wake_neighbours(&self, biz_id: i64, selector: &ServiceTemplateSelector) {
+        for neighbour in rivals::neighbours(biz_id, selector, self) {
+            self.objects.release(neighbour.namespace.as_deref().unwrap_or_default(), &neighbour.name);
+            if self.woken.send(neighbour).is_err() {
+                tracing::debug!("the controller ends: nobody is woken any more");
+            }
+        }
+    }
+
     // The sets that a change concerns; they need not wait any longer.
     fn released(&self, names: Vec<ObjectName>) -> Vec<ObjectRef<Watched>> {
         let names = names.into_iter().inspect(|(namespace, name)| self.objects.release(namespace, name));

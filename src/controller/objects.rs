@@ -7,6 +7,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
+use crate::api::ServiceTemplateSelector;
+
 /// First and longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
@@ -20,6 +22,10 @@ pub struct Objects {
 struct Hints {
     uid: String,
     generation: i64,
+    // Since when this process knows of that generation.
+    generation_since: Instant,
+    // The service template that it names in a business: others may wait for what it claims there.
+    names: Option<(i64, ServiceTemplateSelector)>,
     // Resource version of our own last write: an older object in the cache is out of date.
     written: Option<u64>,
     backoff: Option<ExponentialBackoff>,
@@ -29,11 +35,22 @@ struct Hints {
     checked_at: Instant,
 }
 
+/// What is known when a reconcile begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// The spec is another than the one that this process saw last.
+    pub is_edited: bool,
+    /// What is left of the wait that the last reconcile imposed.
+    pub held_for: Option<Duration>,
+}
+
 impl Hints {
     fn new(uid: &str, generation: i64) -> Self {
         Self {
             uid: uid.to_owned(),
             generation,
+            generation_since: Instant::now(),
+            names: None,
             written: None,
             backoff: None,
             failing: None,
@@ -53,21 +70,36 @@ impl Objects {
         change(hints)
     }
 
-    /// Notes the generation that is being worked on: an edit, and who asks, begin at once. Else gives what is left of the
-    /// wait that the last reconcile imposed.
-    pub fn begin(&self, namespace: &str, name: &str, uid: &str, generation: i64, asked: bool) -> Option<Duration> {
+    /// Notes the generation that is being worked on: an edit, and who asks, begin at once.
+    pub fn begin(&self, namespace: &str, name: &str, uid: &str, generation: i64, asked: bool) -> Begun {
         self.with(namespace, name, uid, |hints| {
+            let is_edited = hints.generation != generation && hints.generation != 0;
             if hints.generation != generation {
                 hints.generation = generation;
+                hints.generation_since = Instant::now();
                 hints.backoff = None;
                 hints.held_until = None;
             }
             if asked {
                 hints.held_until = None;
             }
-            let left = hints.held_until?.saturating_duration_since(Instant::now());
-            (!left.is_zero()).then_some(left)
+            let left = hints.held_until.map(|until| until.saturating_duration_since(Instant::now()));
+            Begun { is_edited, held_for: left.filter(|left| !left.is_zero()) }
         })
+    }
+
+    /// Notes which service template the set names.
+    pub fn names(&self, namespace: &str, name: &str, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
+        self.with(namespace, name, uid, |hints| {
+            if hints.names.is_none() {
+                hints.names = Some((biz_id, selector.clone()));
+            }
+        });
+    }
+
+    /// How long this process has known of the generation that is being worked on.
+    pub fn known_for(&self, namespace: &str, name: &str, uid: &str) -> Duration {
+        self.with(namespace, name, uid, |hints| hints.generation_since.elapsed())
     }
 
     /// Imposes a wait on the next reconcile, whatever wakes it.
@@ -126,9 +158,9 @@ impl Objects {
         self.with(namespace, name, uid, |hints| hints.checked_at.elapsed())
     }
 
-    /// Forgets an object that is gone; its uid if it was known.
-    pub fn forget(&self, namespace: &str, name: &str) -> Option<String> {
+    /// Forgets an object that is gone: its uid, and the service template that it named.
+    pub fn forget(&self, namespace: &str, name: &str) -> Option<(String, Option<(i64, ServiceTemplateSelector)>)> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        by_name.remove(&(namespace.to_owned(), name.to_owned())).map(|hints| hints.uid)
+        by_name.remove(&(namespace.to_owned(), name.to_owned())).map(|hints| (hints.uid, hints.names))
     }
 }

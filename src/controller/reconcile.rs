@@ -13,18 +13,20 @@ use super::journal::{StatusJournal, remembered};
 use super::status::{self, Subject};
 use super::watched::Watched;
 use super::writer::{self, Target};
-use super::{Context, Error, Outcome, events, report, size};
-use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use crate::engine::{Freshness, Job, Pulse, Tally};
-use crate::plan::{Desired, Recall};
+use super::{Context, Error, Outcome, deletion, events, finalizer, report, rivals, size};
+use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
+use crate::engine::{Connection, Freshness, Job, Pulse, Tally};
+use crate::plan::{Desired, Place, Policy, Recall, SetName};
 
 // A set with something outstanding is shown what happened up to so long ago.
 const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
 
 /// Reconciles one object as the watch delivered it.
 pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -> Action {
-    match object.read() {
+    let is_leaving = object.meta().deletion_timestamp.is_some();
+    match object.read().or_else(|error| if is_leaving { object.read_leniently() } else { Err(error) }) {
         Ok(set) => match newest(&set, context).await {
+            Ok(Some(set)) if set.metadata.deletion_timestamp.is_some() => deletion::delete(&set, context, pulse).await,
             Ok(Some(set)) => reconcile_set(&set, context, pulse).await,
             Ok(None) => Action::await_change(),
             Err(error) => report::retry(context, &set, &error),
@@ -34,13 +36,14 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
 }
 
 async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) -> Action {
-    // With deletionPolicy Orphan there is nothing to do for a set that goes; no finalizer of ours holds it.
-    if set.metadata.deletion_timestamp.is_some() {
-        return Action::await_change();
-    }
     let asked = requested_at(set) != set.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
-    let held = context.objects.begin(&namespace(set), &set.name_any(), &uid(set), generation(set), asked);
-    if let Some(left) = held {
+    let begun = context.objects.begin(&namespace(set), &set.name_any(), &uid(set), generation(set), asked);
+    let (biz_id, selector) = (set.spec.biz_id, &set.spec.service_template);
+    context.objects.names(&namespace(set), &set.name_any(), &uid(set), biz_id, selector);
+    if begun.is_edited {
+        context.wake_neighbours(biz_id, selector);
+    }
+    if let Some(left) = begun.held_for {
         return Action::requeue(left);
     }
     let mut journal = StatusJournal::new(context, subject(set), target(set));
@@ -55,25 +58,45 @@ async fn work(
     journal: &mut StatusJournal<'_>,
 ) -> Result<Outcome, Error> {
     let name = (namespace(set), set.name_any());
+    finalizer::follow_policy(set, context, &mut journal.target).await?;
     let connection = context.connections.get(&name, set.spec.connection_name()).await?;
-    let desired = Desired::from_spec(&set.spec);
+    let desired = Desired::from_spec(set_name(set), &set.spec);
     if !desired.violations.is_empty() {
         return Err(Error::Invalid(desired.violations));
     }
     let (memory, made_in) = remembered(journal);
-    let (biz_id, service_template) = (set.spec.biz_id, set.spec.service_template.clone());
-    let job = Job { set: uid(set), connection, biz_id, service_template, desired, made_in };
+    let job = Job { desired, ..job(set, context, connection, made_in).await };
 
     let view = context.engine.view(&job, &memory, freshness(set), pulse).await?;
+    if set.spec.deletion() == DeletionPolicy::Delete {
+        context.connections.keep(&name, &job.connection);
+    }
     if view.recall != Recall::Kept {
         events::moved(context, set, view.recall).await;
     }
-    if view.plan.is_settled() {
+    if view.plan.is_settled() || set.spec.is_suspended() {
         return Ok(Outcome { view, tally: Tally::default(), stopped: None });
     }
     size::check(context, set, journal, &view).await?;
     let carried = context.engine.carry_out(&job, view, pulse, journal).await;
     Ok(Outcome { view: carried.view, tally: carried.tally, stopped: carried.stopped.map(Error::from) })
+}
+
+/// What the engine needs to know of a set that wants nothing.
+pub async fn job(set: &ProcessTemplateSet, context: &Context, connection: Connection, made_in: Place) -> Job {
+    let known_for = context.objects.known_for(&namespace(set), &set.name_any(), &uid(set));
+    Job {
+        set: uid(set),
+        others: rivals::others(set, context, connection.client.url()).await,
+        connection,
+        biz_id: set.spec.biz_id,
+        service_template: set.spec.service_template.clone(),
+        desired: Desired::nothing(set_name(set), &set.spec),
+        // A set that takes over what leaves this one may come a moment later.
+        policy: Policy { removals_are_due: known_for >= context.removal_delay, ..Policy::of(&set.spec) },
+        made_in,
+        is_read_only: set.spec.is_suspended(),
+    }
 }
 
 // An object that cannot be read gets a status all the same.
@@ -114,7 +137,13 @@ fn freshness(set: &ProcessTemplateSet) -> Freshness {
     }
 }
 
-fn subject(set: &ProcessTemplateSet) -> Subject {
+/// Which set it is.
+pub fn set_name(set: &ProcessTemplateSet) -> SetName {
+    SetName { namespace: namespace(set), name: set.name_any() }
+}
+
+/// What is judged.
+pub fn subject(set: &ProcessTemplateSet) -> Subject {
     Subject {
         generation: generation(set),
         keys: set.spec.processes.iter().map(|process| process.name.clone()).collect(),
@@ -124,7 +153,8 @@ fn subject(set: &ProcessTemplateSet) -> Subject {
     }
 }
 
-fn target(set: &ProcessTemplateSet) -> Target {
+/// What is written to.
+pub fn target(set: &ProcessTemplateSet) -> Target {
     Target {
         namespace: namespace(set),
         name: set.name_any(),

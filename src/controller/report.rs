@@ -14,7 +14,7 @@ use super::writer::{self, Target, WriteError};
 use super::{Context, Error, Outcome, events};
 use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::cmdb;
-use crate::engine::{self, Disposition, View};
+use crate::engine::{self, Disposition, Tally, View};
 
 // A set that was in sync and cannot be checked stays Ready for so many intervals.
 const STALE_AFTER_INTERVALS: u32 = 3;
@@ -47,6 +47,7 @@ pub async fn report(
         return Action::requeue(AGAIN);
     }
     let verdict = match (view, stopped) {
+        (Some(view), None) if set.spec.is_suspended() => status::suspended(view),
         (Some(view), stopped) => status::judge(view, stopped),
         (None, Some(error)) if only_the_check_failed(set, error) => {
             if context.objects.unchecked_for(&namespace(set), &set.name_any(), &uid(set)) < stale_after(set) {
@@ -66,10 +67,10 @@ pub async fn report(
         Err(WriteError::Outdated) => journal.merge(&status).await.and(Err(WriteError::Outdated)),
         written => written,
     };
-    let created = tell(context, set, &before, &outcome).await;
+    let has_told = tell(context, set, &before, &outcome).await;
     match written {
-        // A create that made the set Ready has said enough.
-        Ok(true) if !(created && verdict.ready) => events::turned(context, set, &before, &verdict).await,
+        // A write that made the set Ready has said enough.
+        Ok(true) if !(has_told && verdict.ready) => events::turned(context, set, &before, &verdict).await,
         Ok(_) => {}
         Err(WriteError::Outdated) => return Action::requeue(AGAIN),
         Err(WriteError::Failed(reason)) => return retry(context, set, &Error::ApiServer(reason)),
@@ -86,7 +87,7 @@ async fn tell(
 ) -> bool {
     let Ok(outcome) = outcome else { return false };
     events::written(context, set, before, outcome).await;
-    !outcome.tally.created.is_empty()
+    outcome.tally != Tally::default()
 }
 
 // Nothing is outstanding; CMDB, or the way to it, just cannot be asked.
@@ -111,8 +112,13 @@ fn next(
         Outlook::Reconciling(_) => {
             let wait = wait(context, set, stopped);
             let decided = view.and_then(|view| context.engine.undecided_for(&uid(set), &view.memory));
-            // An outcome that time decides is looked for when it is due.
-            later(context, set, decided.map_or(wait, |due| wait.min(due.max(SOON))))
+            let removal = view.filter(|view| view.plan.has_removals()).map(|_| {
+                let known_for = context.objects.known_for(&namespace(set), &set.name_any(), &uid(set));
+                context.removal_delay.saturating_sub(known_for) + MARGIN
+            });
+            // What time decides is looked for when it is due.
+            let due = decided.map(|due| due.max(SOON)).into_iter().chain(removal.filter(|_| stopped.is_none())).min();
+            later(context, set, due.map_or(wait, |due| wait.min(due)))
         }
         Outlook::Stalled => later(context, set, interval),
         // The next look is due when the list that was shown has grown old.
@@ -134,6 +140,17 @@ pub fn retry(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Acti
     later(context, set, wait(context, set, Some(error)))
 }
 
+/// The wait before a set that goes is looked at again; what time decides is looked for when it is due.
+pub fn wait_for(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    stopped: Option<&Error>,
+    decided: Option<Duration>,
+) -> Action {
+    let wait = wait(context, set, stopped);
+    later(context, set, decided.map_or(wait, |due| wait.min(due.max(SOON))))
+}
+
 fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> Duration {
     let backoff = context.objects.next_try(&namespace(set), &set.name_any(), &uid(set));
     let wait = match error.map(Error::disposition) {
@@ -144,8 +161,8 @@ fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> D
     wait.min(set.spec.resync_interval())
 }
 
-// Logs, and tells once in an event, what keeps a set from being carried on with.
-async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
+/// Logs, and tells once in an event, what keeps a set from being carried on with.
+pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
     let (namespace, name) = (namespace(set), set.name_any());
     match stopped {
         None => context.objects.checked(&namespace, &name, &uid(set)),

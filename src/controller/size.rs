@@ -41,6 +41,7 @@ fn end(subject: &Subject, view: &View) -> ProcessTemplateSetStatus {
         state: ItemState::InSync,
         message: None,
         ignored: Vec::new(),
+        drift: None,
         applied_hash: Some(format!("a1:{:032}", 0)),
     });
     let mut end = status::observed(subject, view, &status::progressing(view));

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Error, memory};
-use crate::api::{ItemState, ProcessStatus, ProcessTemplateSetStatus};
+use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSetStatus};
 use crate::engine::{Disposition, View};
-use crate::plan::{Decision, Item};
+use crate::plan::{Conflict, Decision, Difference, Item, Owner, Step};
 
 /// Most bytes of a condition's or an item's message.
 const MESSAGE_BYTES: usize = 1024;
@@ -64,7 +64,11 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
     let total = view.plan.items.len();
     let in_sync = states.get(&ItemState::InSync).map_or(0, Vec::len);
     let id = view.sight.scope.service_template_id;
-    if in_sync == total {
+    if in_sync == total && stopped.is_none() && view.plan.has_removals() {
+        let message = removing(view);
+        return Verdict { ready: false, reason: "Progressing", message, outlook: Outlook::Reconciling("Progressing") };
+    }
+    if in_sync == total && !view.plan.has_removals() {
         let message = format!("{} of service template {id} as the set says", count(total, "process template"));
         return Verdict { ready: true, reason: "InSync", message, outlook: Outlook::Settled };
     }
@@ -78,12 +82,13 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
         let message = clip(format!("{in_sync} of {total} in sync. {}", error.message()));
         return Verdict { message, outlook, ..verdict };
     }
-    let moving = [ItemState::Undecided, ItemState::Created, ItemState::Missing];
-    let stuck = [ItemState::Invalid, ItemState::Refused, ItemState::Conflict, ItemState::Differs];
+    let moving = [ItemState::Undecided, ItemState::Created, ItemState::Missing, ItemState::Differs];
+    let stuck =
+        [ItemState::Invalid, ItemState::Refused, ItemState::Conflict, ItemState::NeedsReplacement, ItemState::Drifted];
     let worst = moving.iter().chain(&stuck).find(|state| states.contains_key(state));
     let reason = worst.map_or("Progressing", |state| reason(*state));
     let outlook = match worst {
-        Some(state) if stuck.contains(state) => Outlook::Stalled,
+        Some(state) if stuck.contains(state) && !view.plan.has_removals() => Outlook::Stalled,
         Some(ItemState::Undecided) => Outlook::Reconciling("WaitingForOutcome"),
         _ => Outlook::Reconciling("Progressing"),
     };
@@ -94,6 +99,54 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
         let _ = write!(message, "; {} {}, first {first}", items.len(), reason_in_words(*state));
     }
     Verdict { ready: false, reason, message: clip(message), outlook }
+}
+
+/// The verdict on a set that is suspended: what would be done.
+pub fn suspended(view: &View) -> Verdict {
+    let judged = judge(view, None);
+    let mut would = view.plan.steps.iter().fold([0_usize; 3], |[creates, updates, deletes], step| match step {
+        Step::Create { .. } => [creates + 1, updates, deletes],
+        Step::Update { .. } => [creates, updates + 1, deletes],
+        Step::Delete { .. } => [creates, updates, deletes + 1],
+    });
+    would[2] = would[2].max(view.plan.removals.iter().filter(|removal| removal.is_outstanding()).count());
+    let [creates, updates, deletes] = would;
+    let message = if judged.ready {
+        format!("suspended; {}", judged.message)
+    } else {
+        let counts = format!("would create {creates}, update {updates} and delete {deletes}");
+        clip(format!("suspended, nothing is written; {counts}. {}", judged.message))
+    };
+    Verdict { ready: judged.ready, reason: "Suspended", message, outlook: Outlook::Settled }
+}
+
+/// The verdict on a set that goes, when something of it is left.
+pub fn deleting(view: &View, stopped: Option<&Error>) -> Verdict {
+    if let Some(error) = stopped {
+        return deletion_blocked(error);
+    }
+    let message = if view.memory.intents.is_empty() {
+        removing(view)
+    } else {
+        format!("waits for the outcome of {}", count(view.memory.intents.len(), "create"))
+    };
+    Verdict { ready: false, reason: "Deleting", message, outlook: Outlook::Reconciling("Progressing") }
+}
+
+/// The verdict on a set that cannot go: why, and the way out.
+pub fn deletion_blocked(error: &Error) -> Verdict {
+    let message = clip(format!(
+        "{}: {} Or let it go and leave its templates in CMDB: kubectl patch ptset NAME --type merge -p \
+         '{{\"spec\":{{\"deletionPolicy\":\"Orphan\"}}}}'",
+        error.label(),
+        error.message()
+    ));
+    Verdict { ready: false, reason: "DeletionBlocked", message, outlook: Outlook::Reconciling("DeletionBlocked") }
+}
+
+fn removing(view: &View) -> String {
+    let outstanding = view.plan.removals.iter().filter(|removal| removal.is_outstanding()).count();
+    format!("{} left to be deleted", count(outstanding, "process template"))
 }
 
 /// The verdict on a set that could not be looked at.
@@ -113,24 +166,25 @@ pub fn stale(error: &Error) -> Verdict {
     Verdict { ready: false, reason: STALE, message, outlook: Outlook::Reconciling("ProgressingWithRetry") }
 }
 
-/// The verdict on a set whose templates are being created.
+/// The verdict on a set whose plan is being carried out.
 pub fn progressing(view: &View) -> Verdict {
-    let creates = view.plan.creates().count();
-    let message = format!("creating {}", count(creates, "process template"));
+    let message = format!("carrying out {}", count(view.plan.steps.len(), "write"));
     Verdict { ready: false, reason: "Progressing", message, outlook: Outlook::Reconciling("Progressing") }
 }
 
 /// The status of a set that was looked at.
 pub fn observed(subject: &Subject, view: &View, verdict: &Verdict) -> ProcessTemplateSetStatus {
     let memory = &view.memory;
-    let processes: Vec<ProcessStatus> = view.plan.items.iter().map(|item| process(item, view)).collect();
+    let mut processes: Vec<ProcessStatus> = view.plan.items.iter().map(|item| process(item, view)).collect();
+    let total = processes.len();
     let ready = processes.iter().filter(|process| process.state == ItemState::InSync).count();
+    processes.extend(leaving(view));
     ProcessTemplateSetStatus {
         endpoint: Some(view.sight.scope.endpoint.clone()),
         service_template_id: Some(view.sight.scope.service_template_id),
-        process_count: i32::try_from(processes.len()).ok(),
+        process_count: i32::try_from(total).ok(),
         ready_count: i32::try_from(ready).ok(),
-        summary: Some(format!("{ready}/{}", processes.len())),
+        summary: Some(format!("{ready}/{total}")),
         processes,
         pending: memory::pending(memory),
         ..unobserved(subject, verdict)
@@ -223,18 +277,53 @@ fn process(item: &Item, view: &View) -> ProcessStatus {
         state,
         message: message.map(clip),
         ignored,
+        drift: drift(item),
         applied_hash: remembered.and_then(|remembered| remembered.applied_hash.clone()),
     }
 }
 
+// Keys that have left the spec and whose templates are still to be deleted.
+fn leaving(view: &View) -> impl Iterator<Item = ProcessStatus> {
+    let is_item = |key: &str| view.plan.items.iter().any(|item| item.key == key);
+    let outstanding = view.plan.removals.iter().filter(|removal| removal.is_outstanding());
+    outstanding.filter(move |removal| !is_item(&removal.key)).filter_map(|removal| {
+        let remembered = view.memory.items.get(&removal.key).filter(|remembered| remembered.id == removal.id)?;
+        Some(ProcessStatus {
+            name: removal.key.clone(),
+            id: Some(removal.id),
+            created_at: remembered.created_at.and_then(memory::time),
+            process_name: Some(removal.process_name.clone()),
+            state: ItemState::Removing,
+            message: Some("has left the set and is to be deleted".to_owned()),
+            ignored: Vec::new(),
+            drift: None,
+            applied_hash: remembered.applied_hash.clone(),
+        })
+    })
+}
+
+/// What somebody changed in CMDB and the set only reports.
+pub fn drift(item: &Item) -> Option<Drift> {
+    let Decision::Drifted(differences) = &item.decision else { return None };
+    let found = item.found.as_ref();
+    Some(Drift {
+        properties: differences.iter().map(ToString::to_string).collect(),
+        modifier: found.map(|found| found.modifier.clone()).filter(|modifier| !modifier.is_empty()),
+        changed_at: found.and_then(|found| found.changed_at).and_then(memory::time),
+    })
+}
+
 fn state(item: &Item) -> ItemState {
+    let is_listed = item.found.as_ref().is_some_and(|found| found.created_at.is_some());
     match &item.decision {
-        Decision::InSync { created_at: Some(_), .. } => ItemState::InSync,
-        Decision::InSync { created_at: None, .. } => ItemState::Created,
+        Decision::InSync { .. } if is_listed => ItemState::InSync,
+        Decision::InSync { .. } => ItemState::Created,
         Decision::Create(_) => ItemState::Missing,
+        Decision::Update(_) | Decision::Replace(_) => ItemState::Differs,
+        Decision::Drifted(_) => ItemState::Drifted,
+        Decision::NeedsReplacement(_) => ItemState::NeedsReplacement,
         Decision::Undecided => ItemState::Undecided,
-        Decision::Conflict { .. } => ItemState::Conflict,
-        Decision::Differs { .. } => ItemState::Differs,
+        Decision::Conflict(_) => ItemState::Conflict,
         Decision::Invalid(_) => ItemState::Invalid,
         Decision::Refused(_) => ItemState::Refused,
     }
@@ -243,10 +332,13 @@ fn state(item: &Item) -> ItemState {
 fn reason(state: ItemState) -> &'static str {
     match state {
         ItemState::InSync => "InSync",
-        ItemState::Missing | ItemState::Created | ItemState::Unknown => "Progressing",
+        ItemState::Missing | ItemState::Created | ItemState::Differs | ItemState::Removing | ItemState::Unknown => {
+            "Progressing"
+        }
         ItemState::Undecided => "WaitingForOutcome",
         ItemState::Conflict => "Conflict",
-        ItemState::Differs => "Differs",
+        ItemState::Drifted => "Drifted",
+        ItemState::NeedsReplacement => "NeedsReplacement",
         ItemState::Invalid => "Invalid",
         ItemState::Refused => "Refused",
     }
@@ -259,7 +351,10 @@ fn reason_in_words(state: ItemState) -> &'static str {
         ItemState::Created => "created and to be confirmed",
         ItemState::Undecided => "with a create whose outcome is not known yet",
         ItemState::Conflict => "in conflict",
-        ItemState::Differs => "not as the set says",
+        ItemState::Differs => "to be changed",
+        ItemState::Drifted => "changed in CMDB by somebody else",
+        ItemState::NeedsReplacement => "to be replaced",
+        ItemState::Removing => "to be deleted",
         ItemState::Invalid => "not valid",
         ItemState::Refused => "refused by CMDB",
         ItemState::Unknown => "unknown",
@@ -267,30 +362,55 @@ fn reason_in_words(state: ItemState) -> &'static str {
 }
 
 fn explain(item: &Item) -> String {
-    let fields = |differences: &[crate::plan::Difference]| {
-        differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
+    let fields =
+        |differences: &[Difference]| differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let id = item.found.as_ref().map(|found| found.id).unwrap_or_default();
     match &item.decision {
         Decision::InSync { .. } => String::new(),
         Decision::Create(_) => "will be created".to_owned(),
+        Decision::Update(change) => format!("template {id} is to be changed in {}", fields(&change.differences)),
+        Decision::Replace(_) => format!("template {id} is to be replaced: CMDB does not update funcName"),
+        Decision::Drifted(differences) if differences.is_empty() => {
+            "somebody deleted its template in CMDB; set driftPolicy to Correct to have it created again, or remove the \
+             process"
+                .to_owned()
+        }
+        Decision::Drifted(differences) => format!(
+            "somebody changed template {id} in CMDB: {}; change it back there, or set driftPolicy to Correct",
+            fields(differences)
+        ),
+        Decision::NeedsReplacement(differences) => format!(
+            "template {id} differs in {}; CMDB does not update funcName: set replacePolicy to Recreate, or change it back",
+            fields(differences)
+        ),
         Decision::Undecided => {
             "a create was begun and may still be stored; it is sent again only when that is out of the question"
                 .to_owned()
         }
-        Decision::Conflict { id, differences } if differences.is_empty() => {
-            format!("template {id} of this name is another process's of this set already")
-        }
-        Decision::Conflict { id, differences } => format!(
-            "template {id} of this name was not created by this set and differs in {}; make the manifest say what it \
-             has, or remove it in CMDB",
-            fields(differences)
-        ),
-        Decision::Differs { id, differences, .. } => format!(
-            "template {id} differs in {}; this version does not change templates: change it in CMDB",
-            fields(differences)
-        ),
+        Decision::Conflict(conflict) => explain_conflict(conflict, &fields(&conflict.differences)),
         Decision::Invalid(reason) => reason.clone(),
         Decision::Refused(reason) => format!("CMDB refused it: {reason}"),
+    }
+}
+
+fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
+    let template = conflict.id.map_or_else(|| "the name".to_owned(), |id| format!("template {id} of this name"));
+    match &conflict.owner {
+        Owner::Process => format!("{template} is another process's of this set already"),
+        Owner::Set(Some(name)) => {
+            format!("{template} is ProcessTemplateSet {name:?}'s; take the process out of one of the two sets")
+        }
+        Owner::Set(None) => {
+            format!("{template} is another set's, in another namespace; take the process out of one of the two sets")
+        }
+        Owner::Stranger if fields.is_empty() => format!(
+            "{template} was not created by this set, which may not take it over; remove or rename it in CMDB, or change \
+             adoptionPolicy"
+        ),
+        Owner::Stranger => format!(
+            "{template} was not created by this set and differs in {fields}; make the manifest say what it has, remove \
+             it in CMDB, or set adoptionPolicy to Always"
+        ),
     }
 }
 

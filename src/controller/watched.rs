@@ -5,7 +5,8 @@
 //! processes takes many times the memory. Kept as text, it takes a fraction of what it takes once read.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
@@ -14,7 +15,9 @@ use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
+use super::memory;
+use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT, ServiceTemplateSelector};
+use crate::plan::{Desired, Memory};
 
 /// A set as the watch delivers it.
 #[derive(Clone, Debug)]
@@ -22,6 +25,22 @@ pub struct Watched {
     metadata: ObjectMeta,
     spec: Box<str>,
     status: Box<str>,
+    claims: Arc<OnceLock<Option<Claims>>>,
+}
+
+/// What a set claims in CMDB.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    /// `bk_biz_id`
+    pub biz_id: i64,
+    /// The service template that it names.
+    pub service_template: ServiceTemplateSelector,
+    /// The connection that it names.
+    pub connection: String,
+    /// The process names that it wants.
+    pub wants: BTreeSet<String>,
+    /// What its status remembers.
+    pub memory: Memory,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +61,9 @@ struct Metadata {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
     annotations: BTreeMap<String, String>,
 }
 
@@ -57,11 +78,14 @@ impl<'de> Deserialize<'de> for Watched {
             uid: metadata.uid,
             resource_version: metadata.resource_version,
             generation: metadata.generation,
+            creation_timestamp: metadata.creation_timestamp,
             deletion_timestamp: metadata.deletion_timestamp,
+            finalizers: metadata.finalizers,
             annotations: Some(requested_at).filter(|annotations| !annotations.is_empty()),
             ..ObjectMeta::default()
         };
-        Ok(Self { metadata, spec: spec.to_string().into(), status: status.to_string().into() })
+        let (spec, status) = (spec.to_string().into(), status.to_string().into());
+        Ok(Self { metadata, spec, status, claims: Arc::default() })
     }
 }
 
@@ -76,6 +100,37 @@ impl Watched {
             spec: serde_json::from_str(&self.spec)?,
             status: serde_json::from_str(&self.status)?,
         })
+    }
+
+    /// The same of an object that goes, where only that is read which its deletion needs.
+    ///
+    /// # Errors
+    /// When even that cannot be read.
+    pub fn read_leniently(&self) -> Result<ProcessTemplateSet, serde_json::Error> {
+        let Value::Object(mut spec) = serde_json::from_str(&self.spec)? else { return self.read() };
+        spec.retain(|name, _| ["bizId", "serviceTemplate", "connectionRef", "deletionPolicy"].contains(&name.as_str()));
+        spec.insert("processes".to_owned(), Value::Array(Vec::new()));
+        Ok(ProcessTemplateSet {
+            metadata: self.metadata.clone(),
+            spec: serde_json::from_value(Value::Object(spec))?,
+            status: serde_json::from_str(&self.status).unwrap_or_default(),
+        })
+    }
+
+    /// What the set claims; None when it cannot be read as one.
+    pub fn claims(&self) -> Option<&Claims> {
+        let claims = || {
+            let set = self.read().ok()?;
+            let (memory, _) = memory::from_status(&set.status.unwrap_or_default());
+            Some(Claims {
+                biz_id: set.spec.biz_id,
+                connection: set.spec.connection_name().to_owned(),
+                wants: Desired::process_names(&set.spec),
+                service_template: set.spec.service_template,
+                memory,
+            })
+        };
+        self.claims.get_or_init(claims).as_ref()
     }
 }
 

@@ -83,9 +83,7 @@ pub async fn replace(
             context.objects.wrote(&target.namespace, &target.name, &target.uid, &target.resource_version);
             Ok(())
         }
-        Err(Failure::Kube(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
-            Err(WriteError::Outdated)
-        }
+        Err(error) if error.is_outdated() => Err(WriteError::Outdated),
         Err(error) => Err(failed(&error)),
     }
 }
@@ -124,6 +122,13 @@ pub enum Failure {
     /// It took too long.
     #[error("no answer within {} s", API_SERVER_TIMEOUT.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
+}
+
+impl Failure {
+    /// Whether the object has changed or is gone.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found())
+    }
 }
 
 /// Bounds a call to the API server; the client itself would wait and retry for minutes.

@@ -1,256 +1,251 @@
-//! The create protocol. The intents of the next chunks are stored in one write; then, for each chunk, one request is
-//! sent and never repeated, and after anything but a clean success a list tells what became of it.
+//! Carrying a plan out, write by write: in the plan's order, each sent once, and after anything but a clean success a
+//! list tells what became of it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::translate::specification;
-use super::{Carried, Engine, Error, Freshness, Job, Pulse, View};
+use super::create::{Order, creation};
+use super::translate::changes;
+use super::{Carried, Engine, Error, Freshness, Job, Journal, Pulse};
+use crate::api::PROCESS_NAME;
 use crate::cmdb::{self, Lane};
-use crate::plan::{Create, DesiredItem, Intent, IntentFate, Memory, Remembered, Template};
+use crate::plan::{Cause, Decision, DesiredItem, Properties, Step};
 
-/// Most process templates of one request: a create costs CMDB about 20 ms an item, and its servers give up after 25 s.
-pub const CHUNK: usize = 50;
+/// Most process templates of one delete: CMDB takes 500, and needs about a second for a hundred.
+const DELETE_CHUNK: usize = 100;
 
-// Chunks whose intents are stored in one write. More would save little, and leave more to wait for after a kill.
-const AHEAD: usize = 4;
+// CMDB up to 3.9.26 answers with a success and leaves the name as it was.
+const RENAME_IGNORED: &str = "this CMDB does not rename process templates (3.9.27 and later do): rename it by hand in \
+                              CMDB, or change the name back";
 
-/// Where intents and IDs are stored, so that an operator that is started anew finds them.
-pub trait Journal: Send {
-    /// Stores the view's memory before a request is sent. Must not store anything when the set is no longer what it was.
-    fn begin(&mut self, view: &View) -> impl Future<Output = Result<(), Error>> + Send;
-
-    /// Stores what is known after the last request, whatever the set has become meanwhile.
-    fn record(&mut self, view: &View) -> impl Future<Output = Result<(), Error>> + Send;
-}
+// Plans that are carried out one after the other: a replacement takes two, and what waits for it a third.
+const MOST_PLANS: usize = 8;
 
 /// What was written to CMDB.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
-    /// IDs of the process templates that were created, in the order of the spec.
+    /// IDs of the process templates that were created, in the order of their creation.
     pub created: Vec<i64>,
+    /// Keys of those among them whose template somebody had deleted.
+    pub restored: Vec<String>,
+    /// Changes, in their order.
+    pub updated: Vec<Updated>,
+    /// IDs of the process templates that were deleted.
+    pub deleted: Vec<i64>,
 }
 
-/// A template that is to be created.
-#[derive(Clone, Debug)]
-struct Order {
-    key: String,
-    process_name: String,
-    create: Create,
+/// A change that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Updated {
+    /// Key of the item.
+    pub key: String,
+    /// `id`
+    pub id: i64,
+    /// Why.
+    pub cause: Cause,
+    /// The properties that differed, by their names in a manifest.
+    pub properties: Vec<String>,
+    /// `modifier` before the change: who had changed the template last.
+    pub modifier: String,
+    /// `last_time` before the change, in milliseconds since 1970.
+    pub changed_at: Option<i64>,
 }
 
-// The templates of one request.
-#[derive(Debug)]
-struct Chunk {
-    orders: Vec<Order>,
-    // Highest template ID when their intents were stored; None: not stored yet.
-    after_id: Option<i64>,
+// Whether a plan may be gone on with, or has to be made anew from a new list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    Clean,
+    PlanAnew,
 }
 
-// The creates of one set, on their way.
-struct Creation<'a, J> {
-    engine: &'a Engine,
-    job: &'a Job,
-    carried: &'a mut Carried,
-    journal: &'a mut J,
-    queue: VecDeque<Chunk>,
-    // How many of the created IDs are stored.
-    recorded: usize,
+// Neighbours that are sent together.
+enum Batch {
+    Create(Vec<Order>),
+    Update { key: String, id: i64, properties: Properties },
+    Delete(Vec<i64>),
 }
 
 impl Engine {
-    /// Creates everything that the plan says is missing.
-    pub(super) async fn create_all<J: Journal>(
+    /// Carries out the view's plan, and what it makes possible.
+    pub(super) async fn write_all<J: Journal>(
         &self,
         job: &Job,
         carried: &mut Carried,
         pulse: &Pulse,
         journal: &mut J,
     ) -> Result<(), Error> {
-        let queue = self.chunks(job, carried);
-        let mut creation = Creation { engine: self, job, carried, journal, queue, recorded: 0 };
-        let result = creation.run(pulse).await;
-        let withdrawn = creation.withdraw();
-        creation.carried.is_recorded = !withdrawn && creation.recorded == creation.carried.tally.created.len();
-        result
+        for _ in 0..MOST_PLANS {
+            if !carried.view.plan.has_writes() {
+                break;
+            }
+            self.write_plan(job, carried, pulse, journal).await?;
+            let scope = carried.view.sight.scope.clone();
+            let fresh = Freshness::AtMost(super::WRITE_FRESHNESS);
+            let sight = self.observe(&job.connection, scope, fresh, Lane::Work).await?;
+            self.look_again(job, &mut carried.view, sight);
+        }
+        Ok(())
     }
 
-    // Items that were refused before go alone: they must not hold back the others again.
-    fn chunks(&self, job: &Job, carried: &Carried) -> VecDeque<Chunk> {
-        let orders = carried.view.plan.creates().map(|(item, create)| Order {
-            key: item.key.clone(),
-            process_name: item.process_name.clone(),
-            create: create.clone(),
-        });
-        let (alone, together): (Vec<_>, Vec<_>) =
-            orders.partition(|order| self.refusals.contains(&job.set, &order.key));
-        together.chunks(CHUNK).map(Chunk::new).chain(alone.chunks(1).map(Chunk::new)).collect()
-    }
-}
-
-impl<J: Journal> Creation<'_, J> {
-    async fn run(&mut self, pulse: &Pulse) -> Result<(), Error> {
-        while let Some(first) = self.queue.front() {
+    async fn write_plan<J: Journal>(
+        &self,
+        job: &Job,
+        carried: &mut Carried,
+        pulse: &Pulse,
+        journal: &mut J,
+    ) -> Result<(), Error> {
+        for batch in batches(carried) {
             pulse.beat()?;
-            if first.after_id.is_none() {
-                self.announce().await?;
-            }
-            if let Some(Chunk { orders, after_id: Some(after_id) }) = self.queue.pop_front() {
-                self.create(orders, after_id).await?;
+            let course = match batch {
+                Batch::Create(orders) => creation(self, job, carried, journal, orders, pulse).await?,
+                Batch::Update { key, id, properties } => self.update(job, carried, &key, id, &properties).await?,
+                Batch::Delete(ids) => self.delete(job, carried, &ids).await?,
+            };
+            if course == Course::PlanAnew {
+                break;
             }
         }
         Ok(())
     }
 
-    // Stores the intents of the next chunks.
-    async fn announce(&mut self) -> Result<(), Error> {
-        let view = &mut self.carried.view;
-        let after_id = view.plan.highest_id;
-        let next = || self.queue.iter().take(AHEAD).filter(|chunk| chunk.after_id.is_none());
-        for order in next().flat_map(|chunk| &chunk.orders) {
-            view.memory.intents.insert(order.key.clone(), order.intent(after_id));
-        }
-        if let Err(error) = self.journal.begin(view).await {
-            for order in next().flat_map(|chunk| &chunk.orders) {
-                view.memory.intents.remove(&order.key);
+    async fn update(
+        &self,
+        job: &Job,
+        carried: &mut Carried,
+        key: &str,
+        id: i64,
+        properties: &Properties,
+    ) -> Result<Course, Error> {
+        let scope = carried.view.sight.scope.clone();
+        let client = &job.connection.client;
+        let sent = changes(properties);
+        match client.update_process_template(scope.biz_id, scope.service_template_id, id, &sent).await {
+            Ok(now) if !is_renamed(properties, &now) => {
+                self.look_after_failure(job, carried).await?;
+                self.refuse_because(job, &scope, key, RENAME_IGNORED.to_owned());
+                Ok(Course::PlanAnew)
             }
-            return Err(error);
-        }
-        for chunk in self.queue.iter_mut().take(AHEAD) {
-            chunk.after_id.get_or_insert(after_id);
-        }
-        self.recorded = self.carried.tally.created.len();
-        Ok(())
-    }
-
-    // Intents whose requests were never sent stand for nothing.
-    fn withdraw(&mut self) -> bool {
-        let memory = &mut self.carried.view.memory;
-        let before = memory.intents.len();
-        for chunk in std::mem::take(&mut self.queue) {
-            for order in chunk.orders.iter().filter(|_| chunk.after_id.is_some()) {
-                memory.intents.remove(&order.key);
-            }
-        }
-        memory.intents.len() < before
-    }
-
-    async fn create(&mut self, mut chunk: Vec<Order>, after_id: i64) -> Result<(), Error> {
-        // A list that was taken meanwhile may have shown that somebody else took a name.
-        let intents = &self.carried.view.memory.intents;
-        chunk.retain(|order| intents.get(&order.key).is_some_and(|intent| intent.after_id == after_id));
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        for order in &chunk {
-            self.engine.intents.sent(&self.job.set, &order.key, &order.intent(after_id));
-        }
-        let scope = &self.carried.view.sight.scope;
-        let specifications: Vec<_> = chunk.iter().map(|order| specification(&order.create.properties)).collect();
-        let client = &self.job.connection.client;
-        match client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications).await {
-            Ok(ids) if ids.len() == chunk.len() => {
-                self.note_stored(&chunk, &ids).await;
-                Ok(())
-            }
-            // CMDB repeats a transaction that lost a race, and then counts the ids of the lost one too.
-            Ok(_) => self.settle(&chunk).await,
-            Err(error) => {
-                if error.outcome() == cmdb::WriteOutcome::NotStored {
-                    for order in &chunk {
-                        self.engine.intents.answered(&self.job.set, &order.key, &order.intent(after_id));
+            Ok(_) => {
+                let user = client.user().unwrap_or_default().to_owned();
+                self.fold(&scope, |templates| {
+                    for template in templates.iter_mut().filter(|template| template.id == id) {
+                        template.update(properties);
+                        template.modifier.clone_from(&user);
                     }
+                })
+                .await;
+                self.refusals.remove(&job.set, key);
+                carried.note_update(key, id);
+                Ok(Course::Clean)
+            }
+            Err(error) => {
+                self.look_after_failure(job, carried).await?;
+                match error {
+                    error if error.is_item_error() => {
+                        self.refuse(job, &scope, key, &error);
+                        Ok(Course::PlanAnew)
+                    }
+                    // It has gone meanwhile.
+                    cmdb::Error::NotFound { .. } => Ok(Course::PlanAnew),
+                    error => Err(Arc::new(error).into()),
                 }
-                let settled = self.settle(&chunk).await;
-                if !error.is_item_error() {
+            }
+        }
+    }
+
+    async fn delete(&self, job: &Job, carried: &mut Carried, ids: &[i64]) -> Result<Course, Error> {
+        let scope = carried.view.sight.scope.clone();
+        let client = &job.connection.client;
+        match client.delete_process_templates(scope.biz_id, scope.service_template_id, ids).await {
+            Ok(()) => {
+                self.fold(&scope, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
+                carried.tally.deleted.extend(ids);
+                Ok(Course::Clean)
+            }
+            Err(error) => {
+                self.look_after_failure(job, carried).await?;
+                let listed = &carried.view.sight.observed.templates;
+                let gone = |id: &&i64| !listed.iter().any(|template| template.id == **id);
+                let gone: Vec<i64> = ids.iter().filter(gone).copied().collect();
+                // Some were gone already, or it was done all the same: the others are tried once more.
+                if gone.is_empty() {
                     return Err(Arc::new(error).into());
                 }
-                settled?;
-                self.bisect(&chunk, &error);
-                Ok(())
+                carried.tally.deleted.extend(gone);
+                Ok(Course::PlanAnew)
             }
         }
     }
 
-    async fn note_stored(&mut self, chunk: &[Order], ids: &[i64]) {
-        let view = &mut self.carried.view;
-        let user = self.job.connection.client.user().unwrap_or_default();
-        let mut stored = Vec::with_capacity(chunk.len());
-        for (order, &id) in chunk.iter().zip(ids) {
-            remember(&mut view.memory, order, id);
-            self.engine.refusals.remove(&self.job.set, &order.key);
-            self.carried.tally.created.push(id);
-            view.plan.highest_id = view.plan.highest_id.max(id);
-            stored.push(Template {
-                id,
-                process_name: order.process_name.clone(),
-                properties: order.create.properties.clone(),
-                shown: None,
-                creator: user.to_owned(),
-                created_at: None,
-            });
-        }
-        self.engine.fold(&view.sight.scope, stored).await;
-    }
-
-    // After anything but a clean success: a list tells which creates were stored, which were not, and which cannot be
-    // told yet.
-    async fn settle(&mut self, chunk: &[Order]) -> Result<(), Error> {
-        let scope = self.carried.view.sight.scope.clone();
-        self.engine.drop_snapshot(&scope).await;
+    // A list tells what became of a write whose end is not clear.
+    pub(super) async fn look_after_failure(&self, job: &Job, carried: &mut Carried) -> Result<(), Error> {
+        let scope = carried.view.sight.scope.clone();
+        self.drop_snapshot(&scope).await;
         let since = Freshness::Since(Instant::now());
-        let sight = self.engine.observe(&self.job.connection, scope, since, Lane::Work).await?;
-        self.engine.look_again(self.job, &mut self.carried.view, sight);
-        let found = &self.carried.view.memory.items;
-        let stored = chunk.iter().filter_map(|order| found.get(&order.key)).map(|remembered| remembered.id);
-        self.carried.tally.created.extend(stored);
+        let sight = self.observe(&job.connection, scope, since, Lane::Work).await?;
+        self.look_again(job, &mut carried.view, sight);
         Ok(())
     }
 
-    // One bad item must not hold back the others: halve until it is alone, and put the reason on it.
-    fn bisect(&mut self, chunk: &[Order], error: &cmdb::Error) {
-        let view = &self.carried.view;
-        let missing = |order: &&Order| view.plan.creates().any(|(item, _)| item.key == order.key);
-        let left: Vec<Order> = chunk.iter().filter(missing).cloned().collect();
-        match left.as_slice() {
-            [] => {}
-            [order] if chunk.len() == 1 => {
-                let item = self.job.desired.items.iter().find(|item| item.key == order.key);
-                let content = item.map(DesiredItem::content_hash).unwrap_or_default();
-                let reason = error.user_message();
-                self.engine.refusals.add(&self.job.set, &order.key, &view.sight.scope, content, reason);
-            }
-            left => {
-                let (first, second) = left.split_at(left.len().div_ceil(2));
-                for half in [second, first].into_iter().filter(|half| !half.is_empty()) {
-                    self.queue.push_front(Chunk::new(half));
+    // The item is not sent again as it is.
+    pub(super) fn refuse(&self, job: &Job, scope: &super::Scope, key: &str, error: &cmdb::Error) {
+        self.refuse_because(job, scope, key, error.user_message());
+    }
+
+    fn refuse_because(&self, job: &Job, scope: &super::Scope, key: &str, reason: String) {
+        let item = job.desired.items.iter().find(|item| item.key == key);
+        let content = item.map(DesiredItem::content_hash).unwrap_or_default();
+        self.refusals.add(&job.set, key, scope, content, reason);
+    }
+}
+
+fn is_renamed(sent: &Properties, now: &cmdb::ProcessTemplate) -> bool {
+    let wanted = sent.get(PROCESS_NAME).and_then(|pair| pair.value.as_text());
+    wanted.is_none_or(|wanted| wanted == now.bk_process_name)
+}
+
+fn batches(carried: &Carried) -> Vec<Batch> {
+    let plan = &carried.view.plan;
+    let mut batches = Vec::new();
+    for step in &plan.steps {
+        match step {
+            Step::Create { key, create } => {
+                let order = Order::new(plan, key, create);
+                match batches.last_mut() {
+                    Some(Batch::Create(orders)) => orders.push(order),
+                    _ => batches.push(Batch::Create(vec![order])),
                 }
             }
+            Step::Update { key, id, properties, .. } => {
+                batches.push(Batch::Update { key: key.clone(), id: *id, properties: properties.clone() });
+            }
+            Step::Delete { id, .. } => match batches.last_mut() {
+                Some(Batch::Delete(ids)) if ids.len() < DELETE_CHUNK => ids.push(*id),
+                _ => batches.push(Batch::Delete(vec![*id])),
+            },
         }
     }
+    batches
 }
 
-impl Chunk {
-    fn new(orders: &[Order]) -> Self {
-        Self { orders: orders.to_vec(), after_id: None }
-    }
-}
-
-impl Order {
-    fn intent(&self, after_id: i64) -> Intent {
-        Intent {
-            process_name: self.process_name.clone(),
-            hash: self.create.intent_hash.clone(),
-            after_id,
-            fate: IntentFate::Open,
+impl Carried {
+    fn note_update(&mut self, key: &str, id: i64) {
+        let item = self.view.plan.items.iter().find(|item| item.key == key);
+        let Some((Decision::Update(change), Some(found))) = item.map(|item| (&item.decision, &item.found)) else {
+            return;
+        };
+        // On the way through a temporary value, one change takes two updates.
+        if self.tally.updated.iter().any(|updated| updated.id == id) {
+            return;
         }
+        self.tally.updated.push(Updated {
+            key: key.to_owned(),
+            id,
+            cause: change.cause,
+            properties: change.differences.iter().map(ToString::to_string).collect(),
+            modifier: found.modifier.clone(),
+            changed_at: found.changed_at,
+        });
     }
-}
-
-fn remember(memory: &mut Memory, order: &Order, id: i64) {
-    memory.intents.remove(&order.key);
-    let process_name = order.process_name.clone();
-    memory.items.insert(order.key.clone(), Remembered { id, created_at: None, process_name, applied_hash: None });
 }

@@ -47,6 +47,14 @@ pub enum Error {
         /// Name of the service template that is to be created.
         name: String,
     },
+    /// The set is to be deleted, and its templates were made in another CMDB.
+    #[error("the templates of this set were made in {made_in}, and its connection leads to {here} now")]
+    EndpointChanged {
+        /// Normalised URL of the CMDB that its status names.
+        made_in: String,
+        /// Normalised URL of the CMDB that its connection leads to.
+        here: String,
+    },
     /// The set's status could not be written, so nothing may be sent.
     #[error("the status could not be written: {0}")]
     Journal(String),
@@ -98,6 +106,7 @@ impl Error {
             Self::ServiceTemplateUnknown { .. } => "ServiceTemplateNotFound",
             Self::ServiceTemplateRenamed { .. } => "ServiceTemplateRenamed",
             Self::CategoryMissing { .. } => "CategoryNotFound",
+            Self::EndpointChanged { .. } => "EndpointChanged",
             Self::Journal(_) => "StatusNotWritten",
             Self::Outdated => "Outdated",
             Self::TooLarge { .. } => "TooLarge",
@@ -118,6 +127,7 @@ impl Error {
             Self::ServiceTemplateUnknown { .. }
             | Self::ServiceTemplateRenamed { .. }
             | Self::CategoryMissing { .. }
+            | Self::EndpointChanged { .. }
             | Self::TooLarge { .. } => Disposition::WaitForChange,
         }
     }

@@ -2,6 +2,7 @@
 //! Kubernetes: what must be stored before and after a write goes through a [`Journal`].
 
 mod apply;
+mod create;
 mod error;
 mod intents;
 mod observe;
@@ -16,7 +17,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use apply::{CHUNK, Journal, Tally};
+pub use apply::{Tally, Updated};
+pub use create::{CHUNK, Journal};
 pub use error::{Disposition, Error};
 pub use observe::{Freshness, Sight};
 pub use pulse::Pulse;
@@ -24,7 +26,7 @@ pub use scope::{Connection, Scope};
 
 use crate::api::ServiceTemplateSelector;
 use crate::cmdb;
-use crate::plan::{Desired, Memory, Place, Plan, Recall, ServerSchema, Template, plan, recall};
+use crate::plan::{Desired, Memory, Place, Plan, Policy, Recall, Rival, ServerSchema, Template, plan, recall};
 
 /// What is shared by all reconciles.
 #[derive(Debug)]
@@ -52,8 +54,14 @@ pub struct Job {
     pub service_template: ServiceTemplateSelector,
     /// What the set wants.
     pub desired: Desired,
-    /// Where the memory below was made.
+    /// What the set allows.
+    pub policy: Policy,
+    /// The other live sets of the business in this CMDB, with the service template that each names.
+    pub others: Vec<(ServiceTemplateSelector, Rival)>,
+    /// Where the set's memory was made.
     pub made_in: Place,
+    /// Nothing may be written, not even a missing service template.
+    pub is_read_only: bool,
 }
 
 /// A set's plan, with what it was made from.
@@ -78,8 +86,10 @@ pub struct Carried {
     pub tally: Tally,
     /// Why it ended early.
     pub stopped: Option<Error>,
-    /// Whether the journal holds every ID that was created.
-    is_recorded: bool,
+    // How many of the created IDs the journal holds.
+    recorded: usize,
+    // Whether it still holds intents of requests that were never sent.
+    holds_unsent: bool,
 }
 
 // A list so young is trusted before a write: names are unique in CMDB, so an older one could only cost a refused call.
@@ -106,8 +116,9 @@ impl Engine {
 
     /// Looks at CMDB and plans; writes nothing but, where the set wishes it, a missing service template.
     pub async fn view(&self, job: &Job, memory: &Memory, freshness: Freshness, pulse: &Pulse) -> Result<View, Error> {
-        let scope = self.resolve(job, freshness, pulse).await?;
-        let sight = self.observe(&job.connection, scope, freshness, cmdb::Lane::Work).await?;
+        let (scope, rivals) = self.resolve(job, freshness, pulse).await?;
+        let mut sight = self.observe(&job.connection, scope, freshness, cmdb::Lane::Work).await?;
+        sight.observed.rivals = Arc::new(rivals);
         pulse.beat()?;
         Ok(self.plan(job, memory.clone(), sight))
     }
@@ -121,14 +132,15 @@ impl Engine {
 
     /// Carries a plan out. Ends with a list that shows what is there, so that nothing is called done that was not seen.
     pub async fn carry_out<J: Journal>(&self, job: &Job, view: View, pulse: &Pulse, journal: &mut J) -> Carried {
-        let mut carried = Carried { view, tally: Tally::default(), stopped: None, is_recorded: true };
+        let mut carried = Carried { view, tally: Tally::default(), stopped: None, recorded: 0, holds_unsent: false };
         if carried.view.plan.has_writes() {
             carried.stopped = self.write(job, &mut carried, pulse, journal).await.err();
         }
         let may_go_on = !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated));
         let confirmed = if may_go_on { self.confirm(job, &mut carried, pulse).await } else { Ok(()) };
         // What was confirmed is stored by what its caller reports; without that, the last IDs are stored here.
-        if !carried.is_recorded
+        let is_recorded = carried.recorded == carried.tally.created.len() && !carried.holds_unsent;
+        if !is_recorded
             && (!may_go_on || confirmed.is_err())
             && let Err(error) = journal.record(&carried.view).await
         {
@@ -153,7 +165,7 @@ impl Engine {
         // While we waited for the turn, others may have written.
         let sight = self.observe(&job.connection, scope, Freshness::AtMost(WRITE_FRESHNESS), cmdb::Lane::Work).await?;
         self.look_again(job, &mut carried.view, sight);
-        self.create_all(job, carried, pulse, journal).await
+        self.write_all(job, carried, pulse, journal).await
     }
 
     async fn confirm(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
@@ -167,11 +179,12 @@ impl Engine {
     }
 
     // Plans anew from a newer list; what became of the status's memory was told by the first.
-    fn look_again(&self, job: &Job, view: &mut View, sight: Sight) {
+    fn look_again(&self, job: &Job, view: &mut View, mut sight: Sight) {
+        sight.observed.rivals = Arc::clone(&view.sight.observed.rivals);
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.judge(&job.set, &mut memory, sight.asked_at);
         self.refusals.recall(&job.set, &sight.scope, &job.desired, &mut memory);
-        let plan = plan(&job.desired, &sight.observed, &memory);
+        let plan = plan(&job.desired, &sight.observed, &memory, &job.policy);
         memory.absorb(&plan);
         *view = View { sight, memory, recall: view.recall, plan };
     }

@@ -64,18 +64,14 @@ impl Engine {
             schema: self.schema(connection, &reading.value),
             templates: Arc::clone(&reading.value),
             user: connection.client.user().map(str::to_owned),
+            rivals: Arc::default(),
         };
         Ok(Sight { scope, observed, asked_at: reading.asked_at })
     }
 
-    /// Folds templates that a clean create of ours has stored into the scope's list.
-    pub(super) async fn fold(&self, scope: &Scope, stored: Vec<Template>) {
-        cell(&self.snapshots, scope.clone())
-            .fold(|templates| {
-                templates.extend(stored);
-                templates.sort_by_key(|template| template.id);
-            })
-            .await;
+    /// Folds what a clean write of ours has done into the scope's list.
+    pub(super) async fn fold(&self, scope: &Scope, change: impl FnOnce(&mut Vec<Template>)) {
+        cell(&self.snapshots, scope.clone()).fold(change).await;
     }
 
     /// Drops the scope's list: nobody knows what a write has done.

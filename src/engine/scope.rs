@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::{Cells, Engine, Error, Freshness, Job, Pulse, cell};
-use crate::api::{CategorySelector, CreateIfMissing};
+use crate::api::{CategorySelector, CreateIfMissing, ServiceTemplateSelector};
 use crate::cmdb::{Client, Lane, ServiceCategory, ServiceTemplate};
-use crate::plan::{Place, ServerSchema};
+use crate::plan::{Place, Rival, ServerSchema};
 
 /// A CMDB that can be talked to.
 #[derive(Clone, Debug)]
@@ -49,20 +49,34 @@ pub type ServiceTemplates = Cells<(String, i64), Vec<ServiceTemplate>>;
 pub type ServiceCategories = Cells<(String, i64), Vec<ServiceCategory>>;
 
 impl Engine {
-    /// Finds the service template of a job, and creates it where the set wishes it.
-    pub(super) async fn resolve(&self, job: &Job, freshness: Freshness, pulse: &Pulse) -> Result<Scope, Error> {
+    /// Finds the service template of a job, creates it where the set wishes it, and tells which other sets live there.
+    pub(super) async fn resolve(
+        &self,
+        job: &Job,
+        freshness: Freshness,
+        pulse: &Pulse,
+    ) -> Result<(Scope, Vec<Rival>), Error> {
         pulse.beat()?;
         let known = self.known_service_templates(job, freshness.not_before()).await?;
         let service_template_id = match find(job, &known)? {
             Some(id) => id,
+            None if job.is_read_only => return Err(missing(job, &known)),
             None => self.create_service_template(job, pulse).await?,
         };
-        Ok(Scope {
+        let name = known.iter().find(|template| template.id == service_template_id).map(|template| &template.name);
+        // What was just created has the name that the set gives.
+        let name = name.or(job.service_template.name.as_ref());
+        let lives_here = |selector: &ServiceTemplateSelector| {
+            selector.id == Some(service_template_id) || selector.name.is_some() && selector.name.as_ref() == name
+        };
+        let rivals = job.others.iter().filter(|(selector, _)| lives_here(selector)).map(|(_, rival)| rival.clone());
+        let scope = Scope {
             connection: job.connection.key.clone(),
             endpoint: job.connection.client.url().to_owned(),
             biz_id: job.biz_id,
             service_template_id,
-        })
+        };
+        Ok((scope, rivals.collect()))
     }
 
     async fn known_service_templates(

@@ -30,15 +30,24 @@ fn template(listed: cmdb::ProcessTemplate, shown: &mut Arc<BTreeSet<Name>>) -> T
         shown: Some(Arc::clone(shown)),
         creator: listed.creator,
         created_at: Some(listed.create_time.map_or(0, jiff::Timestamp::as_millisecond)),
+        modifier: listed.modifier,
+        changed_at: listed.last_time.map(jiff::Timestamp::as_millisecond),
     }
 }
 
 /// Properties as they are sent. What is empty and unlocked is what CMDB takes an absent property for.
 pub fn specification(properties: &Properties) -> cmdb::Properties {
-    let set = properties.iter().filter(|(_, pair)| !pair.is_empty());
-    set.map(|(name, pair)| {
+    changes(properties)
+        .into_iter()
+        .filter(|(name, _)| properties.get(name).is_some_and(|pair| !pair.is_empty()))
+        .collect()
+}
+
+/// Properties as an update sends them: one that is empty and unlocked says so.
+pub fn changes(properties: &Properties) -> cmdb::Properties {
+    let sent = properties.iter().map(|(name, pair)| {
         let property = cmdb::Property { value: pair.value.to_json(), as_default_value: Some(pair.locked) };
         (name.to_owned(), property)
-    })
-    .collect()
+    });
+    sent.collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Pair, Properties, Template};
+use super::{Name, Pair, Properties, Template, interned};
 use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
 
 /// A property that differs.
@@ -10,6 +10,8 @@ use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
 pub struct Difference {
     /// Its name in a manifest.
     pub property: String,
+    /// Its name in CMDB.
+    pub cmdb_name: Name,
     /// What the set wants.
     pub wanted: Pair,
     /// What CMDB has.
@@ -62,7 +64,8 @@ pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
         let equal = pair.value.says_the_same(&found.value) && (is_name || pair.locked == found.locked);
         if !equal {
             let (wanted, found) = (pair.clone(), found.clone());
-            comparison.differences.push(Difference { property: manifest_name.to_owned(), wanted, found });
+            let (property, cmdb_name) = (manifest_name.to_owned(), interned(name));
+            comparison.differences.push(Difference { property, cmdb_name, wanted, found });
         }
     }
     comparison

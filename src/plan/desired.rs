@@ -1,15 +1,28 @@
 //! What is wanted: a spec, normalised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::property::{Value, interned};
 use super::sockets::Sockets;
 use super::{Pair, Properties, ServerSchema, Violation, applied_hash, check};
 use crate::api::{FUNC_NAME, LockPolicy, PROCESS_NAME, Process, ProcessTemplateSetSpec, Property};
 
+/// Which set it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// The processes that a set wants, in the order of its spec.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
+    /// Which set it is.
+    pub set: SetName,
+    /// Keys of the spec, whose temporary names are this set's.
+    pub keys: Vec<String>,
     /// One for each process of the spec.
     pub items: Vec<DesiredItem>,
     /// What is wrong with the set as a whole; nothing can be done before it is mended.
@@ -41,7 +54,7 @@ enum Treatment {
 impl Desired {
     /// Normalises a spec. Never fails: what is wrong stands in the violations.
     #[must_use]
-    pub fn from_spec(spec: &ProcessTemplateSetSpec) -> Self {
+    pub fn from_spec(set: SetName, spec: &ProcessTemplateSetSpec) -> Self {
         let mut by_item: BTreeMap<usize, Vec<Violation>> = BTreeMap::new();
         let mut violations = Vec::new();
         for violation in check(spec) {
@@ -56,8 +69,28 @@ impl Desired {
             .enumerate()
             .map(|(index, process)| DesiredItem::new(spec, process, by_item.remove(&index).unwrap_or_default()))
             .collect();
-        Self { items, violations }
+        Self { set, keys: keys(spec), items, violations }
     }
+
+    /// What a set wants that goes: nothing.
+    #[must_use]
+    pub fn nothing(set: SetName, spec: &ProcessTemplateSetSpec) -> Self {
+        Self { set, keys: keys(spec), items: Vec::new(), violations: Vec::new() }
+    }
+
+    /// The process names that a spec wants.
+    #[must_use]
+    pub fn process_names(spec: &ProcessTemplateSetSpec) -> BTreeSet<String> {
+        spec.processes.iter().map(|process| process_name(process).to_owned()).collect()
+    }
+}
+
+fn keys(spec: &ProcessTemplateSetSpec) -> Vec<String> {
+    spec.processes.iter().map(|process| process.name.clone()).collect()
+}
+
+fn process_name(process: &Process) -> &str {
+    process.process_name.as_ref().unwrap_or(&process.name)
 }
 
 impl DesiredItem {
@@ -69,7 +102,7 @@ impl DesiredItem {
             Some(Treatment::Unlocked) => Some(false),
             None => Some(has_value && policy),
         };
-        let process_name = process.process_name.as_ref().unwrap_or(&process.name);
+        let process_name = process_name(process).to_owned();
         let mut properties = Properties::default();
         properties.insert(PROCESS_NAME, Pair::new(process_name.as_str(), true));
         properties.insert(FUNC_NAME, Pair::new(process.func_name.as_str(), true));
@@ -88,7 +121,7 @@ impl DesiredItem {
         });
         Self {
             key: process.name.clone(),
-            process_name: process_name.clone(),
+            process_name,
             violations,
             properties,
             sockets: Sockets::new(process, lock),

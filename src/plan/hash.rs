@@ -40,6 +40,13 @@ pub fn applied_hash(wanted: &Properties, ignored: &[String]) -> String {
     digest("a1", compared)
 }
 
+/// Whether a remembered hash says that the item wants another state now. One of another version cannot tell.
+#[must_use]
+pub(super) fn is_changed(remembered: Option<&str>, now: &str) -> bool {
+    let version = |hash: &str| hash.split(':').next().map(str::to_owned);
+    remembered.is_none_or(|then| then != now && version(then) == version(now))
+}
+
 fn digest<'a>(version: &str, pairs: impl Iterator<Item = (&'a str, &'a Pair)>) -> String {
     let mut hasher = Sha256::new();
     for (name, pair) in pairs.filter(|(_, pair)| !pair.is_empty()) {

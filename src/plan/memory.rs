@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Decision, Plan};
+use super::{Basis, Decision, Item, Plan};
 
 /// What is remembered of one set in one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,30 +54,46 @@ impl Memory {
     /// Takes over what a plan has found: whose templates are there, and which creates are still undecided.
     pub fn absorb(&mut self, plan: &Plan) {
         self.intents.clone_from(&plan.undecided);
-        let keys: BTreeSet<&str> = plan.items.iter().map(|item| item.key.as_str()).collect();
+        let removals = plan.removals.iter().filter(|removal| removal.is_outstanding());
+        let keys: BTreeSet<&str> = plan
+            .items
+            .iter()
+            .map(|item| item.key.as_str())
+            .chain(removals.map(|removal| removal.key.as_str()))
+            .collect();
         self.items.retain(|key, _| keys.contains(key.as_str()));
         for item in &plan.items {
-            let found = match &item.decision {
-                Decision::InSync { id, created_at, applied_hash, .. } => Remembered {
-                    id: *id,
-                    created_at: *created_at,
-                    process_name: item.process_name.clone(),
-                    applied_hash: Some(applied_hash.clone()),
-                },
-                Decision::Differs { id, created_at, process_name, .. } => Remembered {
-                    id: *id,
-                    created_at: *created_at,
-                    process_name: process_name.clone(),
-                    applied_hash: self.items.get(&item.key).and_then(|then| then.applied_hash.clone()),
-                },
-                Decision::Create(_) | Decision::Conflict { .. } | Decision::Refused(_) => {
-                    self.items.remove(&item.key);
-                    continue;
-                }
-                // Nothing was found out about the template.
-                Decision::Invalid(_) | Decision::Undecided => continue,
-            };
-            self.items.insert(item.key.clone(), found);
+            self.absorb_item(item);
+        }
+    }
+
+    fn absorb_item(&mut self, item: &Item) {
+        let in_sync = match &item.decision {
+            Decision::InSync { applied_hash, .. } => Some(applied_hash.clone()),
+            // Nothing was found out about the template, or what is remembered tells that it is gone.
+            Decision::Invalid(_) | Decision::Undecided | Decision::Drifted(_) if item.found.is_none() => return,
+            _ => None,
+        };
+        let Some(found) = &item.found else {
+            self.items.remove(&item.key);
+            return;
+        };
+        // A template that is taken over is ours once it is as wanted; one that replaces another, once that one is gone.
+        if found.replaces.is_some() || found.basis == Basis::Adopted && in_sync.is_none() {
+            return;
+        }
+        let applied_hash = in_sync.or_else(|| self.items.get(&item.key).and_then(|then| then.applied_hash.clone()));
+        let (id, created_at, process_name) = (found.id, found.created_at, found.process_name.clone());
+        self.items.insert(item.key.clone(), Remembered { id, created_at, process_name, applied_hash });
+    }
+
+    /// Takes over that a create of an item was answered. What is created under a temporary name is found by it; until it
+    /// has taken its place, the template that it replaces is the one to remember.
+    pub fn created(&mut self, key: &str, process_name: &str, id: i64, is_temporary: bool) {
+        self.intents.remove(key);
+        if !is_temporary {
+            let process_name = process_name.to_owned();
+            self.items.insert(key.to_owned(), Remembered { id, created_at: None, process_name, applied_hash: None });
         }
     }
 }

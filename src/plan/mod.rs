@@ -3,22 +3,34 @@
 
 mod check;
 mod compare;
+mod decision;
 mod desired;
+mod forecast;
 mod hash;
 mod memory;
 mod observed;
+mod order;
 mod planner;
+mod policy;
 mod ports;
 mod property;
 mod recall;
+mod rival;
+mod rows;
 mod sockets;
+mod temporary;
 
 pub use check::{Violation, check, check_update};
 pub use compare::Difference;
-pub use desired::{Desired, DesiredItem};
+pub use decision::{Basis, Cause, Change, Conflict, Create, Decision, Fate, Found, Item, Owner, Plan, Removal, Step};
+pub use desired::{Desired, DesiredItem, SetName};
+pub use forecast::{carry_out, forecast};
 pub use hash::{applied_hash, intent_hash};
 pub use memory::{Intent, IntentFate, Memory, Remembered};
 pub use observed::{Observed, ServerSchema, Template};
-pub use planner::{Basis, Create, Decision, Item, Plan, plan};
+pub use planner::plan;
+pub use policy::Policy;
 pub use property::{Name, Pair, Properties, Row, Value, interned};
 pub use recall::{Place, Recall, recall};
+pub use rival::Rival;
+pub use temporary::temporary_name;

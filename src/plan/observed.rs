@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::property::Name;
-use super::{Pair, Properties};
-use crate::api::Property;
+use super::{Pair, Properties, Rival};
+use crate::api::{PROCESS_NAME, Property};
 
 /// How a server keeps sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Observed {
     pub templates: Arc<Vec<Template>>,
     /// Our own user, where the credentials name one.
     pub user: Option<String>,
+    /// The other live sets of the scope.
+    pub rivals: Arc<Vec<Rival>>,
 }
 
 /// One process template of the scope.
@@ -44,6 +46,10 @@ pub struct Template {
     pub creator: String,
     /// `create_time` in milliseconds since 1970; None when not listed yet.
     pub created_at: Option<i64>,
+    /// `modifier`: who changed it last; empty when not known.
+    pub modifier: String,
+    /// `last_time` in milliseconds since 1970; None when not listed yet.
+    pub changed_at: Option<i64>,
 }
 
 impl Template {
@@ -52,6 +58,17 @@ impl Template {
     pub fn schema(&self) -> Option<ServerSchema> {
         let has_rows = self.shown.as_ref()?.contains(Property::BindInfo.cmdb_name());
         Some(if has_rows { ServerSchema::BindInfo } else { ServerSchema::Flat })
+    }
+
+    /// What an update makes of it.
+    pub fn update(&mut self, properties: &Properties) {
+        for (name, pair) in properties.iter() {
+            self.properties.insert(name, pair.clone());
+        }
+        let name = self.properties.text(PROCESS_NAME);
+        if !name.is_empty() {
+            name.clone_into(&mut self.process_name);
+        }
     }
 
     /// What it has under a name; None when its server does not know the name.

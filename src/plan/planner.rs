@@ -1,183 +1,189 @@
-//! The plan: what is to be done, and what is to be said, for each item of a set.
+//! Planning: which template is whose, what each item needs, and what becomes of templates that are no item's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::compare;
+use super::compare::{Comparison, compare};
+use super::hash::is_changed;
+use super::order::ordered;
+use super::temporary::marked;
 use super::{
-    Desired, DesiredItem, Difference, Intent, IntentFate, Memory, Observed, Properties, Remembered, Template,
-    applied_hash, intent_hash,
+    Basis, Cause, Change, Conflict, Create, Decision, Desired, DesiredItem, Difference, Fate, Found, Intent,
+    IntentFate, Item, Memory, Observed, Owner, Plan, Policy, Properties, Remembered, Removal, Rival, Template,
+    applied_hash, intent_hash, rows, temporary_name,
 };
-
-/// What is to be done about a set. Everything that the executor needs stands in it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
-    /// One for each process of the spec, in its order.
-    pub items: Vec<Item>,
-    /// Begun creates whose end cannot be told yet, by key; also of keys that have left the spec.
-    pub undecided: BTreeMap<String, Intent>,
-    /// The highest template ID in the list that this plan was made from.
-    pub highest_id: i64,
-}
-
-/// What is to be done about one process.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    /// Key in the set.
-    pub key: String,
-    /// `bk_process_name` that is wanted.
-    pub process_name: String,
-    /// What is to be done, or what keeps it from being done.
-    pub decision: Decision,
-}
-
-/// What is to be done about one process, or what keeps it from being done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    /// The template is there and as wanted.
-    InSync {
-        /// `id`
-        id: i64,
-        /// `create_time` in milliseconds since 1970; None until a list has shown the template.
-        created_at: Option<i64>,
-        /// What makes it ours.
-        basis: Basis,
-        /// Properties that the item sets and this server does not have.
-        ignored: Vec<String>,
-        /// Hash of the wanted state.
-        applied_hash: String,
-    },
-    /// No template has the name: create one.
-    Create(Create),
-    /// A create that was begun holds the name, and its end cannot be told yet.
-    Undecided,
-    /// A template of the name is there, differs, and is not ours.
-    Conflict {
-        /// `id` of that template.
-        id: i64,
-        /// Where it differs.
-        differences: Vec<Difference>,
-    },
-    /// The template is ours and not as wanted.
-    Differs {
-        /// `id`
-        id: i64,
-        /// `create_time` in milliseconds since 1970.
-        created_at: Option<i64>,
-        /// `bk_process_name` that it has.
-        process_name: String,
-        /// Where it differs.
-        differences: Vec<Difference>,
-    },
-    /// The item cannot be carried out as it is.
-    Invalid(String),
-    /// CMDB refused the item; it is not sent again yet.
-    Refused(String),
-}
-
-/// What makes a template ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
-    /// Its ID and creation time are remembered.
-    Remembered,
-    /// It is what a create of ours stored.
-    Claimed,
-    /// It was there, and is identical.
-    Adopted,
-}
-
-/// A process template that is to be created.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Create {
-    /// What is sent.
-    pub properties: Properties,
-    /// Hash of it, by which it is found again.
-    pub intent_hash: String,
-}
-
-impl Plan {
-    /// The items that are to be created, in the order of the spec.
-    pub fn creates(&self) -> impl Iterator<Item = (&Item, &Create)> {
-        self.items.iter().filter_map(|item| match &item.decision {
-            Decision::Create(create) => Some((item, create)),
-            _ => None,
-        })
-    }
-
-    /// Whether there is nothing to do and nothing to confirm.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        let unconfirmed = |item: &Item| matches!(item.decision, Decision::InSync { created_at: None, .. });
-        !self.has_writes() && !self.items.iter().any(unconfirmed)
-    }
-
-    /// Whether carrying it out writes to CMDB.
-    #[must_use]
-    pub fn has_writes(&self) -> bool {
-        self.creates().next().is_some()
-    }
-}
+use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, FUNC_NAME, PROCESS_NAME, Property, ReplacePolicy};
 
 /// Plans. The same arguments always give the same plan, and a plan never names a template outside `observed`.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory) -> Plan {
-    let mut planner = Planner::new(desired, observed, memory);
-    Plan {
-        items: desired.items.iter().map(|item| planner.item(item)).collect(),
-        undecided: planner.undecided,
-        highest_id: observed.highest_id(),
-    }
+pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory, policy: &Policy) -> Plan {
+    let mut planner = Planner::new(desired, observed, memory, policy);
+    let mut items: Vec<Item> = desired.items.iter().map(|item| planner.item(item)).collect();
+    let removals = planner.removals();
+    let steps = ordered(&desired.set, &mut items, &removals, observed);
+    Plan { items, removals, steps, undecided: planner.undecided, highest_id: observed.highest_id() }
 }
 
 struct Planner<'a> {
+    desired: &'a Desired,
     observed: &'a Observed,
     memory: &'a Memory,
+    policy: &'a Policy,
+    // The template of each item that has one, and what makes it so.
+    own: BTreeMap<&'a str, (&'a Template, Basis)>,
     // Templates that are some item's already; each is one item's only.
     taken: BTreeSet<i64>,
-    remembered: BTreeMap<&'a str, &'a Template>,
-    claimed: BTreeMap<&'a str, &'a Template>,
-    // Templates that were those of keys that have left the spec: ours still, for the key that carries their name now.
-    released: BTreeSet<i64>,
+    // The template that an item's own replaces.
+    replaced: BTreeMap<&'a str, &'a Template>,
+    // Templates that were only made on the way, and lead nowhere any more.
+    leftovers: Vec<(String, &'a Template)>,
+    // Templates of keys that have left the spec: ours still, for the key that carries their name now.
+    released: BTreeMap<i64, (String, &'a Template)>,
     undecided: BTreeMap<String, Intent>,
+    // Whether a template carries a temporary value: then others may be on their way too.
+    is_midway: bool,
 }
 
 impl<'a> Planner<'a> {
-    fn new(desired: &'a Desired, observed: &'a Observed, memory: &'a Memory) -> Self {
+    fn new(desired: &'a Desired, observed: &'a Observed, memory: &'a Memory, policy: &'a Policy) -> Self {
         let mut planner = Self {
+            desired,
             observed,
             memory,
+            policy,
+            own: BTreeMap::new(),
             taken: BTreeSet::new(),
-            remembered: BTreeMap::new(),
-            claimed: BTreeMap::new(),
-            released: BTreeSet::new(),
+            replaced: BTreeMap::new(),
+            leftovers: Vec::new(),
+            released: BTreeMap::new(),
             undecided: BTreeMap::new(),
+            is_midway: false,
         };
-        let wanted: BTreeSet<&str> = desired.items.iter().map(|item| item.key.as_str()).collect();
-        for (key, remembered) in &memory.items {
-            match planner.find_remembered(remembered) {
-                Some(template) if !wanted.contains(key.as_str()) => {
-                    planner.released.insert(template.id);
-                }
-                Some(template) if planner.taken.insert(template.id) => {
-                    planner.remembered.insert(key, template);
-                }
-                _ => {}
-            }
-        }
-        for (key, intent) in &memory.intents {
-            match planner.claim(intent) {
-                Some(template) if !wanted.contains(key.as_str()) => {
-                    planner.released.insert(template.id);
-                }
-                Some(template) if planner.taken.insert(template.id) => {
-                    planner.claimed.insert(key, template);
-                }
-                None if intent.fate == IntentFate::Open => {
-                    planner.undecided.insert(key.clone(), intent.clone());
-                }
-                _ => {}
-            }
+        planner.match_marked();
+        planner.match_remembered();
+        planner.match_intents();
+        if planner.is_midway && policy.adoption != AdoptionPolicy::Never {
+            planner.match_midway();
         }
         planner
+    }
+
+    // Who carries a temporary value is its item's, with or without a status that says so.
+    fn match_marked(&mut self) {
+        let marked = marked(self.observed);
+        if marked.is_empty() {
+            return;
+        }
+        let keys = self.desired.keys.iter().chain(self.memory.items.keys()).chain(self.memory.intents.keys());
+        let keys: BTreeSet<&'a str> = keys.map(String::as_str).collect();
+        for key in keys {
+            let templates = marked.get(temporary_name(&self.desired.set, key).as_str());
+            for template in templates.into_iter().flatten() {
+                if self.is_strangers(template) {
+                    continue;
+                }
+                self.is_midway = true;
+                self.match_marked_template(key, template);
+            }
+        }
+    }
+
+    fn match_marked_template(&mut self, key: &'a str, template: &'a Template) {
+        let remembered = self.memory.items.get(key).and_then(|remembered| self.find_remembered(remembered));
+        let old = remembered.filter(|old| old.id != template.id);
+        let Some(item) = self.desired.items.iter().find(|item| item.key == key) else {
+            // What is remembered itself leaves the set as the set says.
+            if remembered.is_none() || old.is_some() {
+                self.leave_over(key, template);
+            }
+            return;
+        };
+        let wanted = item.properties(self.observed.schema).ok().filter(|_| item.violations.is_empty());
+        let Some(wanted) = wanted else {
+            // Nothing of an item that cannot be judged is touched.
+            self.taken.insert(template.id);
+            return;
+        };
+        let may_replace = self.policy.replace == ReplacePolicy::Recreate;
+        let fits = |template: &Template| wanted.text(FUNC_NAME) == template.properties.text(FUNC_NAME);
+        let is_own = match old {
+            Some(old) => may_replace && fits(template) && !fits(old),
+            None => fits(template) || !may_replace,
+        };
+        if !is_own || self.own.contains_key(key) || self.taken.contains(&template.id) {
+            return self.leave_over(key, template);
+        }
+        self.taken.insert(template.id);
+        self.own.insert(key, (template, Basis::Claimed));
+        if let Some(old) = old {
+            self.taken.insert(old.id);
+            self.replaced.insert(key, old);
+        }
+    }
+
+    fn leave_over(&mut self, key: &str, template: &'a Template) {
+        if self.taken.insert(template.id) {
+            self.leftovers.push((key.to_owned(), template));
+        }
+    }
+
+    fn match_remembered(&mut self) {
+        for (key, remembered) in &self.memory.items {
+            let Some(template) = self.find_remembered(remembered) else { continue };
+            if !self.desired.items.iter().any(|item| item.key == *key) {
+                self.release(key, template);
+            } else if !self.own.contains_key(key.as_str()) && self.taken.insert(template.id) {
+                self.own.insert(key, (template, Basis::Remembered));
+            }
+        }
+    }
+
+    fn match_intents(&mut self) {
+        for (key, intent) in &self.memory.intents {
+            let is_wanted = self.desired.items.iter().any(|item| item.key == *key);
+            match self.claim(intent) {
+                Some(template) if !is_wanted => self.release(key, template),
+                Some(template) if !self.own.contains_key(key.as_str()) && self.taken.insert(template.id) => {
+                    self.own.insert(key, (template, Basis::Claimed));
+                }
+                None if intent.fate == IntentFate::Open => {
+                    self.undecided.insert(key.clone(), intent.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    // A circle of names that was left in the middle, by a status that was lost: what stands in an item's way and is
+    // another's in all but its name is that one's.
+    fn match_midway(&mut self) {
+        let wanted_names: BTreeSet<&str> = self.desired.items.iter().map(|item| item.process_name.as_str()).collect();
+        for item in &self.desired.items {
+            if self.own.contains_key(item.key.as_str()) || self.undecided.contains_key(&item.key) {
+                continue;
+            }
+            let Ok(wanted) = item.properties(self.observed.schema) else { continue };
+            let differs_in_name_only = |template: &&Template| {
+                let differences = compare(&wanted, template).differences;
+                matches!(differences.as_slice(), [difference] if difference.cmdb_name == PROCESS_NAME)
+            };
+            let is_free = |template: &&Template| {
+                wanted_names.contains(template.process_name.as_str())
+                    && !self.taken.contains(&template.id)
+                    && !self.released.contains_key(&template.id)
+                    && self.rival(|rival| rival.wants.contains(&template.process_name)).is_none()
+            };
+            let mut found = self.observed.templates.iter().filter(is_free).filter(differs_in_name_only);
+            if let (Some(template), None) = (found.next(), found.next()) {
+                self.taken.insert(template.id);
+                self.own.insert(&item.key, (template, Basis::Claimed));
+            }
+        }
+    }
+
+    fn release(&mut self, key: &str, template: &'a Template) {
+        if !self.taken.contains(&template.id) {
+            self.released.entry(template.id).or_insert_with(|| (key.to_owned(), template));
+        }
     }
 
     // An ID counts only with the creation time that was remembered with it; before the first list there is none, and
@@ -206,55 +212,211 @@ impl<'a> Planner<'a> {
     }
 
     fn item(&mut self, item: &DesiredItem) -> Item {
-        let decision = self.decide(item);
-        Item { key: item.key.clone(), process_name: item.process_name.clone(), decision }
+        let (found, decision) = self.decide(item);
+        let found = found.map(|(template, basis)| Found {
+            id: template.id,
+            created_at: template.created_at,
+            process_name: template.process_name.clone(),
+            modifier: template.modifier.clone(),
+            changed_at: template.changed_at,
+            basis,
+            replaces: self.replaced.get(item.key.as_str()).map(|old| old.id),
+        });
+        Item { key: item.key.clone(), process_name: item.process_name.clone(), found, decision }
     }
 
-    fn decide(&mut self, item: &DesiredItem) -> Decision {
+    fn decide(&mut self, item: &DesiredItem) -> (Option<(&'a Template, Basis)>, Decision) {
         let key = item.key.as_str();
+        let own = self.own.get(key).copied();
         // While a create may still be stored, its item is not sent and its name goes to nobody.
         let held = |intent: &Intent| intent.process_name == item.process_name;
         if self.undecided.contains_key(key) || self.undecided.values().any(held) {
-            return Decision::Undecided;
+            return (own, Decision::Undecided);
         }
         if !item.violations.is_empty() {
             let texts: Vec<String> = item.violations.iter().map(ToString::to_string).collect();
-            return Decision::Invalid(texts.join("; "));
+            return (own, Decision::Invalid(texts.join("; ")));
         }
         let wanted = match item.properties(self.observed.schema) {
             Ok(wanted) => wanted,
-            Err(reason) => return Decision::Invalid(reason),
+            Err(reason) => return (own, Decision::Invalid(reason)),
         };
-        if let Some(template) = self.remembered.get(key) {
-            return judge(&wanted, template, Basis::Remembered);
-        }
-        if let Some(template) = self.claimed.get(key) {
-            return judge(&wanted, template, Basis::Claimed);
-        }
-        if let Some(template) = self.observed.by_name(&item.process_name) {
-            let is_another_items = !self.taken.insert(template.id);
-            let ours = self.released.contains(&template.id);
-            return match judge(&wanted, template, if ours { Basis::Remembered } else { Basis::Adopted }) {
-                Decision::Differs { id, differences, .. } if !ours => Decision::Conflict { id, differences },
-                Decision::InSync { id, .. } if is_another_items => Decision::Conflict { id, differences: Vec::new() },
-                decision => decision,
+        if let Some((template, basis)) = own {
+            let rival = self.rival(|rival| rival.comes_first && rival.owns(template));
+            return match rival {
+                Some(owner) => (None, conflict(Some(template), owner, Vec::new())),
+                None => (own, self.judge(item, &wanted, template, basis)),
             };
         }
-        if let Some(reason) = self.memory.refused.get(key) {
+        let named = self.observed.by_name(&item.process_name);
+        // Another item's template that is to get another name is only in the way.
+        match named.filter(|template| !self.is_leaving(template)) {
+            Some(template) => self.judge_named(item, &wanted, template),
+            None => (None, self.judge_missing(item, wanted)),
+        }
+    }
+
+    fn is_leaving(&self, template: &Template) -> bool {
+        let of_item = self.own.iter().find(|(_, (own, _))| own.id == template.id);
+        let wanted = of_item.and_then(|(key, _)| self.desired.items.iter().find(|item| item.key == **key));
+        wanted.is_some_and(|item| item.process_name != template.process_name)
+    }
+
+    fn judge_named(
+        &mut self,
+        item: &DesiredItem,
+        wanted: &Properties,
+        template: &'a Template,
+    ) -> (Option<(&'a Template, Basis)>, Decision) {
+        let differences = || compare(wanted, template).differences;
+        if self.taken.contains(&template.id) {
+            return (None, conflict(Some(template), Owner::Process, Vec::new()));
+        }
+        if self.released.contains_key(&template.id) {
+            self.taken.insert(template.id);
+            let found = (template, Basis::Remembered);
+            return (Some(found), self.judge(item, wanted, template, Basis::Remembered));
+        }
+        let owner = self
+            .rival(|rival| rival.owns(template))
+            .or_else(|| self.rival(|rival| rival.comes_first && rival.wants.contains(&item.process_name)));
+        if let Some(owner) = owner {
+            return (None, conflict(Some(template), owner, differences()));
+        }
+        let differences = differences();
+        let on_its_way = self.is_midway && differences.iter().all(is_name_or_start_parameter);
+        let may_adopt = match self.policy.adoption {
+            AdoptionPolicy::Never => false,
+            AdoptionPolicy::IfIdentical => differences.is_empty() || on_its_way,
+            AdoptionPolicy::Always => true,
+        };
+        if !may_adopt {
+            return (None, conflict(Some(template), Owner::Stranger, differences));
+        }
+        self.taken.insert(template.id);
+        (Some((template, Basis::Adopted)), self.judge(item, wanted, template, Basis::Adopted))
+    }
+
+    fn judge_missing(&mut self, item: &DesiredItem, wanted: Properties) -> Decision {
+        if let Some(owner) = self.rival(|rival| rival.comes_first && rival.wants.contains(&item.process_name)) {
+            return conflict(None, owner, Vec::new());
+        }
+        let remembered = self.memory.items.get(&item.key);
+        let hash = applied_hash(&wanted, &self.not_shown(&wanted));
+        let is_drift = remembered.is_some_and(|then| !is_changed(then.applied_hash.as_deref(), &hash));
+        if is_drift && self.policy.drift == DriftPolicy::Detect {
+            return Decision::Drifted(Vec::new());
+        }
+        if let Some(reason) = self.memory.refused.get(&item.key) {
             return Decision::Refused(reason.clone());
         }
-        Decision::Create(Create { intent_hash: intent_hash(&wanted), properties: wanted })
+        let cause = if is_drift { Cause::Drift } else { Cause::Spec };
+        Decision::Create(create(item.process_name.clone(), wanted, cause))
+    }
+
+    // What this server does not have, as far as its other templates tell.
+    fn not_shown(&self, wanted: &Properties) -> Vec<String> {
+        let shown = self.observed.templates.iter().find_map(|template| template.shown.as_ref());
+        let is_shown = |name: &str| shown.is_none_or(|shown| shown.contains(name));
+        wanted.iter().map(|(name, _)| name.to_owned()).filter(|name| !is_shown(name)).collect()
+    }
+
+    fn judge(&self, item: &DesiredItem, wanted: &Properties, template: &Template, basis: Basis) -> Decision {
+        let Comparison { differences, ignored, ignored_cmdb_names } = compare(wanted, template);
+        let hash = applied_hash(wanted, &ignored_cmdb_names);
+        if differences.is_empty() {
+            return Decision::InSync { ignored, applied_hash: hash };
+        }
+        let then = self.memory.items.get(&item.key).and_then(|remembered| remembered.applied_hash.as_deref());
+        let cause = match basis {
+            Basis::Adopted => Cause::Adoption,
+            Basis::Remembered if then.is_some() && !is_changed(then, &hash) => Cause::Drift,
+            Basis::Remembered | Basis::Claimed => Cause::Spec,
+        };
+        if cause == Cause::Drift && self.policy.drift == DriftPolicy::Detect {
+            return Decision::Drifted(differences);
+        }
+        if differences.iter().any(|difference| difference.cmdb_name == FUNC_NAME) {
+            if self.policy.replace == ReplacePolicy::Never {
+                return Decision::NeedsReplacement(differences);
+            }
+            return match self.memory.refused.get(&item.key) {
+                Some(reason) => Decision::Refused(reason.clone()),
+                None => Decision::Replace(self.replacement(item, wanted, cause)),
+            };
+        }
+        if let Some(reason) = blocked(&differences, template) {
+            return Decision::Invalid(reason);
+        }
+        if let Some(reason) = self.memory.refused.get(&item.key) {
+            return Decision::Refused(reason.clone());
+        }
+        let mut properties = Properties::default();
+        for difference in &differences {
+            properties.insert(&difference.cmdb_name, rows::paired(&difference.wanted, &difference.found));
+        }
+        Decision::Update(Change { properties, differences, cause })
+    }
+
+    fn replacement(&self, item: &DesiredItem, wanted: &Properties, cause: Cause) -> Create {
+        let name = temporary_name(&self.desired.set, &item.key);
+        let mut properties = wanted.clone();
+        properties.insert(PROCESS_NAME, super::Pair::new(name.as_str(), true));
+        create(name, properties, cause)
+    }
+
+    fn rival(&self, claims: impl Fn(&Rival) -> bool) -> Option<Owner> {
+        self.observed.rivals.iter().find(|rival| claims(rival)).map(|rival| Owner::Set(rival.name.clone()))
+    }
+
+    fn removals(&self) -> Vec<Removal> {
+        let removal = |key: &str, template: &Template, fate| {
+            let (key, process_name) = (key.to_owned(), template.process_name.clone());
+            Removal { key, id: template.id, process_name, fate }
+        };
+        let replaced = self.replaced.iter().map(|(key, template)| removal(key, template, Fate::Superseded));
+        let leftovers = self.leftovers.iter().map(|(key, template)| removal(key, template, Fate::Superseded));
+        let released = self.released.values().filter(|(_, template)| !self.taken.contains(&template.id));
+        let released = released.map(|(key, template)| removal(key, template, self.fate(template)));
+        let mut removals: Vec<Removal> = replaced.chain(leftovers).chain(released).collect();
+        removals.sort_by_key(|removal| removal.id);
+        removals
+    }
+
+    fn fate(&self, template: &Template) -> Fate {
+        let is_wanted = |rival: &Rival| rival.wants.contains(&template.process_name);
+        match self.policy.deletion {
+            _ if self.observed.rivals.iter().any(is_wanted) => Fate::Released,
+            DeletionPolicy::Orphan => Fate::Orphan,
+            DeletionPolicy::Delete if self.policy.removals_are_due => Fate::Delete,
+            DeletionPolicy::Delete => Fate::DeleteLater,
+        }
     }
 }
 
-fn judge(wanted: &Properties, template: &Template, basis: Basis) -> Decision {
-    let comparison = compare(wanted, template);
-    let (id, created_at) = (template.id, template.created_at);
-    if comparison.differences.is_empty() {
-        let applied_hash = applied_hash(wanted, &comparison.ignored_cmdb_names);
-        Decision::InSync { id, created_at, basis, ignored: comparison.ignored, applied_hash }
-    } else {
-        let process_name = template.process_name.clone();
-        Decision::Differs { id, created_at, process_name, differences: comparison.differences }
+fn create(process_name: String, properties: Properties, cause: Cause) -> Create {
+    Create { process_name, intent_hash: intent_hash(&properties), properties, cause }
+}
+
+fn conflict(template: Option<&Template>, owner: Owner, differences: Vec<Difference>) -> Decision {
+    Decision::Conflict(Conflict { id: template.map(|template| template.id), owner, differences })
+}
+
+fn is_name_or_start_parameter(difference: &Difference) -> bool {
+    difference.cmdb_name == PROCESS_NAME || difference.cmdb_name == Property::StartParamRegex.cmdb_name()
+}
+
+// CMDB judges the whole template at every update, also what is not sent.
+fn blocked(differences: &[Difference], template: &Template) -> Option<String> {
+    let name = Property::BindInfo.cmdb_name();
+    if differences.iter().any(|difference| difference.cmdb_name == name) {
+        return None;
     }
+    let row = rows::blocking(&template.properties.get(name)?.value)?;
+    Some(format!(
+        "CMDB refuses every change of template {}: row {} of its bindInfo has no port or no protocol, as an old version \
+         left it; repair the row in CMDB, or take bindInfo out of unmanaged and say what it is to be",
+        template.id,
+        row + 1
+    ))
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::api::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
 
@@ -47,7 +47,11 @@ pub struct Row {
     pub protocol: Pair,
     /// `enable`
     pub enable: Pair,
+    /// What a private build keeps in a row beside these. Never compared, and sent back as it was.
+    pub others: Option<Box<Map<String, Json>>>,
 }
+
+const ROW_ID: &str = "row_id";
 
 /// CMDB name of a property.
 pub type Name = Cow<'static, str>;
@@ -172,12 +176,25 @@ impl Row {
             Pair { value: if is_code { Value::code(value) } else { value.into() }, locked }
         };
         Self {
-            id: row.get("row_id").and_then(Json::as_i64),
+            id: row.get(ROW_ID).and_then(Json::as_i64),
             ip: cell(BindCell::Ip),
             port: cell(BindCell::Port),
             protocol: cell(BindCell::Protocol),
             enable: cell(BindCell::Enable),
+            others: Self::others(row),
         }
+    }
+
+    fn others(row: &Json) -> Option<Box<Map<String, Json>>> {
+        let is_known = |name: &str| name == ROW_ID || BindCell::ALL.iter().any(|cell| cell.cmdb_name() == name);
+        let others = row.as_object()?.iter().filter(|(name, _)| !is_known(name));
+        let others: Map<String, Json> = others.map(|(name, cell)| (name.clone(), cell.clone())).collect();
+        (!others.is_empty()).then(|| Box::new(others))
+    }
+
+    /// Whether two rows say the same, whatever their ids.
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        self.ip == other.ip && self.port == other.port && self.protocol == other.protocol && self.enable == other.enable
     }
 
     fn cells(&self) -> Json {
@@ -192,8 +209,11 @@ impl Row {
 
     fn to_json(&self) -> Json {
         let mut row = self.cells();
-        if let Some(id) = self.id {
-            row["row_id"] = id.into();
+        if let Some(cells) = row.as_object_mut() {
+            cells.extend(
+                self.others.iter().flat_map(|others| others.iter().map(|(name, cell)| (name.clone(), cell.clone()))),
+            );
+            cells.extend(self.id.map(|id| (ROW_ID.to_owned(), id.into())));
         }
         row
     }
@@ -217,6 +237,11 @@ impl Properties {
     /// Names and pairs, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Pair)> {
         self.entries.iter().map(|(name, pair)| (name.as_ref(), pair))
+    }
+
+    /// The text under this name; empty when there is none.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.get(name).and_then(|pair| pair.value.as_text()).unwrap_or_default()
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {

@@ -76,6 +76,7 @@ impl Sockets {
                         port: Pair::new(piece, port_lock),
                         protocol: Pair { value: code(protocol.map(Protocol::code)), locked: protocol_lock },
                         enable: Pair::new(true, port_lock),
+                        others: None,
                     })
                     .collect()
             }
@@ -154,5 +155,6 @@ fn wanted(row: &BindRow, default: bool, named: bool) -> Row {
         port: pair(BindCell::Port, row.port.to_string().as_str().into()),
         protocol: pair(BindCell::Protocol, row.protocol.code().into()),
         enable: pair(BindCell::Enable, row.enable.map_or(Value::Empty, Value::from)),
+        others: None,
     }
 }

@@ -20,6 +20,7 @@ pub struct Metrics {
     reconciles: Family<Outcome, Counter>,
     calls: Family<Call, Counter>,
     call_seconds: Family<Operation, Histogram>,
+    drift: Family<Outcome, Counter>,
     synced: Gauge,
     is_synced: AtomicBool,
 }
@@ -51,11 +52,20 @@ impl Default for Metrics {
         let call_seconds = Family::<Operation, Histogram>::new_with_constructor(histogram);
         let help = "Duration of calls to CMDB by operation";
         registry.register_with_unit("cmdb_call_duration", help, Unit::Seconds, call_seconds.clone());
+        let drift = Family::<Outcome, Counter>::default();
+        registry.register(
+            "drift",
+            "Templates that somebody else changed, by what was done: corrected or detected",
+            drift.clone(),
+        );
+        for outcome in ["corrected", "detected"] {
+            drop(drift.get_or_create(&Outcome { outcome }));
+        }
         let synced = Gauge::default();
         registry.register("synced", "Whether the watches have delivered what there is", synced.clone());
         registry.register("build", "Version of the operator", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         drop(reconciles.get_or_create(&Outcome { outcome: "ok" }));
-        Self { registry, reconciles, calls, call_seconds, synced, is_synced: AtomicBool::new(false) }
+        Self { registry, reconciles, calls, call_seconds, drift, synced, is_synced: AtomicBool::new(false) }
     }
 }
 
@@ -79,6 +89,10 @@ impl Metrics {
 impl controller::Observer for Metrics {
     fn reconciled(&self, outcome: &'static str) {
         self.reconciles.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    fn drifted(&self, outcome: &'static str) {
+        self.drift.get_or_create(&Outcome { outcome }).inc();
     }
 
     fn synced(&self, synced: bool) {

@@ -1,0 +1,154 @@
+//! A set that goes: its templates are deleted or left, as it says, and then it is let go.
+
+use kube::api::Api;
+use kube::runtime::controller::Action;
+use kube::{CustomResourceExt, ResourceExt};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+use super::journal::{StatusJournal, remembered};
+use super::reconcile::{generation, job, namespace, set_name, subject, target, uid};
+use super::writer::{WriteError, bounded};
+use super::{Context, Error, events, finalizer, report, status};
+use crate::api::{DeletionPolicy, ProcessTemplateSet, ProcessTemplateSetStatus};
+use crate::engine::{self, Freshness, Job, Pulse, Tally, View};
+use crate::plan::{Desired, Memory, Policy, Recall};
+
+// How far a deletion has come.
+enum Progress {
+    /// Nothing of the set is left in CMDB.
+    Done(Tally),
+    /// Something is left: what, and what stopped it.
+    Left(Box<View>, Tally, Option<Error>),
+}
+
+/// Lets a set go.
+pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) -> Action {
+    if !finalizer::holds(set) {
+        return Action::await_change();
+    }
+    let (namespace, name, uid) = (namespace(set), set.name_any(), uid(set));
+    let mut journal = StatusJournal::new(context, subject(set), target(set));
+    let is_kept = match is_orphaned(set, context).await {
+        Ok(is_orphaned) => !is_orphaned,
+        Err(error) => return report::retry(context, set, &error),
+    };
+    if !is_kept || has_made_nothing(set.status.as_ref()) {
+        return let_go(set, context, &mut journal, Tally::default()).await;
+    }
+    if let Some(left) = context.objects.begin(&namespace, &name, &uid, generation(set), false).held_for {
+        return Action::requeue(left);
+    }
+    match work(set, context, pulse, &mut journal).await {
+        Ok(Progress::Done(tally)) => let_go(set, context, &mut journal, tally).await,
+        Ok(Progress::Left(view, tally, stopped)) => {
+            events::deleted(context, set, &tally).await;
+            let verdict = status::deleting(&view, stopped.as_ref());
+            let status = status::observed(&journal.subject, &view, &verdict);
+            wait(context, set, &mut journal, status, stopped.as_ref()).await
+        }
+        Err(error) => {
+            let status = status::unobserved(&journal.subject, &status::deletion_blocked(&error));
+            wait(context, set, &mut journal, status, Some(&error)).await
+        }
+    }
+}
+
+// Without a call to CMDB: the set says so, or it goes only because its kind does.
+async fn is_orphaned(set: &ProcessTemplateSet, context: &Context) -> Result<bool, Error> {
+    if set.spec.deletion() == DeletionPolicy::Orphan {
+        return Ok(true);
+    }
+    let crds: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    let crd = bounded(crds.get_metadata_opt(ProcessTemplateSet::crd_name())).await;
+    let crd = crd.map_err(|error| Error::ApiServer(error.to_string()))?;
+    Ok(crd.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()))
+}
+
+// It was judged, and never came so far as to look at CMDB. A status that says nothing at all was lost.
+fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
+    status.is_some_and(|status| {
+        !status.conditions.is_empty()
+            && status.endpoint.is_none()
+            && status.processes.is_empty()
+            && status.pending.is_empty()
+    })
+}
+
+async fn work(
+    set: &ProcessTemplateSet,
+    context: &Context,
+    pulse: &Pulse,
+    journal: &mut StatusJournal<'_>,
+) -> Result<Progress, Error> {
+    if set.spec.is_suspended() {
+        return Err(Error::Suspended);
+    }
+    let name = (namespace(set), set.name_any());
+    let connection = context.connections.get_for_deletion(&name, set.spec.connection_name()).await?;
+    let (memory, made_in) = remembered(journal);
+    let here = connection.client.url().to_owned();
+    let endpoint = made_in.endpoint.clone().filter(|made_in| *made_in != here);
+    let job = job(set, context, connection, made_in).await;
+    let job = Job { policy: Policy { removals_are_due: true, ..job.policy }, is_read_only: true, ..job };
+
+    let view = match look(set, context, &job, memory, pulse).await {
+        Err(engine::Error::ServiceTemplateMissing { .. } | engine::Error::ServiceTemplateUnknown { .. })
+            if endpoint.is_none() =>
+        {
+            return Ok(Progress::Done(Tally::default()));
+        }
+        view => view?,
+    };
+    if let (Recall::OtherEndpoint, Some(made_in)) = (view.recall, endpoint) {
+        return Err(engine::Error::EndpointChanged { made_in, here }.into());
+    }
+    let carried = context.engine.carry_out(&job, view, pulse, journal).await;
+    let is_done =
+        carried.stopped.is_none() && !carried.view.plan.has_removals() && carried.view.memory.intents.is_empty();
+    Ok(if is_done {
+        Progress::Done(carried.tally)
+    } else {
+        Progress::Left(Box::new(carried.view), carried.tally, carried.stopped.map(Error::from))
+    })
+}
+
+async fn look(
+    set: &ProcessTemplateSet,
+    context: &Context,
+    job: &Job,
+    mut memory: Memory,
+    pulse: &Pulse,
+) -> Result<View, engine::Error> {
+    let now = || Freshness::Since(tokio::time::Instant::now());
+    // A status that was lost is found again first, as a living set's would be.
+    if memory == Memory::default() {
+        let living = Job { desired: Desired::from_spec(set_name(set), &set.spec), ..job.clone() };
+        memory = context.engine.view(&living, &memory, now(), pulse).await?.memory;
+    }
+    context.engine.view(job, &memory, now(), pulse).await
+}
+
+async fn let_go(set: &ProcessTemplateSet, context: &Context, journal: &mut StatusJournal<'_>, tally: Tally) -> Action {
+    events::deleted(context, set, &tally).await;
+    match finalizer::remove(set, context, &mut journal.target).await {
+        // Outdated: it has changed, and the watch brings it again; or it is gone.
+        Ok(()) | Err(WriteError::Outdated) => Action::await_change(),
+        Err(WriteError::Failed(reason)) => report::retry(context, set, &Error::ApiServer(reason)),
+    }
+}
+
+async fn wait(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    journal: &mut StatusJournal<'_>,
+    status: ProcessTemplateSetStatus,
+    stopped: Option<&Error>,
+) -> Action {
+    report::note(context, set, stopped).await;
+    match journal.write(status).await {
+        Ok(_) | Err(WriteError::Outdated) => {}
+        Err(WriteError::Failed(reason)) => tracing::debug!(reason, "the status of a set that goes was not written"),
+    }
+    report::wait_for(context, set, stopped, context.engine.undecided_for(&uid(set), &remembered(journal).0))
+}

@@ -1,0 +1,65 @@
+//! Other live sets of the same business, and what they claim.
+
+use std::sync::Arc;
+
+use kube::api::ObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+
+use super::watched::{Claims, Watched};
+use super::{Context, reconcile};
+use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
+use crate::plan::Rival;
+
+/// The other live sets that may name the same service template in the CMDB of this URL.
+pub async fn others(
+    set: &ProcessTemplateSet,
+    context: &Context,
+    endpoint: &str,
+) -> Vec<(ServiceTemplateSelector, Rival)> {
+    let mut others = Vec::new();
+    for other in context.store.state() {
+        let Some(claims) = claims_beside(set, &other) else { continue };
+        let owner = (other.namespace().unwrap_or_default(), other.name_any());
+        // One whose CMDB cannot be told may be here: what it wants is not deleted, and nothing more.
+        let is_here = match context.connections.get(&owner, &claims.connection).await {
+            Ok(connection) if connection.client.url() != endpoint => continue,
+            found => found.is_ok(),
+        };
+        let name = Some(owner.1).filter(|_| owner.0 == reconcile::namespace(set));
+        let mut rival = Rival::new(name, is_here && comes_first(&other, set), claims.wants.clone(), &claims.memory);
+        if !is_here {
+            rival.holds.clear();
+        }
+        others.push((claims.service_template.clone(), rival));
+    }
+    others
+}
+
+/// The sets that may have waited for what a set claimed in a service template.
+pub fn neighbours(biz_id: i64, selector: &ServiceTemplateSelector, context: &Context) -> Vec<ObjectRef<Watched>> {
+    let state = context.store.state();
+    let is_near = |other: &&Arc<Watched>| other.claims().is_some_and(|claims| may_meet(biz_id, selector, claims));
+    state.iter().filter(is_near).map(|other| ObjectRef::from_obj(&**other)).collect()
+}
+
+fn claims_beside<'a>(set: &ProcessTemplateSet, other: &'a Watched) -> Option<&'a Claims> {
+    if other.meta().deletion_timestamp.is_some() || other.meta().uid == set.metadata.uid {
+        return None;
+    }
+    other.claims().filter(|claims| may_meet(set.spec.biz_id, &set.spec.service_template, claims))
+}
+
+// A name and an ID may mean the same service template.
+fn may_meet(biz_id: i64, ours: &ServiceTemplateSelector, claims: &Claims) -> bool {
+    let theirs = &claims.service_template;
+    claims.biz_id == biz_id
+        && (ours.id.is_some() != theirs.id.is_some() || ours.id == theirs.id && ours.name == theirs.name)
+}
+
+fn comes_first(other: &Watched, set: &ProcessTemplateSet) -> bool {
+    let order = |metadata: &ObjectMeta| {
+        (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.uid.clone().unwrap_or_default())
+    };
+    order(other.meta()) < order(&set.metadata)
+}

@@ -1,0 +1,64 @@
+//! What a set's plans will write, one after the other, on a server that does what it is told.
+
+use std::sync::Arc;
+
+use super::{Desired, Memory, Observed, Plan, Policy, Properties, Step, Template, plan};
+
+// A replacement takes two plans, and what waits for it a third.
+const MOST_PLANS: usize = 8;
+
+/// The writes until nothing is left to do. Templates that are created on the way get IDs above every listed one.
+#[must_use]
+pub fn forecast(desired: &Desired, observed: &Observed, memory: &Memory, policy: &Policy) -> Vec<Step> {
+    let (mut observed, mut memory, mut steps) = (observed.clone(), memory.clone(), Vec::new());
+    for _ in 0..MOST_PLANS {
+        let plan = plan(desired, &observed, &memory, policy);
+        memory.absorb(&plan);
+        if !plan.has_writes() {
+            break;
+        }
+        for step in &plan.steps {
+            carry_out(step, &plan, &mut observed, &mut memory);
+        }
+        steps.extend(plan.steps);
+    }
+    steps
+}
+
+/// What one write makes of a scope and of what is remembered.
+pub fn carry_out(step: &Step, plan: &Plan, observed: &mut Observed, memory: &mut Memory) {
+    let next_id = observed.highest_id().max(plan.highest_id) + 1;
+    let user = observed.user.clone().unwrap_or_default();
+    let templates = Arc::make_mut(&mut observed.templates);
+    match step {
+        Step::Create { key, create } => {
+            let shown = templates.first().and_then(|template| template.shown.clone());
+            let is_shown = |name: &str| shown.as_ref().is_none_or(|shown| shown.contains(name));
+            let properties: Properties = create
+                .properties
+                .iter()
+                .filter(|(name, _)| is_shown(name))
+                .map(|(name, pair)| (super::interned(name), pair.clone()))
+                .collect();
+            templates.push(Template {
+                id: next_id,
+                process_name: create.process_name.clone(),
+                properties,
+                shown,
+                creator: user.clone(),
+                created_at: Some(next_id),
+                modifier: user,
+                changed_at: Some(next_id),
+            });
+            let is_replacement =
+                plan.items.iter().any(|item| item.key == *key && item.process_name != create.process_name);
+            memory.created(key, &create.process_name, next_id, is_replacement);
+        }
+        Step::Update { id, properties, .. } => {
+            for template in templates.iter_mut().filter(|template| template.id == *id) {
+                template.update(properties);
+            }
+        }
+        Step::Delete { id, .. } => templates.retain(|template| template.id != *id),
+    }
+}
