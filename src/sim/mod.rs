@@ -22,6 +22,7 @@ mod create;
 mod credentials;
 mod database;
 mod decode;
+mod delete;
 mod envelope;
 mod fault;
 mod flat;
@@ -37,6 +38,8 @@ mod service_category;
 mod service_template;
 mod shared;
 mod state;
+mod unique;
+mod update;
 
 use std::io;
 use std::net::SocketAddr;
