@@ -7,10 +7,12 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::edit::{self, EditError};
 use super::fault::Fault;
 use super::shared::Shared;
 use super::state;
@@ -21,7 +23,8 @@ pub(super) fn router() -> Router<Arc<Shared>> {
         .route("/state", get(show_state).put(put_state))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
-        .route("/process_templates/{id}", delete(remove_process_template))
+        .route("/process_templates", post(add_process_template))
+        .route("/process_templates/{id}", delete(remove_process_template).patch(edit_process_template))
 }
 
 async fn requests(State(shared): State<Arc<Shared>>, Query(query): Query<HashMap<String, String>>) -> Response {
@@ -108,6 +111,53 @@ async fn remove_process_template(State(shared): State<Arc<Shared>>, Path(id): Pa
         StatusCode::NO_CONTENT
     } else {
         StatusCode::NOT_FOUND
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Addition {
+    user: String,
+    service_template_id: i64,
+    property: state::Property,
+}
+
+/// What a user of the web interface creates beside the callers.
+async fn add_process_template(
+    State(shared): State<Arc<Shared>>,
+    addition: Result<Json<Addition>, JsonRejection>,
+) -> Response {
+    let Addition { user, service_template_id, property } = match addition {
+        Ok(Json(addition)) => addition,
+        Err(rejection) => return bad_request(&rejection.body_text()),
+    };
+    match shared.edit(|database| edit::add(database, service_template_id, &user, &property)) {
+        Ok(id) => (StatusCode::CREATED, Json(json!({"id": id}))).into_response(),
+        Err(error) => bad_request(&error.to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edit {
+    user: String,
+    property: state::Property,
+}
+
+/// What a user of the web interface makes of a template.
+async fn edit_process_template(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<i64>,
+    edit: Result<Json<Edit>, JsonRejection>,
+) -> Response {
+    let Edit { user, property } = match edit {
+        Ok(Json(edit)) => edit,
+        Err(rejection) => return bad_request(&rejection.body_text()),
+    };
+    match shared.edit(|database| edit::edit(database, id, &user, &property)) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(EditError::NotFound(_)) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => bad_request(&error.to_string()),
     }
 }
 

@@ -11,6 +11,7 @@ use super::create;
 use super::credentials;
 use super::database::Database;
 use super::decode::Object;
+use super::delete;
 use super::envelope;
 use super::fault::{Delay, DropMoment, Effect, Hang, HoldNames, Raw, Refuse, Selection};
 use super::list;
@@ -18,11 +19,14 @@ use super::refusal::{Language, Refusal, code, default_text};
 use super::service_category;
 use super::service_template;
 use super::shared::Shared;
+use super::update;
 
 /// The calls of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     BatchCreateProcTemplate,
+    UpdateProcTemplate,
+    DeleteProcTemplate,
     ListProcTemplate,
     ListServiceTemplate,
     CreateServiceTemplate,
@@ -33,6 +37,8 @@ impl Call {
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "batch_create_proc_template" => Some(Self::BatchCreateProcTemplate),
+            "update_proc_template" => Some(Self::UpdateProcTemplate),
+            "delete_proc_template" => Some(Self::DeleteProcTemplate),
             "list_proc_template" => Some(Self::ListProcTemplate),
             "list_service_template" => Some(Self::ListServiceTemplate),
             "create_service_template" => Some(Self::CreateServiceTemplate),
@@ -66,14 +72,9 @@ pub(super) struct Reply {
 
 /// How the call itself went, before anything happened to its reply.
 struct Outcome {
-    result: Result<Success, Refusal>,
-}
-
-/// A call that was carried out.
-struct Success {
-    /// IDs of what was created.
+    result: Result<Data, Refusal>,
+    /// IDs of what was created, changed or deleted, even if the call was refused then.
     ids: Vec<i64>,
-    data: Data,
 }
 
 enum Data {
@@ -112,8 +113,8 @@ async fn act(shared: &Shared, request: &Request, selection: Selection, ids: &mut
     }
     let process = |commit: bool, ids: &mut Vec<i64>| {
         let outcome = dispatch(shared, request, commit);
-        if let (true, Ok(success)) = (commit, &outcome.result) {
-            ids.clone_from(&success.ids);
+        if commit {
+            ids.clone_from(&outcome.ids);
         }
         outcome
     };
@@ -138,16 +139,12 @@ async fn act(shared: &Shared, request: &Request, selection: Selection, ids: &mut
                 (0..surplus.surplus_ids).map(|_| database.next_process_template_id()).collect()
             };
             let mut outcome = process(true, ids);
-            if let Ok(success) = &mut outcome.result {
-                success.ids.splice(..0, lost);
-            }
+            outcome.ids.splice(..0, lost);
             Some(outcome.reply(request))
         }
         Some(Effect::ShortIds(short)) => {
             let mut outcome = process(true, ids);
-            if let Ok(success) = &mut outcome.result {
-                success.ids.truncate(success.ids.len().saturating_sub(short.short_ids));
-            }
+            outcome.ids.truncate(outcome.ids.len().saturating_sub(short.short_ids));
             Some(outcome.reply(request))
         }
         Some(Effect::Refuse(refuse)) => {
@@ -195,21 +192,23 @@ fn abandon(shared: &Shared, request: &Request) -> bool {
 }
 
 fn dispatch(shared: &Shared, request: &Request, commit: bool) -> Outcome {
+    let mut ids = Vec::new();
     let mut database = shared.database();
-    let result = carry_out(&mut database, request, commit);
+    let result = carry_out(&mut database, request, commit, &mut ids);
     drop(database);
-    if matches!(&result, Ok(success) if !success.ids.is_empty()) || is_write(&request.name) {
+    if !ids.is_empty() || is_create(&request.name) {
         shared.save();
     }
-    Outcome { result }
+    Outcome { result, ids }
 }
 
-/// A refused write may have burnt IDs, which are part of the state.
-fn is_write(name: &str) -> bool {
+/// A refused create may have burnt IDs, which are part of the state.
+fn is_create(name: &str) -> bool {
     matches!(Call::from_name(name), Some(Call::BatchCreateProcTemplate | Call::CreateServiceTemplate))
 }
 
-fn carry_out(database: &mut Database, request: &Request, commit: bool) -> Result<Success, Refusal> {
+/// Adds the IDs of what is created, changed or deleted to `ids`.
+fn carry_out(database: &mut Database, request: &Request, commit: bool, ids: &mut Vec<i64>) -> Result<Data, Refusal> {
     let Some(call) = Call::from_name(&request.name) else {
         return Err(Refusal::new(code::ESB_COMPONENT_NOT_FOUND, &[]));
     };
@@ -218,18 +217,27 @@ fn carry_out(database: &mut Database, request: &Request, commit: bool) -> Result
     }
     let body = &request.body;
     let caller = credentials::authenticate(&database.state.accounts, request.authorization.as_ref(), body)?;
-    let read = |data: String| Success { ids: Vec::new(), data: Data::Json(data) };
     match call {
         Call::BatchCreateProcTemplate => {
-            let ids = create::create(database, &caller, body, commit)?;
-            Ok(Success { ids, data: Data::Ids { nested: database.state.nested_ids } })
+            create::create(database, &caller, body, commit, ids)?;
+            Ok(Data::Ids { nested: database.state.nested_ids })
         }
-        Call::ListProcTemplate => list::list(database, body).map(read),
-        Call::ListServiceTemplate => service_template::list(database, body).map(read),
-        Call::ListServiceCategory => service_category::list(database, body).map(read),
+        Call::UpdateProcTemplate => {
+            let (id, data) = update::update(database, &caller, body, commit)?;
+            ids.push(id);
+            Ok(Data::Json(data))
+        }
+        Call::DeleteProcTemplate => {
+            delete::delete(database, body, commit, ids)?;
+            Ok(Data::Json("null".to_owned()))
+        }
+        Call::ListProcTemplate => list::list(database, body).map(Data::Json),
+        Call::ListServiceTemplate => service_template::list(database, body).map(Data::Json),
+        Call::ListServiceCategory => service_category::list(database, body).map(Data::Json),
         Call::CreateServiceTemplate => {
             let (id, data) = service_template::create(database, &caller, body)?;
-            Ok(Success { ids: vec![id], data: Data::Json(data) })
+            ids.push(id);
+            Ok(Data::Json(data))
         }
     }
 }
@@ -238,11 +246,11 @@ impl Outcome {
     fn reply(self, request: &Request) -> Reply {
         let request_id = envelope::request_id();
         match self.result {
-            Ok(success) => {
-                let data = match success.data {
+            Ok(data) => {
+                let data = match data {
                     Data::Json(data) => data,
-                    Data::Ids { nested } if nested && !success.ids.is_empty() => envelope::data(&[success.ids]),
-                    Data::Ids { .. } => envelope::data(&success.ids),
+                    Data::Ids { nested } if nested && !self.ids.is_empty() => envelope::data(&[self.ids]),
+                    Data::Ids { .. } => envelope::data(&self.ids),
                 };
                 Reply::json(0, envelope::success(&data, &request_id))
             }
@@ -287,7 +295,8 @@ impl Reply {
 }
 
 fn length(delay: &Delay, request: &Request) -> Duration {
-    let items = request.body.get("processes").and_then(Value::as_array).map_or(0, Vec::len);
+    let items = ["processes", "process_templates"].iter().find_map(|key| request.body.get(*key)?.as_array());
+    let items = items.map_or(0, Vec::len);
     let items = u64::try_from(items).unwrap_or(u64::MAX).saturating_mul(delay.delay_per_item_ms);
     Duration::from_millis(delay.delay_ms.saturating_add(items))
 }

@@ -6,6 +6,7 @@ use super::decode::{self, Object};
 use super::property;
 use super::refusal::{Refusal, code};
 use super::state::{ProcessTemplate, Property, now};
+use super::unique;
 
 const MAXIMUM: usize = 100;
 
@@ -16,17 +17,18 @@ struct Request {
     processes: Vec<Option<Property>>,
 }
 
-/// Stores every process or none. With `commit` unset the transaction is rolled back at its very end: the IDs are gone,
-/// the names are free. The IDs come in the order of the request.
+/// Stores every process or none, and adds the IDs of those that are stored to `created`, in the order of the request.
+/// With `commit` unset the transaction is rolled back at its very end: the IDs are gone, the names are free.
 pub(super) fn create(
     database: &mut Database,
     caller: &Caller,
     body: &Object,
     commit: bool,
-) -> Result<Vec<i64>, Refusal> {
+    created: &mut Vec<i64>,
+) -> Result<(), Refusal> {
     let request = decode(database, body)?;
     if request.processes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     if database.state.whitespace_rule {
         let schema = database.state.schema;
@@ -50,12 +52,14 @@ pub(super) fn create(
             }
         }
     }
-    if outcome.is_err() || !commit {
-        for &id in &ids {
+    if commit && (outcome.is_ok() || database.state.non_atomic) {
+        created.extend(ids);
+    } else {
+        for id in ids {
             database.remove(id);
         }
     }
-    outcome.map(|()| ids)
+    outcome
 }
 
 fn decode(database: &Database, body: &Object) -> Result<Request, Refusal> {
@@ -79,7 +83,7 @@ fn decode(database: &Database, body: &Object) -> Result<Request, Refusal> {
 
 /// One step of the transaction, in the server's order of checks. The ID is taken last, so a process that is refused
 /// burns none, while those before it in the batch have burnt theirs.
-fn create_one(
+pub(super) fn create_one(
     database: &mut Database,
     caller: &Caller,
     bk_biz_id: i64,
@@ -100,18 +104,11 @@ fn create_one(
         Some(template) if template.bk_biz_id != bk_biz_id => return Err(Refusal::invalid("bk_biz_id")),
         Some(_) => {}
     }
-    let text = |name: &str| property::text(&property, name).unwrap_or_default().to_owned();
-    let name = text("bk_process_name");
+    let name = property::text(&property, "bk_process_name").unwrap_or_default().to_owned();
     if database.is_held(service_template_id, &name) {
         return Err(write_conflict());
     }
-    if database.is_name_taken(service_template_id, &name) {
-        return Err(Refusal::new(code::PROCESS_NAME_DUPLICATED, &[&name]));
-    }
-    let function = (text("bk_func_name"), text("bk_start_param_regex"));
-    if database.is_function_taken(service_template_id, &function) {
-        return Err(Refusal::new(code::FUNCTION_NAME_DUPLICATED, &[&function.0, &function.1]));
-    }
+    unique::check(database, service_template_id, &property)?;
     let id = database.next_process_template_id();
     let time = now();
     database.insert(ProcessTemplate {

@@ -283,7 +283,7 @@ pub struct Raw {
 pub struct Delay {
     /// For every call.
     pub delay_ms: u64,
-    /// For every process of a create on top.
+    /// For every process of a create, and every ID of a delete, on top.
     #[serde(default)]
     pub delay_per_item_ms: u64,
 }

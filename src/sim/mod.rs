@@ -8,6 +8,8 @@
 //! | route | what it does |
 //! |---|---|
 //! | `GET /sim/state`, `PUT /sim/state` | the whole [`State`]; a key that is not put stays as it is |
+//! | `POST /sim/process_templates` | `{user, service_template_id, property}`: a user of the web interface adds one |
+//! | `PATCH /sim/process_templates/{id}` | `{user, property}`: changes these properties, even the function name |
 //! | `DELETE /sim/process_templates/{id}` | takes a process template away, as a user of the web interface does |
 //! | `POST /sim/faults`, `GET /sim/faults` | adds a [`Fault`]; all of them with their counts |
 //! | `DELETE /sim/faults`, `DELETE /sim/faults/{id}` | takes all of them away, or one |
@@ -22,6 +24,8 @@ mod create;
 mod credentials;
 mod database;
 mod decode;
+mod delete;
+mod edit;
 mod envelope;
 mod fault;
 mod flat;
@@ -37,6 +41,8 @@ mod service_category;
 mod service_template;
 mod shared;
 mod state;
+mod unique;
+mod update;
 
 use std::io;
 use std::net::SocketAddr;
@@ -50,6 +56,7 @@ use tokio::task::JoinHandle;
 use connection::{Connection, CuttableListener};
 use shared::Shared;
 
+pub use edit::EditError;
 pub use fault::{Delay, Drop, DropMoment, Effect, Fault, Hang, HoldNames, Raw, Refuse, ShortIds, SurplusIds};
 pub use options::{Options, Schema};
 pub use record::RequestRecord;
@@ -121,6 +128,21 @@ impl Simulator {
         };
         self.shared.save();
         result
+    }
+
+    /// Creates a process template as a user of the web interface does and returns its ID.
+    pub fn add_process_template(
+        &self,
+        service_template_id: i64,
+        user: &str,
+        property: &Property,
+    ) -> Result<i64, EditError> {
+        self.shared.edit(|database| edit::add(database, service_template_id, user, property))
+    }
+
+    /// Changes these properties of a process template as a user of the web interface does, even the function name.
+    pub fn edit_process_template(&self, id: i64, user: &str, property: &Property) -> Result<(), EditError> {
+        self.shared.edit(|database| edit::edit(database, id, user, property))
     }
 
     /// The requests that came, oldest first.

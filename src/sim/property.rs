@@ -63,6 +63,12 @@ pub(super) fn decode(schema: Schema, spec: &Object) -> Result<Property, Refusal>
     fields(schema).iter().map(|field| Ok((field.name.to_owned(), attribute(spec, field.name, field.kind)?))).collect()
 }
 
+/// Those properties of a request that it names, even if as null.
+pub(super) fn decode_given(schema: Schema, spec: &Object) -> Result<Property, Refusal> {
+    let given = fields(schema).iter().filter(|field| spec.contains_key(field.name));
+    given.map(|field| Ok((field.name.to_owned(), attribute(spec, field.name, field.kind)?))).collect()
+}
+
 /// One pair of value and lock; missing altogether, it is empty and unlocked.
 pub(super) fn attribute(object: &Object, name: &str, kind: Kind) -> Result<Attribute, Refusal> {
     let Some(cell) = decode::object(object, name)? else { return Ok(Attribute::default()) };

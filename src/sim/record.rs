@@ -38,7 +38,7 @@ pub struct RequestRecord {
     pub http_status: Option<u16>,
     /// Code in the reply's envelope; nothing when there was no envelope.
     pub code: Option<i64>,
-    /// IDs of what it created, whatever the reply said.
+    /// IDs of what it created, changed or deleted, whatever the reply said.
     pub ids: Vec<i64>,
     /// What a fault did to it.
     pub fault: Option<String>,

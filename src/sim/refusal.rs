@@ -8,10 +8,16 @@ pub(super) mod code {
     pub const ESB_COMPONENT_NOT_FOUND: i64 = 1_306_404;
     /// The body does not decode into the types that the call expects.
     pub const JSON_UNMARSHAL: i64 = 1_199_000;
+    /// An update without properties or ID.
+    pub const INPUT_INVALID: i64 = 1_199_003;
     /// A parameter or property is not valid.
     pub const PARAMETER_INVALID: i64 = 1_199_006;
+    /// A parameter is missing.
+    pub const NEED_SET: i64 = 1_199_010;
     /// A unique field is taken.
     pub const DUPLICATE: i64 = 1_199_014;
+    /// Nothing has this ID.
+    pub const NOT_FOUND: i64 = 1_199_019;
     /// More items than one call takes.
     pub const EXCEED_LIMIT: i64 = 1_199_035;
     /// `page.limit` is out of its range.
@@ -22,6 +28,8 @@ pub(super) mod code {
     pub const ARRAY_LENGTH: i64 = 1_199_089;
     /// No code fits; the text is the error itself.
     pub const UNKNOWN: i64 = 1_199_998;
+    /// Process templates could not be deleted, whatever the cause.
+    pub const DELETE_PROCESS_TEMPLATE: i64 = 1_108_014;
     /// The process name is taken in this service template.
     pub const PROCESS_NAME_DUPLICATED: i64 = 1_113_019;
     /// The function name and start parameter are taken in this service template.
@@ -101,13 +109,13 @@ pub(super) fn default_text(code: i64, language: Language) -> &'static str {
         1_306_429 => ("Access frequency limit", "Access frequency limit"),
         code::JSON_UNMARSHAL => ("Deserializing JSON data failed", "反序列化JSON数据失败"),
         1_199_002 => ("HTTP request failed", "HTTP请求失败"),
-        1_199_003 => ("invalid input parameter", "输入参数无效"),
+        code::INPUT_INVALID => ("invalid input parameter", "输入参数无效"),
         code::PARAMETER_INVALID => ("'%s' data parameter verification does not pass", "'%s' 数据参数校验不通过"),
-        1_199_010 => ("'%s' unassigned", "'%s' 未赋值"),
+        code::NEED_SET => ("'%s' unassigned", "'%s' 未赋值"),
         code::DUPLICATE => ("duplicated instances exist, fields [%s] duplicated", "数据唯一性校验失败， %s 重复"),
         1_199_017 => ("Failed to query data", "查询数据失败"),
         1_199_018 => ("New data failed", "新加数据失败"),
-        1_199_019 => ("No relevant data found", "未找到相关数据"),
+        code::NOT_FOUND => ("No relevant data found", "未找到相关数据"),
         1_199_020 => ("Failed to update data", "更新数据失败"),
         1_199_021 => ("Failed to delete data", "删除数据失败"),
         code::EXCEED_LIMIT => (" %s exceed the limit %s", " %s 超过限制 %s"),
@@ -121,6 +129,8 @@ pub(super) fn default_text(code: i64, language: Language) -> &'static str {
         code::ARRAY_LENGTH => {
             ("%s array length error, array length must be 1~%s", "%s 数组长度错误，数组长度必须为 1~%s")
         }
+        // Process templates took over the code of the configuration templates, but not its text.
+        code::DELETE_PROCESS_TEMPLATE => ("delete config template failed", "删除配置模板失败"),
         code::PROCESS_NAME_DUPLICATED => ("process name [%s] unique validation failed", "进程别名[%s]唯一校验失败"),
         code::FUNCTION_NAME_DUPLICATED => (
             "process name [%s] and start parameter [%s] unique validation failed",

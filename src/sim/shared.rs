@@ -62,6 +62,15 @@ impl Shared {
         }
     }
 
+    /// Changes the state behind the callers' backs and saves it, if the change was made.
+    pub fn edit<T, E>(&self, edit: impl FnOnce(&mut Database) -> Result<T, E>) -> Result<T, E> {
+        let edited = edit(&mut self.database());
+        if edited.is_ok() {
+            self.save();
+        }
+        edited
+    }
+
     /// Writes the state to its file, if it has one.
     pub fn save(&self) {
         let Some(path) = &self.state_file else { return };

@@ -17,7 +17,7 @@ pub struct State {
     /// Create refuses strings with outer white space, as CMDB 3.14.7 does.
     #[serde(rename = "whitespaceRule")]
     pub whitespace_rule: bool,
-    /// Create takes at most 100 processes, as CMDB 3.10.16 and later do.
+    /// Create takes at most 100 processes and delete 1 to 500 IDs, as CMDB 3.10.16 and later do.
     #[serde(rename = "createLimit")]
     pub create_limit: bool,
     /// List by `process_template_ids` works; before CMDB 3.9.13 it found nothing.
@@ -26,6 +26,12 @@ pub struct State {
     /// Create answers `[[1, 2]]`, as the old API document shows it.
     #[serde(rename = "nestedIds")]
     pub nested_ids: bool,
+    /// Update changes `bk_process_name`; before CMDB 3.9.27 it ignored that as it still does `bk_func_name`.
+    pub rename: bool,
+    /// Create and delete work without a transaction, as up to CMDB 3.8.3: what comes before the item that fails stays
+    /// stored or deleted.
+    #[serde(rename = "nonAtomic")]
+    pub non_atomic: bool,
     /// How long a create's names stay blocked when its caller hangs up before the reply; 0 means that the server does
     /// not notice and carries on.
     #[serde(rename = "holdNamesOnHangUpSeconds")]
@@ -65,6 +71,8 @@ impl State {
             create_limit: current,
             id_filter: current,
             nested_ids: false,
+            rename: true,
+            non_atomic: false,
             hold_names_on_hang_up_seconds: 0.0,
             id_step: 1,
             accounts: Vec::new(),
@@ -242,9 +250,14 @@ impl Default for NextIds {
     }
 }
 
-/// The present moment as the server lists it: UTC, milliseconds.
+/// The present moment as the server lists it.
 pub(super) fn now() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    stored_time(jiff::Timestamp::now())
+}
+
+/// A moment as the server lists it: UTC, milliseconds.
+pub(super) fn stored_time(time: jiff::Timestamp) -> String {
+    format!("{time:.3}")
 }
 
 fn user() -> String {
