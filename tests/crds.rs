@@ -118,6 +118,8 @@ const CMDB_NAMES: &[&str] = &[
     "bk_biz_id",
     "bk_supplier_account",
     "create_time",
+    "last_time",
+    "modifier",
     "name",
     "processes",
     "service_category_id",

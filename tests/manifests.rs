@@ -44,6 +44,13 @@ const ABSENT: &str = "Required value";
 const NOT_A: &str = "must be of type";
 const UNKNOWN: &str = "unknown field";
 
+const POLICIES: &[(&str, &[&str])] = &[
+    ("deletionPolicy", &["Orphan", "Delete"]),
+    ("adoptionPolicy", &["Never", "IfIdentical", "Always"]),
+    ("driftPolicy", &["Correct", "Detect"]),
+    ("replacePolicy", &["Never", "Recreate"]),
+];
+
 const MAX_ID: i64 = 9_007_199_254_740_991;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -556,9 +563,18 @@ fn sets(table: &Table) {
             .set(&format!("lock policy {policy:?}"), json!({ "lockPolicy": policy }))
             .unreadable("lockPolicy", NOT_LISTED);
     }
-    table
-        .set("a deletion policy that this version does not have", json!({ "deletionPolicy": "Delete" }))
-        .unreadable("deletionPolicy", NOT_LISTED);
+    for (field, values) in POLICIES {
+        for value in *values {
+            table.set(&format!("{field} {value}"), json!({ *field: value })).accepted();
+        }
+        for value in ["", "delete", "Keep"] {
+            table.set(&format!("{field} {value:?}"), json!({ *field: value })).unreadable(field, NOT_LISTED);
+        }
+    }
+    for suspend in [true, false] {
+        table.set(&format!("suspend {suspend}"), json!({ "suspend": suspend })).accepted();
+    }
+    table.set("suspend as a text", json!({ "suspend": "true" })).unreadable("suspend", NOT_A);
     // The reading offline passes over a field that it does not know.
     table.set("a set's unknown field", json!({ "suspended": true })).server_only("suspended", UNKNOWN);
     table.process("a property under its CMDB name", json!({ "proc_num": 1 })).server_only("proc_num", UNKNOWN);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet, ProcessTemplateSetStatus};
@@ -125,15 +125,40 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// Deletes a set; what holds it goes on holding it.
+    pub async fn delete(&self, name: &str) {
+        self.sets().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Waits until a set is gone.
+    pub async fn until_gone(&self, name: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(set) = self.sets().get_opt(name).await.unwrap() {
+            let seen = Seen::new(set);
+            assert!(
+                Instant::now() <= deadline,
+                "{name} is not gone within a minute\n{}\n{}",
+                seen.describe(),
+                self.operator_log()
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Applies a set whose spec is given but for business (2) and, if absent, service template (by the set's name).
-    pub async fn apply(&self, name: &str, mut spec: Value) {
+    pub async fn apply(&self, name: &str, spec: Value) {
+        self.apply_with(name, spec, json!({})).await;
+    }
+
+    /// The same with annotations.
+    pub async fn apply_with(&self, name: &str, mut spec: Value, annotations: Value) {
         spec["bizId"] = spec.get("bizId").cloned().unwrap_or(json!(2));
         if spec.get("serviceTemplate").is_none() {
             spec["serviceTemplate"] = json!({ "name": name });
         }
         let set = json!({
             "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "ProcessTemplateSet",
-            "metadata": { "name": name }, "spec": spec,
+            "metadata": { "name": name, "annotations": annotations }, "spec": spec,
         });
         self.sets().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&set)).await.unwrap();
     }
