@@ -165,7 +165,8 @@ pub async fn turned(context: &Context, set: &ProcessTemplateSet, before: &Proces
         ready.is_some_and(|condition| condition.status == status && condition.reason == reason)
     };
     let status = if verdict.ready { "True" } else { "False" };
-    if same((status, verdict.reason)) || verdict.reason == "Progressing" {
+    // Each drift has its own event.
+    if same((status, verdict.reason)) || matches!(verdict.reason, "Progressing" | "Drifted") {
         return;
     }
     let type_ = if verdict.ready { EventType::Normal } else { EventType::Warning };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Basis, Decision, Item, Plan};
+use super::{Basis, Cause, Decision, Item, Plan};
 
 /// What is remembered of one set in one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,8 +70,9 @@ impl Memory {
     fn absorb_item(&mut self, item: &Item) {
         let in_sync = match &item.decision {
             Decision::InSync { applied_hash, .. } => Some(applied_hash.clone()),
-            // Nothing was found out about the template, or what is remembered tells that it is gone.
+            // Nothing was found out about the template, or what is remembered tells that somebody deleted it.
             Decision::Invalid(_) | Decision::Undecided | Decision::Drifted(_) if item.found.is_none() => return,
+            Decision::Create(create) if create.cause == Cause::Drift => return,
             _ => None,
         };
         let Some(found) = &item.found else {

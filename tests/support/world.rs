@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet, ProcessTemplateSetStatus};
@@ -145,6 +145,43 @@ impl World {
         }
     }
 
+    /// Waits until the namespace is gone, with all that was in it.
+    pub async fn until_namespace_gone(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(namespace) = namespaces.get_opt(&self.namespace).await.unwrap() {
+            assert!(Instant::now() <= deadline, "{namespace:#?}\n{}", self.operator_log());
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits for an event of this reason whose message has this text.
+    pub async fn until_event(&self, reason: &str, text: &str) {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen = events.list(&ListParams::default()).await.unwrap().items;
+            let is_it = |event: &Event| {
+                event.reason.as_deref() == Some(reason)
+                    && event.message.as_ref().is_some_and(|note| note.contains(text))
+            };
+            if seen.iter().any(is_it) {
+                return;
+            }
+            assert!(Instant::now() <= deadline, "no event {reason} with {text:?}\n{}", self.operator_log());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the simulator has seen so many requests of one call.
+    pub async fn until_requests(&self, call: &str, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.requests(call).len() < count {
+            assert!(Instant::now() <= deadline, "fewer than {count} of {call}\n{}", self.operator_log());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Applies a set whose spec is given but for business (2) and, if absent, service template (by the set's name).
     pub async fn apply(&self, name: &str, spec: Value) {
         self.apply_with(name, spec, json!({})).await;
@@ -279,7 +316,7 @@ pub async fn install_crds(client: &Client) {
             // Discovery lags behind for a moment.
             let sets: Api<ProcessTemplateSet> = Api::namespaced(client.clone(), "default");
             let deadline = Instant::now() + PATIENCE;
-            while sets.list(&kube::api::ListParams::default()).await.is_err() {
+            while sets.list(&ListParams::default()).await.is_err() {
                 assert!(Instant::now() < deadline, "the CRDs are not served");
                 sleep(Duration::from_millis(50)).await;
             }

@@ -1,0 +1,279 @@
+//! Sets that go: what happens to their templates, and what may hold them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod support;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use process_template_operator::api::{CmdbConnection, FINALIZER};
+use process_template_operator::sim::{Effect, Fault};
+use serde_json::{Value, json};
+use support::world::{Seen, World};
+
+const DELETE: &str = "delete_proc_template";
+
+fn spec(deletion: &str) -> Value {
+    json!({ "serviceTemplate": { "name": "web" }, "deletionPolicy": deletion, "resyncIntervalSeconds": 5, "processes": [
+        { "name": "a", "funcName": "a" }, { "name": "b", "funcName": "b" },
+    ] })
+}
+
+async fn ready_world(name: &str, deletion: &str) -> Option<World> {
+    let mut world = World::new(name).await?;
+    world.service_template("web");
+    world.start_operator(&["--removal-delay-seconds", "0", "--create-grace-seconds", "3"]).await;
+    world.apply("web", spec(deletion)).await;
+    world.until_ready("web").await;
+    Some(world)
+}
+
+fn left(world: &World) -> usize {
+    world.sim.state().process_templates.len()
+}
+
+async fn let_go_with_orphan(world: &World) {
+    let patch = json!({ "spec": { "deletionPolicy": "Orphan" } });
+    world.sets().patch("web", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    world.until_gone("web").await;
+    assert_eq!(world.requests(DELETE).len(), 0);
+    assert_eq!(left(world), 2);
+}
+
+async fn until_blocked(world: &World, reason: &str) -> Seen {
+    let blocked = |seen: &Seen| seen.reason("Ready") == "DeletionBlocked" && seen.message().contains(reason);
+    let seen = world.until("web", reason, blocked).await;
+    assert_eq!(
+        (seen.condition("Ready"), seen.condition("Reconciling"), seen.condition("Stalled")),
+        ("False", "True", "")
+    );
+    assert!(seen.message().contains("\"deletionPolicy\":\"Orphan\""), "{}", seen.message());
+    seen
+}
+
+async fn delete<K>(world: &World, name: &str) -> kube::Result<()>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(world.client.clone(), &world.namespace);
+    api.delete(name, &DeleteParams::default()).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_orphaning_set_has_no_finalizer_and_goes_without_a_call() {
+    let Some(world) = ready_world("go-orphan", "Orphan").await else { return };
+    assert!(world.set("web").await.metadata.finalizers.is_none());
+    world.delete("web").await;
+    world.until_gone("web").await;
+    assert_eq!((world.requests(DELETE).len(), left(&world)), (0, 2));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_finalizer_follows_the_policy() {
+    let Some(world) = ready_world("go-follow", "Orphan").await else { return };
+    let has = |seen: &Seen| seen.set.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
+    world.apply("web", spec("Delete")).await;
+    world.until("web", "the finalizer", has).await;
+    world.apply("web", spec("Orphan")).await;
+    world.until("web", "no finalizer", |seen| !has(seen)).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn while_cmdb_is_down_the_set_stays_and_says_why_and_goes_when_it_is_back() {
+    let Some(world) = ready_world("go-down", "Delete").await else { return };
+    world.sim.add_fault(Fault::every("*", Effect::code(1_199_066)));
+    world.delete("web").await;
+    until_blocked(&world, "Unavailable").await;
+    world.sim.clear_faults();
+    world.until_gone("web").await;
+    assert_eq!(left(&world), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn patching_to_orphan_lets_a_blocked_set_go_at_once() {
+    let Some(world) = ready_world("go-patched", "Delete").await else { return };
+    world.sim.add_fault(Fault::every("*", Effect::code(1_199_046)));
+    world.delete("web").await;
+    until_blocked(&world, "PermissionDenied").await;
+    let_go_with_orphan(&world).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_last_client_that_worked_deletes_when_connection_and_secret_have_gone() {
+    let Some(world) = ready_world("go-kept", "Delete").await else { return };
+    delete::<Secret>(&world, "cmdb").await.unwrap();
+    delete::<CmdbConnection>(&world, "default").await.unwrap();
+    // It was in sync, and can only not be checked any more.
+    world.until_reason("web", "Stale").await;
+    world.delete("web").await;
+    world.until_gone("web").await;
+    assert_eq!(left(&world), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn without_a_client_the_deletion_is_blocked_until_there_is_one_or_orphan_is_said() {
+    for recovers in [true, false] {
+        let name = format!("go-restarted-{recovers}");
+        let Some(mut world) = ready_world(&name, "Delete").await else { return };
+        world.kill_operator().await;
+        delete::<Secret>(&world, "cmdb").await.unwrap();
+        world.delete("web").await;
+        world.start_operator(&[]).await;
+        until_blocked(&world, "WaitingForSecret").await;
+        if recovers {
+            world.put_secret("a-secret").await;
+            world.until_gone("web").await;
+            assert_eq!(left(&world), 0);
+        } else {
+            let_go_with_orphan(&world).await;
+        }
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn with_its_service_template_gone_a_set_has_nothing_to_delete() {
+    let Some(world) = ready_world("go-scope", "Delete").await else { return };
+    world.sim.update_state(|state| state.service_templates.clear());
+    world.delete("web").await;
+    world.until_gone("web").await;
+    assert_eq!(world.requests(DELETE).len(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_set_whose_connection_leads_to_another_cmdb_does_not_go_by_itself() {
+    let Some(world) = ready_world("go-endpoint", "Delete").await else { return };
+    let other = World::new("go-endpoint-other").await.unwrap();
+    other.service_template("web");
+    world.put_connection("default", &other.sim.url()).await;
+    world.delete("web").await;
+    until_blocked(&world, "EndpointChanged").await;
+    world.put_connection("default", &world.sim.url()).await;
+    world.until_gone("web").await;
+    assert_eq!(left(&world), 0);
+    other.end().await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_suspended_set_waits_with_delete_and_goes_with_orphan() {
+    let Some(world) = ready_world("go-suspended", "Delete").await else { return };
+    let mut suspended = spec("Delete");
+    suspended["suspend"] = true.into();
+    world.apply("web", suspended).await;
+    world.until_reason("web", "Suspended").await;
+    world.delete("web").await;
+    until_blocked(&world, "suspended").await;
+    let_go_with_orphan(&world).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_set_that_never_reached_cmdb_goes_at_once() {
+    let Some(mut world) = World::new("go-never").await else { return };
+    world.start_operator(&[]).await;
+    let mut spec = spec("Delete");
+    spec["connectionRef"] = json!({ "name": "absent" });
+    world.apply("web", spec).await;
+    world.until_reason("web", "WaitingForConnection").await;
+    world.delete("web").await;
+    world.until_gone("web").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_status_that_was_lost_is_found_again_before_the_set_goes() {
+    let Some(mut world) = ready_world("go-wiped", "Delete").await else { return };
+    world.kill_operator().await;
+    let wiped = json!({ "status": null });
+    world.sets().patch_status("web", &PatchParams::default(), &Patch::Merge(&wiped)).await.unwrap();
+    world.delete("web").await;
+    world.start_operator(&[]).await;
+    world.until_gone("web").await;
+    assert_eq!(left(&world), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_undecided_create_holds_the_set_until_its_end_is_known() {
+    let Some(mut world) = World::new("go-undecided").await else { return };
+    world.service_template("web");
+    world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, Effect::hold_names(2.0, true)));
+    world.start_operator(&["--create-grace-seconds", "4"]).await;
+    world.apply("web", spec("Delete")).await;
+    world.until("web", "the create was begun", |seen| !seen.status.pending.is_empty()).await;
+    world.delete("web").await;
+    world.until_gone("web").await;
+    assert_eq!(left(&world), 0, "what was stored late is deleted too");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn templates_that_somebody_deleted_already_are_no_trouble() {
+    let Some(world) = ready_world("go-partly", "Delete").await else { return };
+    // Between the list and the delete.
+    world.sim.add_fault(Fault::nth(DELETE, 1, Effect::code(1_108_014)));
+    world.sim.update_state(|state| state.process_templates.truncate(1));
+    world.delete("web").await;
+    world.until_gone("web").await;
+    assert_eq!(left(&world), 0);
+    world.end().await;
+}
+
+/// Every order of four.
+fn orders() -> Vec<Vec<&'static str>> {
+    let mut orders: Vec<Vec<&str>> = vec![Vec::new()];
+    for what in ["set", "secret", "connection", "namespace"] {
+        orders = orders
+            .into_iter()
+            .flat_map(|order| {
+                (0..=order.len()).map(move |at| {
+                    let mut order = order.clone();
+                    order.insert(at, what);
+                    order
+                })
+            })
+            .collect();
+    }
+    orders
+}
+
+async fn goes(number: usize, order: Vec<&str>) -> Option<()> {
+    let deletion = if number % 4 == 3 { "Orphan" } else { "Delete" };
+    let world = ready_world(&format!("go-all-{number:02}"), deletion).await?;
+    for what in &order {
+        // Once its namespace goes, it may be gone already.
+        match *what {
+            "set" => drop(world.sets().delete("web", &DeleteParams::default()).await),
+            "secret" => drop(delete::<Secret>(&world, "cmdb").await),
+            "connection" => drop(delete::<CmdbConnection>(&world, "default").await),
+            _ => {
+                let namespaces: Api<Namespace> = Api::all(world.client.clone());
+                drop(namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap());
+            }
+        }
+    }
+    world.until_namespace_gone().await;
+    assert_eq!(left(&world), if deletion == "Delete" { 0 } else { 2 }, "{order:?}");
+    world.end().await;
+    Some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_goes_by_itself_in_whatever_order_its_objects_go() {
+    let runs = futures::stream::iter(orders().into_iter().enumerate()).map(|(number, order)| goes(number, order));
+    let done = runs.buffer_unordered(4).collect::<Vec<_>>().await.into_iter().flatten().count();
+    if done > 0 {
+        println!("namespace deletion: orders={done} stuck=0");
+    }
+}

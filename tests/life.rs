@@ -1,0 +1,258 @@
+//! The life of a template on the real API server: edits by hand, replacement, suspension, and strangers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod support;
+
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use process_template_operator::sim::Property;
+use serde_json::{Value, json};
+use support::world::{Seen, World};
+
+const WRITES: &[&str] = &["batch_create_proc_template", "update_proc_template", "delete_proc_template"];
+
+fn writes(world: &World) -> usize {
+    WRITES.iter().map(|call| world.requests(call).len()).sum()
+}
+
+fn property(properties: Value) -> Property {
+    serde_json::from_value(properties).unwrap()
+}
+
+fn one(start_cmd: &str) -> Value {
+    json!({ "resyncIntervalSeconds": 5, "unmanaged": ["description"], "processes": [
+        { "name": "nginx", "funcName": "nginx", "startCmd": start_cmd, "user": "root" },
+    ] })
+}
+
+fn stored(world: &World, id: i64) -> Property {
+    let templates = world.sim.state().process_templates;
+    templates.into_iter().find(|template| template.id == id).unwrap().property
+}
+
+async fn events(world: &World, reason: &str) -> Vec<String> {
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let all = events.list(&ListParams::default()).await.unwrap();
+    let of_reason = all.items.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+    of_reason.filter_map(|event| event.message).collect()
+}
+
+async fn ready_world(name: &str, spec: Value) -> Option<(World, Seen)> {
+    let mut world = World::new(name).await?;
+    world.service_template("web");
+    world.start_operator(&["--removal-delay-seconds", "0"]).await;
+    world.apply("web", spec).await;
+    let seen = world.until_ready("web").await;
+    world.sim.clear_requests();
+    Some((world, seen))
+}
+
+#[tokio::test]
+async fn what_a_person_changes_is_put_back_and_what_is_unmanaged_is_left() {
+    let Some((world, seen)) = ready_world("drift-correct", one("./run")).await else { return };
+    let id = seen.process("nginx").id.unwrap();
+    let by_hand = json!({
+        "user": { "value": "nobody", "as_default_value": false },
+        "description": { "value": "by hand", "as_default_value": false },
+    });
+    world.sim.edit_process_template(id, "zhang", &property(by_hand)).unwrap();
+    world.until_event("DriftCorrected", "nginx").await;
+    assert_eq!(stored(&world, id)["user"].value, "root");
+    assert_eq!(stored(&world, id)["description"].value, "by hand");
+    let told = events(&world, "DriftCorrected").await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("user") && told[0].contains("\"zhang\""), "{told:?}");
+    assert_eq!(world.requests("update_proc_template").len(), 1, "what we wrote ourselves is no drift");
+    world.until_ready("web").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_person_changes_is_only_shown_under_detect_with_who_and_when() {
+    let mut spec = one("./run");
+    spec["driftPolicy"] = "Detect".into();
+    let Some((world, seen)) = ready_world("drift-detect", spec.clone()).await else { return };
+    let id = seen.process("nginx").id.unwrap();
+    let by_hand = |user: &str| property(json!({ "user": { "value": user, "as_default_value": true } }));
+    world.sim.edit_process_template(id, "zhang", &by_hand("nobody")).unwrap();
+    let seen = world.until_reason("web", "Drifted").await;
+    assert_eq!((seen.condition("Ready"), seen.condition("Stalled")), ("False", "True"));
+    let drift = seen.process("nginx").drift.clone().unwrap();
+    assert_eq!((drift.properties, drift.modifier.as_deref()), (vec!["user".to_owned()], Some("zhang")));
+    assert!(drift.changed_at.is_some());
+    assert_eq!(seen.process("nginx").id, Some(id));
+    let described =
+        world.plane.kubectl().args(["describe", "ptset", "web", "-n", &world.namespace]).output().await.unwrap();
+    let described = String::from_utf8(described.stdout).unwrap();
+    println!("{described}");
+    assert!(described.contains("zhang") && described.contains("Drifted"), "{described}");
+
+    // A change of the spec is carried out under both policies.
+    spec["processes"][0]["startCmd"] = "./new".into();
+    world.apply("web", spec).await;
+    world.until_ready("web").await;
+    assert_eq!(stored(&world, id)["start_cmd"].value, "./new");
+    assert_eq!(stored(&world, id)["user"].value, "root");
+    assert_eq!(events(&world, "Drifted").await.len(), 1, "one event for one change");
+
+    world.sim.update_state(|state| state.process_templates.clear());
+    let seen = world.until_reason("web", "Drifted").await;
+    assert!(seen.process("nginx").message.as_ref().unwrap().contains("deleted"), "{}", seen.describe());
+    assert_eq!(world.requests("batch_create_proc_template").len(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_template_that_somebody_deleted_is_created_again() {
+    let Some((world, seen)) = ready_world("drift-deleted", one("./run")).await else { return };
+    let id = seen.process("nginx").id.unwrap();
+    world.sim.update_state(|state| state.process_templates.clear());
+    let seen = world.until("web", "another ID", |seen| seen.is_ready() && seen.process("nginx").id != Some(id)).await;
+    assert_eq!(seen.ids().len(), 1);
+    world.until_event("DriftCorrected", "nginx").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_changed_function_waits_for_leave_to_replace() {
+    let Some((world, seen)) = ready_world("replace", one("./run")).await else { return };
+    let id = seen.process("nginx").id.unwrap();
+    let mut spec = one("./run");
+    spec["processes"][0]["funcName"] = "openresty".into();
+    world.apply("web", spec.clone()).await;
+    let seen = world.until_reason("web", "NeedsReplacement").await;
+    assert_eq!((seen.condition("Stalled"), writes(&world)), ("True", 0));
+    spec["replacePolicy"] = "Recreate".into();
+    world.apply("web", spec).await;
+    let seen = world.until_ready("web").await;
+    let new = seen.process("nginx").id.unwrap();
+    assert_ne!(new, id);
+    assert_eq!(world.sim.state().process_templates.len(), 1);
+    assert_eq!(stored(&world, new)["bk_process_name"].value, "nginx");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_suspended_set_says_what_would_be_done_and_does_nothing() {
+    let mut spec = one("./run");
+    spec["suspend"] = true.into();
+    let Some(mut world) = World::new("suspend").await else { return };
+    world.service_template("web");
+    world.start_operator(&[]).await;
+    world.apply("web", spec.clone()).await;
+    let seen = world.until_reason("web", "Suspended").await;
+    assert_eq!((seen.condition("Ready"), seen.condition("Stalled"), seen.condition("Reconciling")), ("False", "", ""));
+    assert!(seen.message().contains("create 1"), "{}", seen.message());
+    assert_eq!(writes(&world), 0);
+    spec["suspend"] = false.into();
+    world.apply("web", spec.clone()).await;
+    world.until_ready("web").await;
+    spec["suspend"] = true.into();
+    world.apply("web", spec).await;
+    let seen = world.until_reason("web", "Suspended").await;
+    assert_eq!(seen.condition("Ready"), "True");
+    world.end().await;
+}
+
+// A status from a backup, from another CMDB, or made up: whatever it says, nothing of a stranger's is written.
+#[tokio::test]
+async fn a_status_with_foreign_ids_never_leads_to_a_write_on_a_foreign_template() {
+    let Some(mut world) = World::new("foreign").await else { return };
+    let (ours, theirs) = (world.service_template("web"), world.service_template("other"));
+    let template = |name: &str| {
+        property(json!({
+            "bk_process_name": { "value": name }, "bk_func_name": { "value": name },
+            "start_cmd": { "value": "./theirs", "as_default_value": true },
+        }))
+    };
+    // In another service template, in another business, and in ours under another name.
+    let other = world.sim.add_process_template(theirs, "admin", &template("nginx")).unwrap();
+    let beside = world.sim.add_process_template(ours, "admin", &template("beside")).unwrap();
+    let elsewhere = world.sim.update_state(|state| {
+        let id = 1 + state.process_templates.iter().map(|template| template.id).max().unwrap();
+        let mut far = state.process_templates[0].clone();
+        (far.id, far.bk_biz_id, far.service_template_id) = (id, 3, 77);
+        state.process_templates.push(far);
+        id
+    });
+    let foreign = world.sim.state().process_templates;
+    for (policy, deletion) in [("Correct", "Delete"), ("Detect", "Orphan")] {
+        let name = format!("web-{}", policy.to_lowercase());
+        for (number, id) in [other, beside, elsewhere].into_iter().enumerate() {
+            let key = format!("p{number}-{}", policy.to_lowercase());
+            let created_at = foreign.iter().find(|template| template.id == id).map(|template| &template.create_time);
+            for with_time in [true, false] {
+                let mut process =
+                    json!({ "name": key, "id": id, "processName": key, "state": "InSync", "appliedHash": "a1:0" });
+                if with_time && id != beside {
+                    process["createdAt"] = json!(created_at);
+                }
+                let mut gone = process.clone();
+                gone["name"] = "gone".into();
+                world
+                    .apply(
+                        &name,
+                        json!({
+                            "serviceTemplate": { "name": "web" }, "deletionPolicy": deletion, "driftPolicy": policy,
+                            "adoptionPolicy": "Always", "replacePolicy": "Recreate",
+                            "processes": [{ "name": key, "funcName": key, "startParamRegex": key }],
+                        }),
+                    )
+                    .await;
+                let status = json!({ "status": { "processes": [process, gone], "endpoint": world.sim.url(),
+                    "serviceTemplateId": ours } });
+                let patch = Patch::Merge(&status);
+                world.sets().patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
+                world.start_operator(&["--removal-delay-seconds", "0"]).await;
+                world.until_ready(&name).await;
+                world.delete(&name).await;
+                world.until_gone(&name).await;
+                world.kill_operator().await;
+                let now = world.sim.state().process_templates;
+                for template in &foreign {
+                    assert!(now.contains(template), "{policy} {id} {with_time}: {template:?}");
+                }
+            }
+        }
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_a_new_name_is_not_asked_again_and_again() {
+    let Some((world, _)) = ready_world("no-rename", one("./run")).await else { return };
+    world.sim.update_state(|state| state.rename = false);
+    let mut spec = one("./run");
+    spec["processes"][0]["processName"] = "other".into();
+    world.apply("web", spec).await;
+    let seen = world.until_reason("web", "Refused").await;
+    assert!(seen.message().contains("does not rename"), "{}", seen.message());
+    let sent = writes(&world);
+    let lists = world.requests("list_proc_template").len();
+    world.until_requests("list_proc_template", lists + 2).await;
+    assert_eq!((writes(&world), sent), (1, 1));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_service_template_that_is_made_anew_is_a_new_scope_and_the_old_one_is_left_alone() {
+    let Some((world, seen)) = ready_world("scope-anew", one("./run")).await else { return };
+    let old = seen.process("nginx").id.unwrap();
+    world.sim.update_state(|state| state.service_templates.clear());
+    world.until_reason("web", "WaitingForServiceTemplate").await;
+    let anew = world.sim.update_state(|state| {
+        state.service_templates.push(
+            serde_json::from_value(json!({ "id": 9, "name": "web", "bk_biz_id": 2, "service_category_id": 2 }))
+                .unwrap(),
+        );
+        9
+    });
+    let seen = world
+        .until("web", "the new scope", |seen| seen.is_ready() && seen.status.service_template_id == Some(anew))
+        .await;
+    assert_ne!(seen.process("nginx").id, Some(old));
+    assert_eq!(stored(&world, old)["start_cmd"].value, "./run");
+    assert_eq!(world.requests("delete_proc_template").len(), 0);
+    world.end().await;
+}
