@@ -72,19 +72,23 @@ enum Where {
     ApiServer(Point),
 }
 
+fn point(method: &str, path_end: &str, nth: usize, side: Side) -> Point {
+    Point { method: method.to_owned(), path_end: path_end.to_owned(), nth, side }
+}
+
 // Every call that creating 60 processes in two chunks makes, on both sides.
 fn points() -> Vec<Where> {
     let mut points = Vec::new();
     for side in [Side::Request, Side::Reply] {
         // The intents of both chunks; IDs and the end.
         for nth in 1..=2 {
-            points.push(Where::ApiServer(Point { method: "PUT", path_end: "/status", nth, side }));
+            points.push(Where::ApiServer(point("PUT", "/status", nth, side)));
         }
         for nth in 1..=2 {
-            points.push(Where::Cmdb(Point { method: "POST", path_end: CREATE, nth, side }));
-            points.push(Where::Cmdb(Point { method: "POST", path_end: "list_proc_template", nth, side }));
+            points.push(Where::Cmdb(point("POST", CREATE, nth, side)));
+            points.push(Where::Cmdb(point("POST", "list_proc_template", nth, side)));
         }
-        points.push(Where::Cmdb(Point { method: "POST", path_end: "create_service_template", nth: 1, side }));
+        points.push(Where::Cmdb(point("POST", "create_service_template", 1, side)));
     }
     points
 }

@@ -292,6 +292,23 @@ async fn a_shutdown_lets_a_write_in_flight_finish_and_saves_its_ids() {
 }
 
 #[tokio::test]
+async fn an_operator_that_reaches_no_api_server_ends_when_it_is_told_to() {
+    let Some(mut world) = World::new("unreachable").await else { return };
+    let nowhere = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
+        "clusters": [{ "name": "nowhere", "cluster": { "server": "http://127.0.0.1:9" } }],
+        "users": [{ "name": "nowhere", "user": {} }],
+        "contexts": [{ "name": "nowhere", "context": { "cluster": "nowhere", "user": "nowhere" } }],
+    });
+    let kubeconfig = world.plane.folder().join("nowhere.kubeconfig");
+    std::fs::write(&kubeconfig, nowhere.to_string()).unwrap();
+    world.start_operator_as(&kubeconfig, &[]).await;
+    world.until_logged("a watch failed").await;
+    world.stop_operator().await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_rotated_secret_is_used_at_once() {
     let Some(mut world) = World::new("rotate").await else { return };
     world.service_template("web");

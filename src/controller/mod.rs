@@ -19,6 +19,7 @@ mod writer;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -130,7 +131,9 @@ pub async fn run(
     });
     let (of_connection, of_secret) = (Arc::clone(&context), Arc::clone(&context));
     let stop = shutdown.clone();
-    controller
+    let has_begun = Arc::new(AtomicBool::new(false));
+    let begins = Arc::clone(&has_begun);
+    let running = controller
         .with_config(controller::Config::default().concurrency(settings.concurrency))
         .watches(
             api::<PartialObjectMeta<CmdbConnection>>(&client, &settings),
@@ -148,6 +151,7 @@ pub async fn run(
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(
             move |object, context| {
+                begins.store(true, Ordering::Relaxed);
                 let supervised = supervise::supervised(object, context, stop.clone(), settings.deadline);
                 async move { Ok::<Action, Infallible>(supervised.await) }
             },
@@ -157,8 +161,18 @@ pub async fn run(
         .for_each(|result| {
             ended(&context, result);
             futures::future::ready(())
-        })
-        .await;
+        });
+    // Before its first list has come, the controller does not look at the shutdown; nothing is under way then.
+    let idle_at_shutdown = async {
+        shutdown.cancelled().await;
+        if has_begun.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = running => {}
+        () = idle_at_shutdown => {}
+    }
     drop(context);
     if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
         tracing::debug!("some events were not published before the end");

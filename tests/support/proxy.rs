@@ -1,4 +1,4 @@
-//! A proxy that holds the nth request, or its reply, for as long as a test wants: crash points from outside.
+//! A proxy that holds or loses the nth request, or its reply: crash points from outside.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,14 +21,18 @@ pub enum Side {
     Request,
     /// The reply: the server has done what was asked, the caller never learns of it.
     Reply,
+    /// The request is lost: the caller is told so by the proxy.
+    RequestLost,
+    /// The reply is lost, and the server has done what was asked.
+    ReplyLost,
 }
 
 /// A call that is to be held.
 #[derive(Clone, Debug)]
 pub struct Point {
-    pub method: &'static str,
+    pub method: String,
     /// What its path ends with.
-    pub path_end: &'static str,
+    pub path_end: String,
     /// The nth such call, from 1.
     pub nth: usize,
     pub side: Side,
@@ -45,6 +49,7 @@ struct Shared {
     http: reqwest::Client,
     point: Mutex<Option<(Point, usize)>>,
     reached: Notify,
+    calls: Mutex<Vec<(String, String)>>,
 }
 
 impl Proxy {
@@ -76,7 +81,13 @@ impl Proxy {
     async fn start(upstream: String, http: reqwest::Client) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Shared { upstream, http, point: Mutex::default(), reached: Notify::new() });
+        let state = Arc::new(Shared {
+            upstream,
+            http,
+            point: Mutex::default(),
+            reached: Notify::new(),
+            calls: Mutex::default(),
+        });
         let router = Router::new().fallback(forward).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, state }
@@ -99,6 +110,11 @@ impl Proxy {
         path
     }
 
+    /// Method and last part of the path of every call since the last time.
+    pub fn take_calls(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.state.calls.lock().unwrap())
+    }
+
     /// Holds a call; what is held is never let go.
     pub fn hold(&self, point: Point) {
         *self.state.point.lock().unwrap() = Some((point, 0));
@@ -117,13 +133,23 @@ impl Proxy {
 
 impl Shared {
     fn is_due(&self, parts: &Parts) -> Option<Side> {
+        let path = parts.uri.path().trim_end_matches('/');
+        let end = path.rsplit('/').next().unwrap_or_default();
+        self.calls.lock().unwrap().push((parts.method.to_string(), end.to_owned()));
         let mut point = self.point.lock().unwrap();
         let (point, seen) = point.as_mut()?;
-        if parts.method != point.method || !parts.uri.path().trim_end_matches('/').ends_with(point.path_end) {
+        if parts.method.as_str() != point.method || !path.ends_with(&point.path_end) {
             return None;
         }
         *seen += 1;
         (*seen == point.nth).then_some(point.side)
+    }
+
+    fn lost(&self) -> Response {
+        self.reached.notify_one();
+        let mut response = Response::new(Body::from("lost on the way"));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
     }
 
     async fn hold(&self) -> Response {
@@ -136,8 +162,10 @@ impl Shared {
 async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let due = shared.is_due(&parts);
-    if due == Some(Side::Request) {
-        return shared.hold().await;
+    match due {
+        Some(Side::Request) => return shared.hold().await,
+        Some(Side::RequestLost) => return shared.lost(),
+        Some(Side::Reply | Side::ReplyLost) | None => {}
     }
     parts.headers.remove("host");
     let url = format!("{}{}", shared.upstream, parts.uri.path_and_query().map_or("/", |path| path.as_str()));
@@ -145,8 +173,10 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     // A task of its own: a server goes on when its caller hangs up.
     let sent = shared.http.request(parts.method, url).headers(parts.headers).body(body).send();
     let reply = tokio::spawn(sent).await.unwrap();
-    if due == Some(Side::Reply) {
-        return shared.hold().await;
+    match due {
+        Some(Side::Reply) => return shared.hold().await,
+        Some(Side::ReplyLost) => return shared.lost(),
+        Some(Side::Request | Side::RequestLost) | None => {}
     }
     match reply {
         Ok(reply) => {

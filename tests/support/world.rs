@@ -239,6 +239,15 @@ impl World {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
+    /// Waits until the operator has logged this.
+    pub async fn until_logged(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.operator_log().contains(text) {
+            assert!(Instant::now() <= deadline, "{text:?} is not logged\n{}", self.operator_log());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Requests of one call that the simulator has seen.
     pub fn requests(&self, call: &str) -> Vec<sim::RequestRecord> {
         self.sim.requests().into_iter().filter(|record| record.call == call).collect()
