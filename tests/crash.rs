@@ -45,26 +45,6 @@ fn damage(world: &World, seen: &Seen) -> Damage {
     }
 }
 
-/// Each process's name, and how often it was sent without a list in between.
-fn sent_twice_without_a_list(world: &World) -> usize {
-    let mut since_list: Vec<String> = Vec::new();
-    let mut doubled = 0;
-    for record in world.sim.requests() {
-        match record.call.as_str() {
-            "list_proc_template" => since_list.clear(),
-            CREATE => {
-                for process in record.body["processes"].as_array().unwrap() {
-                    let name = process["spec"]["bk_process_name"]["value"].as_str().unwrap().to_owned();
-                    doubled += usize::from(since_list.contains(&name));
-                    since_list.push(name);
-                }
-            }
-            _ => {}
-        }
-    }
-    doubled
-}
-
 /// Where the operator is killed: in front of CMDB, or in front of the API server.
 #[derive(Clone, Debug)]
 enum Where {
@@ -123,7 +103,7 @@ async fn killed_at(number: usize, place: Where) -> Option<(Damage, usize)> {
     world.start_operator_as(&kubeconfig, &["--create-grace-seconds", "3"]).await;
     let seen = world.until_ready("web").await;
     assert_eq!(world.requests("create_service_template").len(), 1, "{place:?}");
-    let result = (damage(&world, &seen), sent_twice_without_a_list(&world));
+    let result = (damage(&world, &seen), world.names_sent_twice_without_a_list());
     assert_eq!(result, (Damage::default(), 0), "{place:?}");
     world.end().await;
     Some(result)
@@ -163,7 +143,7 @@ async fn created_under(name: &str, fault: Fault, grace_seconds: &str, patience: 
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let seen = world.until_ready("web").await;
-    assert_eq!((damage(&world, &seen), sent_twice_without_a_list(&world)), (Damage::default(), 0));
+    assert_eq!((damage(&world, &seen), world.names_sent_twice_without_a_list()), (Damage::default(), 0));
     Some((world, begun.elapsed()))
 }
 

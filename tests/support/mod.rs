@@ -6,4 +6,5 @@
 pub mod control_plane;
 pub mod held;
 pub mod proxy;
+pub mod stories;
 pub mod world;

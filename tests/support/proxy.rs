@@ -50,6 +50,27 @@ struct Shared {
     point: Mutex<Option<(Point, usize)>>,
     reached: Notify,
     calls: Mutex<Vec<(String, String)>>,
+    storm: Mutex<Option<Storm>>,
+}
+
+/// Random faults that a seed decides.
+struct Storm {
+    seed: u64,
+    percent: u64,
+    seen: u64,
+}
+
+impl Storm {
+    fn next(&mut self) -> Option<Side> {
+        self.seen += 1;
+        // splitmix64
+        let mut bits = self.seed.wrapping_add(self.seen.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^= bits >> 31;
+        let side = if bits & 1 == 0 { Side::RequestLost } else { Side::ReplyLost };
+        ((bits >> 8) % 100 < self.percent).then_some(side)
+    }
 }
 
 impl Proxy {
@@ -87,6 +108,7 @@ impl Proxy {
             point: Mutex::default(),
             reached: Notify::new(),
             calls: Mutex::default(),
+            storm: Mutex::default(),
         });
         let router = Router::new().fallback(forward).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -125,6 +147,16 @@ impl Proxy {
         self.state.reached.notified().await;
     }
 
+    /// From now on loses so many requests or replies of a hundred.
+    pub fn storm(&self, seed: u64, percent: u64) {
+        *self.state.storm.lock().unwrap() = Some(Storm { seed, percent, seen: 0 });
+    }
+
+    /// Loses nothing any more.
+    pub fn calm(&self) {
+        *self.state.storm.lock().unwrap() = None;
+    }
+
     /// Holds nothing any more.
     pub fn let_all_pass(&self) {
         *self.state.point.lock().unwrap() = None;
@@ -136,6 +168,9 @@ impl Shared {
         let path = parts.uri.path().trim_end_matches('/');
         let end = path.rsplit('/').next().unwrap_or_default();
         self.calls.lock().unwrap().push((parts.method.to_string(), end.to_owned()));
+        if let Some(storm) = self.storm.lock().unwrap().as_mut() {
+            return storm.next();
+        }
         let mut point = self.point.lock().unwrap();
         let (point, seen) = point.as_mut()?;
         if parts.method.as_str() != point.method || !path.ends_with(&point.path_end) {

@@ -253,6 +253,32 @@ impl World {
         self.sim.requests().into_iter().filter(|record| record.call == call).collect()
     }
 
+    /// How many process names were sent twice with no list in between.
+    pub fn names_sent_twice_without_a_list(&self) -> usize {
+        let mut since_list: Vec<String> = Vec::new();
+        let mut doubled = 0;
+        for record in self.sim.requests() {
+            match record.call.as_str() {
+                "list_proc_template" => since_list.clear(),
+                "batch_create_proc_template" => {
+                    for process in record.body["processes"].as_array().unwrap() {
+                        let name = process["spec"]["bk_process_name"]["value"].as_str().unwrap().to_owned();
+                        doubled += usize::from(since_list.contains(&name));
+                        since_list.push(name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        doubled
+    }
+
+    /// Takes everything out of a set's status.
+    pub async fn wipe_status(&self, name: &str) {
+        let wiped = Patch::Merge(json!({ "status": null }));
+        self.sets().patch_status(name, &PatchParams::default(), &wiped).await.unwrap();
+    }
+
     /// Ends the operator and the simulator.
     pub async fn end(mut self) {
         self.kill_operator().await;
