@@ -301,24 +301,7 @@ async fn properties_that_the_server_does_not_have_are_named_on_the_item_and_in_o
 async fn an_object_that_cannot_be_read_is_told_and_keeps_nobody_from_working() {
     let Some(world) = world_with_a_healthy_set("malformed").await else { return };
     world.service_template("web");
-    let crds: Api<CustomResourceDefinition> = Api::all(world.client.clone());
-    let (_, crd) = api::crds().unwrap().remove(0);
-    let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
-    let mut loose = crd.clone();
-    loose["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({
-        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-        "properties": { "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
-    });
-    loose["spec"]["versions"][0]["additionalPrinterColumns"] = json!([]);
-    loose["spec"]["versions"][0]["selectableFields"] = json!([]);
-    let put = async |crd: &Value| {
-        let current = crds.get(&name).await.unwrap();
-        let mut replaced = crd.clone();
-        replaced["metadata"]["resourceVersion"] = current.meta().resource_version.clone().into();
-        let replaced: CustomResourceDefinition = serde_json::from_value(replaced).unwrap();
-        crds.replace(&name, &PostParams::default(), &replaced).await.unwrap();
-    };
-    put(&loose).await;
+    world.loosen_the_schema().await;
     let resource = ApiResource::erase::<ProcessTemplateSet>(&());
     let objects: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
     let malformed = json!({
@@ -351,7 +334,7 @@ async fn an_object_that_cannot_be_read_is_told_and_keeps_nobody_from_working() {
     world.service_template("other");
     world.apply("other", spec()).await;
     world.until_ready("other").await;
-    put(&crd).await;
+    world.restore_the_schema().await;
     objects.delete("web", &DeleteParams::default()).await.unwrap();
     assert_well(world).await;
 }

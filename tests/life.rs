@@ -6,7 +6,7 @@ mod support;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
-use process_template_operator::sim::Property;
+use process_template_operator::sim::{self, Property, Simulator};
 use serde_json::{Value, json};
 use support::world::{Seen, World};
 
@@ -254,5 +254,51 @@ async fn a_service_template_that_is_made_anew_is_a_new_scope_and_the_old_one_is_
     assert_ne!(seen.process("nginx").id, Some(old));
     assert_eq!(stored(&world, old)["start_cmd"].value, "./run");
     assert_eq!(world.requests("delete_proc_template").len(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_old_servers_sockets_are_changed_in_its_own_form() {
+    let sim = Simulator::start(sim::Options { schema: sim::Schema::Flat, ..sim::Options::default() }).unwrap();
+    let url = sim.url();
+    let Some(mut world) = World::with("flat-update", sim, &url).await else { return };
+    world.service_template("web");
+    world.start_operator(&[]).await;
+    let spec = |ports: [u16; 2]| {
+        let row = |port: &u16| json!({ "ip": "0.0.0.0", "port": port, "protocol": "TCP", "enable": true });
+        json!({ "processes": [{ "name": "a", "funcName": "a", "bindInfo": ports.iter().map(row).collect::<Value>() }] })
+    };
+    world.apply("web", spec([80, 443])).await;
+    let id = world.until_ready("web").await.ids()[0];
+    world.apply("web", spec([80, 8443])).await;
+    world.until_ready("web").await;
+    assert_eq!(stored(&world, id)["port"].value, "80,8443");
+    let sent = &world.requests("update_proc_template")[0].body["process_property"];
+    assert_eq!(sent.as_object().unwrap().keys().collect::<Vec<_>>(), ["port"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_migrated_row_that_blocks_any_update_is_repaired_by_the_way() {
+    let unmanaged = |start_cmd: &str| {
+        let mut spec = one(start_cmd);
+        spec["unmanaged"] = json!(["bindInfo", "description"]);
+        spec
+    };
+    let Some((world, seen)) = ready_world("migrated", unmanaged("./run")).await else { return };
+    let id = seen.process("nginx").id.unwrap();
+    world.sim.update_state(|state| {
+        let row = json!([{ "row_id": 1, "ip": { "value": "1", "as_default_value": true }, "port": { "value": "" },
+            "protocol": { "value": "1" }, "enable": { "value": true } }]);
+        let rows = json!({ "value": row, "as_default_value": true });
+        state.process_templates[0].property.insert("bind_info".to_owned(), serde_json::from_value(rows).unwrap());
+    });
+    world.apply("web", unmanaged("./new")).await;
+    let seen = world.until_reason("web", "Invalid").await;
+    assert!(seen.message().contains("row 1 of its bindInfo"), "{}", seen.message());
+    assert_eq!(writes(&world), 0);
+    world.apply("web", one("./new")).await;
+    world.until_ready("web").await;
+    assert_eq!(stored(&world, id)["start_cmd"].value, "./new");
     world.end().await;
 }

@@ -166,7 +166,7 @@ pub async fn run(
     let idle_at_shutdown = async {
         shutdown.cancelled().await;
         if has_begun.load(Ordering::Relaxed) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {

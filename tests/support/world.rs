@@ -279,6 +279,31 @@ impl World {
         self.sets().patch_status(name, &PatchParams::default(), &wiped).await.unwrap();
     }
 
+    /// From now on the API server takes sets of any shape; it needs a moment to serve that.
+    pub async fn loosen_the_schema(&self) {
+        let (_, mut crd) = api::crds().unwrap().remove(0);
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": { "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } },
+        });
+        crd["spec"]["versions"][0]["additionalPrinterColumns"] = json!([]);
+        crd["spec"]["versions"][0]["selectableFields"] = json!([]);
+        self.replace_crd(crd).await;
+    }
+
+    /// The schema is again that of this version.
+    pub async fn restore_the_schema(&self) {
+        self.replace_crd(api::crds().unwrap().remove(0).1).await;
+    }
+
+    async fn replace_crd(&self, mut crd: Value) {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
+        crd["metadata"]["resourceVersion"] = crds.get(&name).await.unwrap().resource_version().into();
+        let crd: CustomResourceDefinition = serde_json::from_value(crd).unwrap();
+        crds.replace(&name, &PostParams::default(), &crd).await.unwrap();
+    }
+
     /// Ends the operator and the simulator.
     pub async fn end(mut self) {
         self.kill_operator().await;
