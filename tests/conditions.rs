@@ -5,10 +5,9 @@
 mod support;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::{Api, Resource};
-use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet};
+use process_template_operator::api::{CmdbConnection, ProcessTemplateSet};
 use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
 use support::world::{PATIENCE, Seen, World};
