@@ -65,7 +65,7 @@ impl Story {
     }
 
     /// Forgets what was sent so far.
-    fn from_here(&self) {
+    fn forget(&self) {
         self.world.sim.clear_requests();
     }
 
@@ -109,7 +109,7 @@ fn told(sent: &[String], expected: &[String]) {
 
 async fn change(name: &str, before: Value, after: Value, writes: &[&str]) -> Option<()> {
     let mut story = Story::begin(name, before).await?;
-    story.from_here();
+    story.forget();
     story.apply("web", after).await;
     told(&story.sent().await, &expected(writes));
     Some(())
@@ -123,7 +123,7 @@ async fn create() -> Option<()> {
 
 async fn move_to_another_set() -> Option<()> {
     let mut story = Story::begin("golden-move", with(processes(&["a", "b"]), "deletionPolicy", "Delete")).await?;
-    story.from_here();
+    story.forget();
     let world = &story.world;
     let mut taker = processes(&["b"]);
     taker["serviceTemplate"] = json!({ "name": "web" });
@@ -140,7 +140,7 @@ async fn move_to_another_set() -> Option<()> {
 
 async fn delete_the_set() -> Option<()> {
     let story = Story::begin("golden-delete", with(processes(&["a", "b"]), "deletionPolicy", "Delete")).await?;
-    story.from_here();
+    story.forget();
     story.world.delete("web").await;
     story.world.until_gone("web").await;
     told(&story.sent().await, &expected(&["delete_proc_template [1,2]"]));

@@ -221,6 +221,9 @@ fn what_is_unmanaged_may_be_changed_by_anybody() {
     server.templates[0].properties.insert("description", Pair::new("by hand", false));
     let (desired, policy) = set(spec);
     assert!(server.plan(&desired, &memory, &policy).is_settled());
+    // To manage it again is a change of the spec, no drift.
+    let (desired, policy) = set(json!({ "driftPolicy": "Detect", "processes": [{ "name": "a", "funcName": "a" }] }));
+    assert_eq!(server.plan(&desired, &memory, &policy).steps.len(), 1);
 }
 
 // {absent, equal, different, owned by another set} × {Never, IfIdentical, Always}

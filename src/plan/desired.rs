@@ -42,6 +42,7 @@ pub struct DesiredItem {
     properties: Properties,
     sockets: Sockets,
     extras: Properties,
+    unmanaged: Vec<Property>,
 }
 
 #[derive(Clone, Copy)]
@@ -125,6 +126,7 @@ impl DesiredItem {
             violations,
             properties,
             sockets: Sockets::new(process, lock),
+            unmanaged: Property::ALL.iter().copied().filter(|&property| lock(property, false).is_none()).collect(),
             extras: extras.collect(),
         }
     }
@@ -154,11 +156,17 @@ impl DesiredItem {
         Ok(properties)
     }
 
+    /// Hash of what the item wants of a server, without what that server does not have.
+    #[must_use]
+    pub fn hash(&self, wanted: &Properties, ignored: &[String]) -> String {
+        applied_hash(wanted, ignored, &self.unmanaged)
+    }
+
     /// Hash of everything that the item wants, whatever the server.
     #[must_use]
     pub fn content_hash(&self) -> String {
         let properties = self.properties(ServerSchema::Unknown);
-        properties.map_or_else(|reason| reason, |properties| applied_hash(&properties, &[]))
+        properties.map_or_else(|reason| reason, |properties| self.hash(&properties, &[]))
     }
 }
 

@@ -9,7 +9,7 @@ use super::temporary::marked;
 use super::{
     Basis, Cause, Change, Conflict, Create, Decision, Desired, DesiredItem, Difference, Fate, Found, Intent,
     IntentFate, Item, Memory, Observed, Owner, Plan, Policy, Properties, Remembered, Removal, Rival, Template,
-    applied_hash, intent_hash, rows, temporary_name,
+    intent_hash, rows, temporary_name,
 };
 use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, FUNC_NAME, PROCESS_NAME, Property, ReplacePolicy};
 
@@ -302,7 +302,7 @@ impl<'a> Planner<'a> {
             return conflict(None, owner, Vec::new());
         }
         let remembered = self.memory.items.get(&item.key);
-        let hash = applied_hash(&wanted, &self.not_shown(&wanted));
+        let hash = item.hash(&wanted, &self.not_shown(&wanted));
         let is_drift = remembered.is_some_and(|then| !is_changed(then.applied_hash.as_deref(), &hash));
         if is_drift && self.policy.drift == DriftPolicy::Detect {
             return Decision::Drifted(Vec::new());
@@ -323,7 +323,7 @@ impl<'a> Planner<'a> {
 
     fn judge(&self, item: &DesiredItem, wanted: &Properties, template: &Template, basis: Basis) -> Decision {
         let Comparison { differences, ignored, ignored_cmdb_names } = compare(wanted, template);
-        let hash = applied_hash(wanted, &ignored_cmdb_names);
+        let hash = item.hash(wanted, &ignored_cmdb_names);
         if differences.is_empty() {
             return Decision::InSync { ignored, applied_hash: hash };
         }
