@@ -1,11 +1,14 @@
 //! Floor 6: the command line.
 
+mod connect;
 mod crd;
 mod files;
 mod judge;
 mod node;
 mod output;
+mod plan;
 mod run;
+mod sets;
 mod shape;
 mod validate;
 
@@ -27,6 +30,8 @@ enum Command {
     Run(Box<run::Options>),
     /// Judge manifests without a cluster and without CMDB
     Validate(validate::Options),
+    /// Show what the controller would do, without a cluster and without a write
+    Plan(plan::Options),
     /// Print the CRDs, or write each into a file of a folder
     Crd(crd::Options),
 }
@@ -39,6 +44,8 @@ mod exit {
     pub const NOTHING: ExitCode = ExitCode::SUCCESS;
     /// It failed, or something is wrong with what it was given.
     pub const FAILED: ExitCode = ExitCode::FAILURE;
+    /// Something would be written.
+    pub const CHANGES: u8 = 2;
 }
 
 impl Cli {
@@ -59,6 +66,7 @@ impl Cli {
         match self.command {
             Command::Run(options) => run::run(*options).map(|()| exit::NOTHING),
             Command::Validate(options) => validate::validate(&options),
+            Command::Plan(options) => plan::plan(&options),
             Command::Crd(options) => crd::crd(&options).map(|()| exit::NOTHING),
         }
     }
