@@ -159,6 +159,47 @@ fn what_the_api_server_takes_is_no_finding() {
 }
 
 #[test]
+fn what_kubectl_gives_is_no_finding() {
+    let text = "\
+apiVersion: v1
+items:
+- apiVersion: cmdb.bk.tencent.com/v1alpha1
+  kind: ProcessTemplateSet
+  metadata:
+    annotations: {kubectl.kubernetes.io/last-applied-configuration: \"{}\"}
+    creationTimestamp: \"2024-05-18T12:00:00Z\"
+    finalizers: [cmdb.bk.tencent.com/process-templates]
+    generation: 1
+    managedFields:
+    - apiVersion: cmdb.bk.tencent.com/v1alpha1
+      fieldsType: FieldsV1
+      fieldsV1: {\"f:spec\": {.: {}, \"f:bizId\": {}}}
+      manager: kubectl
+      operation: Update
+      time: \"2024-05-18T12:00:00Z\"
+    name: web
+    namespace: shop
+    resourceVersion: \"10\"
+    uid: 0b6a4b4e-0000-4000-8000-000000000000
+  spec: {bizId: 2, serviceTemplate: {id: 1}, processes: [{name: nginx, funcName: nginx}]}
+  status:
+    conditions:
+    - lastTransitionTime: \"2024-05-18T12:00:00Z\"
+      message: 1 process template of service template 1 as the set says
+      observedGeneration: 1
+      reason: InSync
+      status: \"True\"
+      type: Ready
+    observedGeneration: 1
+    processes:
+    - {name: nginx, id: 52, createdAt: \"2024-05-18T12:00:00.000Z\", state: InSync}
+kind: List
+metadata: {resourceVersion: \"\"}
+";
+    assert!(findings(text).is_empty());
+}
+
+#[test]
 fn a_connection_is_held_to_its_bounds_and_its_url_is_not_repeated() {
     let text = "\
 apiVersion: cmdb.bk.tencent.com/v1alpha1

@@ -19,9 +19,9 @@ use crate::engine::Connection;
 pub enum Schema {
     /// As the first listed template shows.
     Auto,
-    /// `bind_ip`, `port` and `protocol`.
+    /// One address and one protocol for all ports of a process: before CMDB 3.8.14 and 3.9.5.
     Flat,
-    /// `bind_info` rows.
+    /// Rows, each with its own.
     BindInfo,
 }
 
