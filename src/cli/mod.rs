@@ -1,7 +1,18 @@
 //! Floor 6: the command line.
 
+mod connect;
 mod crd;
+mod files;
+mod judge;
+mod node;
+mod output;
+mod plan;
 mod run;
+mod sets;
+mod shape;
+mod validate;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -17,19 +28,46 @@ pub struct Cli {
 enum Command {
     /// Run the controller until SIGTERM or SIGINT
     Run(Box<run::Options>),
+    /// Judge manifests without a cluster and without CMDB
+    Validate(validate::Options),
+    /// Show what the controller would do, without a cluster and without a write
+    Plan(plan::Options),
     /// Print the CRDs, or write each into a file of a folder
     Crd(crd::Options),
 }
 
+// What a command ends with.
+mod exit {
+    use std::process::ExitCode;
+
+    /// There was nothing to do, or nothing to say.
+    pub const NOTHING: ExitCode = ExitCode::SUCCESS;
+    /// It failed, or something is wrong with what it was given.
+    pub const FAILED: ExitCode = ExitCode::FAILURE;
+    /// Something would be written.
+    pub const CHANGES: u8 = 2;
+}
+
 impl Cli {
+    /// What the command line asks for. One that cannot be read ends the process: not with clap's own 2, which stands for
+    /// changes.
+    pub fn from_command_line() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let _ = error.print();
+            std::process::exit(i32::from(error.use_stderr()))
+        })
+    }
+
     /// Does what was asked for.
     ///
     /// # Errors
     /// What kept it from being done, for people.
-    pub fn execute(self) -> anyhow::Result<()> {
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Run(options) => run::run(*options),
-            Command::Crd(options) => crd::crd(&options),
+            Command::Run(options) => run::run(*options).map(|()| exit::NOTHING),
+            Command::Validate(options) => validate::validate(&options),
+            Command::Plan(options) => plan::plan(&options),
+            Command::Crd(options) => crd::crd(&options).map(|()| exit::NOTHING),
         }
     }
 }

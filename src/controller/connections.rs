@@ -104,15 +104,8 @@ impl Connections {
         if let Some(last) = last.filter(|last| last.key == key) {
             return Ok(last.clone());
         }
-        let config = config(&connection.spec, credentials(secret_name, &secret)?);
-        let client =
-            cmdb::Client::new(config, Arc::clone(&self.observer)).map_err(|error| invalid(error.to_string()))?;
-        let schema = match connection.spec.schema {
-            None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
-            Some(SchemaChoice::Flat) => ServerSchema::Flat,
-            Some(SchemaChoice::BindInfo) => ServerSchema::BindInfo,
-        };
-        Ok(Connection { key, client, schema })
+        let credentials = secret_credentials(secret_name, &secret)?;
+        connect(name, &connection.spec, credentials, key, Arc::clone(&self.observer))
     }
 
     /// A connection has changed: the sets that use it.
@@ -162,6 +155,24 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The CMDB that a connection leads to. `key` tells it, with these credentials, from all others.
+pub fn connect(
+    name: &str,
+    spec: &CmdbConnectionSpec,
+    credentials: Credentials,
+    key: String,
+    observer: Arc<dyn Observer>,
+) -> Result<Connection, Error> {
+    let invalid = |error: cmdb::Error| Error::ConnectionInvalid { name: name.to_owned(), reason: error.to_string() };
+    let client = cmdb::Client::new(config(spec, credentials), observer).map_err(invalid)?;
+    let schema = match spec.schema {
+        None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
+        Some(SchemaChoice::Flat) => ServerSchema::Flat,
+        Some(SchemaChoice::BindInfo) => ServerSchema::BindInfo,
+    };
+    Ok(Connection { key, client, schema })
+}
+
 fn config(spec: &CmdbConnectionSpec, credentials: Credentials) -> cmdb::Config {
     let max_concurrent = spec.limits.as_ref().and_then(|limits| limits.max_concurrent);
     let timeout = spec.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
@@ -174,21 +185,27 @@ fn config(spec: &CmdbConnectionSpec, credentials: Credentials) -> cmdb::Config {
     }
 }
 
-fn credentials(name: &str, secret: &Secret) -> Result<Credentials, Error> {
-    let read = |key: &str| {
-        let bytes = secret.data.as_ref()?.get(key)?;
-        // A trailing line break comes from the editor.
-        let text = std::str::from_utf8(&bytes.0).ok()?.trim_end_matches(['\r', '\n']);
-        Some(text.to_owned()).filter(|text| !text.is_empty())
-    };
+/// The credentials that a Secret holds.
+pub fn secret_credentials(name: &str, secret: &Secret) -> Result<Credentials, Error> {
+    let read = |key: &str| Some(std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()?.to_owned());
     let missing = |missing| Error::CredentialsIncomplete { secret: name.to_owned(), missing };
+    read_credentials(read).map_err(missing)
+}
+
+/// Credentials by the keys of a Secret; or what is missing.
+pub fn read_credentials(read: impl Fn(&str) -> Option<String>) -> Result<Credentials, &'static str> {
+    let read = |key: &str| {
+        // A trailing line break comes from the editor.
+        let text = read(key)?.trim_end_matches(['\r', '\n']).to_owned();
+        Some(text).filter(|text| !text.is_empty())
+    };
     let user = read("bk_username")
         .map(UserCredential::Username)
         .or_else(|| read("bk_token").map(|token| UserCredential::Token(SecretString::from(token))))
         .or_else(|| read("access_token").map(|token| UserCredential::AccessToken(SecretString::from(token))));
     Ok(Credentials {
-        app_code: read("bk_app_code").ok_or_else(|| missing("bk_app_code"))?,
-        app_secret: SecretString::from(read("bk_app_secret").ok_or_else(|| missing("bk_app_secret"))?),
-        user: user.ok_or_else(|| missing("all of bk_username, bk_token and access_token"))?,
+        app_code: read("bk_app_code").ok_or("bk_app_code")?,
+        app_secret: SecretString::from(read("bk_app_secret").ok_or("bk_app_secret")?),
+        user: user.ok_or("all of bk_username, bk_token and access_token")?,
     })
 }

@@ -33,7 +33,9 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
+pub use connections::{connect, read_credentials, secret_credentials};
 pub use error::Error;
+pub use memory::from_status;
 
 use crate::api::{CmdbConnection, FIELD_MANAGER, ServiceTemplateSelector};
 use crate::cmdb;

@@ -1,0 +1,136 @@
+//! The connections of `ptset plan`: from the files, or from the command line.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+
+use super::files::Document;
+use crate::api::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef, SchemaChoice};
+use crate::cmdb::{self, Credentials, Operation};
+use crate::controller;
+use crate::engine::Connection;
+
+/// How sockets are kept, as the command line says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Schema {
+    /// As the first listed template shows.
+    Auto,
+    /// One address and one protocol for all ports of a process: before CMDB 3.8.14 and 3.9.5.
+    Flat,
+    /// Rows, each with its own.
+    BindInfo,
+}
+
+/// A connection that the command line gives for every set.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Base URL of CMDB, for all sets; without it, the connection that each set names is looked for in the files
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// How that server keeps sockets
+    #[arg(long, value_name = "SCHEMA", value_enum, default_value_t = Schema::Auto, requires = "url")]
+    schema: Schema,
+    /// Supplier account there
+    #[arg(long, value_name = "ACCOUNT", default_value = "0", requires = "url")]
+    supplier_account: String,
+}
+
+/// The connections of the files by namespace and name, with their Secrets.
+#[derive(Default)]
+pub struct Connections {
+    objects: HashMap<(String, String), CmdbConnection>,
+    secrets: HashMap<(String, String), Document>,
+    built: HashMap<(String, String), Result<Connection, String>>,
+}
+
+struct Silent;
+
+impl cmdb::Observer for Silent {
+    fn call_finished(&self, _: Operation, _: &'static str, _: Duration) {}
+}
+
+impl Connections {
+    /// Adds a connection.
+    pub fn add(&mut self, namespace: &str, connection: CmdbConnection) {
+        let name = connection.metadata.name.clone().unwrap_or_default();
+        self.objects.insert((namespace.to_owned(), name), connection);
+    }
+
+    /// Adds a Secret.
+    pub fn add_secret(&mut self, namespace: &str, document: Document) {
+        let name = document.node.get("metadata").and_then(|metadata| metadata.text("name")).unwrap_or_default();
+        self.secrets.insert((namespace.to_owned(), name.to_owned()), document);
+    }
+
+    /// The CMDB that a set of this namespace uses under this name of a connection.
+    pub fn get(&mut self, namespace: &str, name: &str, flags: &Flags) -> Result<Connection, String> {
+        let key = if flags.url.is_some() { Default::default() } else { (namespace.to_owned(), name.to_owned()) };
+        if let Some(built) = self.built.get(&key) {
+            return built.clone();
+        }
+        let built = self.build(namespace, name, flags).map_err(|error| format!("{error:#}"));
+        self.built.insert(key, built.clone());
+        built
+    }
+
+    fn build(&self, namespace: &str, name: &str, flags: &Flags) -> anyhow::Result<Connection> {
+        if let Some(url) = &flags.url {
+            let spec = CmdbConnectionSpec {
+                url: url.clone(),
+                transport: None,
+                schema: Some(match flags.schema {
+                    Schema::Auto => SchemaChoice::Auto,
+                    Schema::Flat => SchemaChoice::Flat,
+                    Schema::BindInfo => SchemaChoice::BindInfo,
+                }),
+                supplier_account: Some(flags.supplier_account.clone()),
+                credentials_secret_ref: LocalSecretRef { name: String::new() },
+                timeout_seconds: None,
+                limits: None,
+            };
+            return connect("--url", &spec, String::new(), from_environment()?);
+        }
+        let Some(connection) = self.objects.get(&(namespace.to_owned(), name.to_owned())) else {
+            bail!("CmdbConnection {name:?} of namespace {namespace:?} is not in the files: add it, or give --url");
+        };
+        let secret = &connection.spec.credentials_secret_ref.name;
+        let credentials = match self.secrets.get(&(namespace.to_owned(), secret.clone())) {
+            Some(document) => from_secret(secret, document)?,
+            None => from_environment()
+                .with_context(|| format!("Secret {secret:?} of namespace {namespace:?} is not in the files"))?,
+        };
+        connect(name, &connection.spec, format!("{namespace}/{name}"), credentials)
+    }
+}
+
+fn connect(name: &str, spec: &CmdbConnectionSpec, key: String, credentials: Credentials) -> anyhow::Result<Connection> {
+    controller::connect(name, spec, credentials, key, Arc::new(Silent)).map_err(|error| match error {
+        controller::Error::ConnectionInvalid { reason, .. } => anyhow!("{name}: {reason}"),
+        error => anyhow!(error.message()),
+    })
+}
+
+fn from_secret(name: &str, document: &Document) -> anyhow::Result<Credentials> {
+    // Why it cannot be read is not repeated: the reason may hold a value.
+    let unreadable = |_| anyhow!("Secret {name:?} cannot be read as one");
+    let mut secret: Secret = serde_json::from_value(document.node.to_json()).map_err(unreadable)?;
+    let data = secret.data.get_or_insert_default();
+    for (key, text) in secret.string_data.take().unwrap_or_default() {
+        data.insert(key, ByteString(text.into_bytes()));
+    }
+    controller::secret_credentials(name, &secret).map_err(|error| anyhow!(error.message()))
+}
+
+// The keys of a Secret, as variables: PTSET_BK_APP_CODE.
+fn from_environment() -> anyhow::Result<Credentials> {
+    let variable = |key: &str| format!("PTSET_{}", key.to_uppercase());
+    let read = |key: &str| std::env::var(variable(key)).ok();
+    controller::read_credentials(read).map_err(|missing| match missing {
+        "bk_app_code" | "bk_app_secret" => anyhow!("{} is not set", variable(missing)),
+        _ => anyhow!("none of PTSET_BK_USERNAME, PTSET_BK_TOKEN and PTSET_ACCESS_TOKEN is set"),
+    })
+}

@@ -1,0 +1,253 @@
+//! `ptset plan`
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::Flags;
+use super::exit;
+use super::files::Finding;
+use super::output::{self, Output};
+use super::sets::{Inventory, Set, is_leaving, rivals};
+use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
+use crate::controller::{self, from_status};
+use crate::engine::{self, Connection, Engine, Freshness, Job, Pulse};
+use crate::plan::{
+    Counts, Desired, Memory, Observed, Policy, Preview, Rival, SetName, Stage, forecast, plan as plan_for,
+};
+
+// As the controller has it when nobody says otherwise.
+const CREATE_GRACE: Duration = Duration::from_secs(150);
+
+// Sets that are looked at at a time; each connection bounds its calls for itself.
+const CONCURRENCY: usize = 8;
+
+/// Options of `ptset plan`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Nothing is written, neither to CMDB nor to a cluster. Credentials are those of the Secret that the CmdbConnection names, \
+if it is in the files; else, and with --url, those of the environment: PTSET_BK_APP_CODE, PTSET_BK_APP_SECRET and one \
+of PTSET_BK_USERNAME, PTSET_BK_TOKEN, PTSET_ACCESS_TOKEN.
+
+What the operator remembers of a set stands in its status: give the sets as the cluster has them, and after them the \
+manifests that are to be applied. Of a set that stands twice, the later spec counts with the earlier status. Without a \
+status, templates that leave a set cannot be told. Other sets are seen only if they are in the files.
+
+  +  would be created        !  something stands in the way
+  ~  would be changed        =  nothing would be written
+  -  would be deleted        a -> b  what CMDB has, and what the set says
+
+Exit status: 0 nothing would be written; 2 something would; 1 a set could not be planned, or a file not be read.
+
+Example:
+  $ kubectl get ptset,cmdbconn -A -o yaml > live.yaml
+  $ ptset plan -f live.yaml -f manifests/
+  blueking/web: business 2, service template 5 \"web-frontend\"
+    ~ update nginx: template 52 \"nginx\"
+        startCmd: \"./start.sh\" -> \"./start.sh -d\"
+    = 3 of 4 in sync
+  1 sets: 0 to create, 1 to update, 0 to delete, 0 with trouble")]
+pub struct Options {
+    /// A file, a folder with .yaml, .yml and .json files, or - for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+    /// Namespace of what names none
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    namespace: String,
+    #[command(flatten)]
+    flags: Flags,
+    /// How it is printed
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+// What came of one set; or why it could not be planned.
+type Outcome<'a> = (&'a SetName, Result<Preview, String>);
+
+/// Shows what the controller would do.
+pub fn plan(options: &Options) -> anyhow::Result<ExitCode> {
+    let mut inventory = Inventory::read(&options.filename, &options.namespace)?;
+    let mut connections = Vec::new();
+    for set in &inventory.sets {
+        connections.push(match &set.object {
+            Ok(object) => {
+                let (namespace, name) = (&set.name.namespace, object.spec.connection_name());
+                inventory.connections.get(namespace, name, &options.flags)
+            }
+            Err(findings) => Err(lines(findings)),
+        });
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcomes = runtime.block_on(preview_all(&inventory.sets, &connections));
+    output::print(&match options.output {
+        Output::Text => to_text(&outcomes, &inventory.findings),
+        Output::Json => format!("{:#}\n", to_json(&outcomes, &inventory.findings)),
+    })?;
+    let has_failed = !inventory.findings.is_empty() || outcomes.iter().any(|(_, outcome)| outcome.is_err());
+    let has_changes = outcomes.iter().any(|(_, outcome)| outcome.as_ref().is_ok_and(Preview::has_changes));
+    Ok(match (has_failed, has_changes) {
+        (true, _) => exit::FAILED,
+        (false, true) => exit::CHANGES.into(),
+        (false, false) => exit::NOTHING,
+    })
+}
+
+fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+async fn preview_all<'a>(sets: &'a [Set], connections: &[Result<Connection, String>]) -> Vec<Outcome<'a>> {
+    let engine = Engine::new(CREATE_GRACE);
+    let begun = Instant::now();
+    let known: Vec<Option<Connection>> = connections.iter().map(|connection| connection.clone().ok()).collect();
+    let previews = sets.iter().zip(connections).enumerate().map(|(index, (set, connection))| {
+        let (engine, known) = (&engine, &known);
+        async move {
+            let outcome = match (&set.object, connection) {
+                (Ok(object), Ok(connection)) => {
+                    let others = rivals(sets, known, index);
+                    preview(engine, &set.name, object, connection, others, begun).await
+                }
+                (_, Err(reason)) => Err(reason.clone()),
+                (Err(findings), _) => Err(lines(findings)),
+            };
+            (&set.name, outcome)
+        }
+    });
+    futures::stream::iter(previews).buffered(CONCURRENCY).collect().await
+}
+
+async fn preview(
+    engine: &Engine,
+    name: &SetName,
+    set: &ProcessTemplateSet,
+    connection: &Connection,
+    others: Vec<(ServiceTemplateSelector, Rival)>,
+    begun: Instant,
+) -> Result<Preview, String> {
+    let desired = if is_leaving(set) {
+        Desired::nothing(name.clone(), &set.spec)
+    } else {
+        Desired::from_spec(name.clone(), &set.spec)
+    };
+    if !desired.violations.is_empty() {
+        return Err(controller::Error::Invalid(desired.violations).message());
+    }
+    let (memory, made_in) = set.status.as_ref().map(from_status).unwrap_or_default();
+    let job = Job {
+        set: format!("{}/{}", name.namespace, name.name),
+        connection: connection.clone(),
+        biz_id: set.spec.biz_id,
+        service_template: set.spec.service_template.clone(),
+        desired,
+        policy: Policy::of(&set.spec),
+        others,
+        made_in,
+        is_read_only: true,
+    };
+    let pulse = Pulse::new(CancellationToken::new());
+    let may_create = set.spec.service_template.create_if_missing.is_some() && !is_leaving(set);
+    let (service_template_id, observed, memory, plan) =
+        match engine.view(&job, &memory, Freshness::Since(begun), &pulse).await {
+            Ok(view) => {
+                let id = Some(view.sight.scope.service_template_id);
+                (id, view.sight.observed, view.memory, view.plan)
+            }
+            Err(engine::Error::ServiceTemplateMissing { .. }) if may_create => {
+                let (observed, memory) = (nothing_yet(&job), Memory::default());
+                let plan = plan_for(&job.desired, &observed, &memory, &job.policy);
+                (None, observed, memory, plan)
+            }
+            Err(error) => return Err(controller::Error::from(error).message()),
+        };
+    let stage = match set.spec.is_suspended() {
+        _ if is_leaving(set) => Stage::Deleting,
+        true => Stage::Suspended,
+        false => Stage::Live,
+    };
+    Ok(Preview {
+        set: name.clone(),
+        biz_id: set.spec.biz_id,
+        service_template_id,
+        service_template: set.spec.service_template.name.clone(),
+        stage,
+        steps: forecast(&job.desired, &observed, &memory, &job.policy),
+        templates: observed.templates.to_vec(),
+        plan,
+    })
+}
+
+// What a service template shows that was just created.
+fn nothing_yet(job: &Job) -> Observed {
+    let is_ours = |selector: &ServiceTemplateSelector| selector.name == job.service_template.name;
+    let rivals = job.others.iter().filter(|(selector, _)| is_ours(selector)).map(|(_, rival)| rival.clone());
+    Observed {
+        schema: job.connection.schema,
+        templates: std::sync::Arc::default(),
+        user: job.connection.client.user().map(str::to_owned),
+        rivals: std::sync::Arc::new(rivals.collect()),
+    }
+}
+
+fn total(outcomes: &[Outcome<'_>]) -> (Counts, usize) {
+    let (mut counts, mut failed) = (Counts::default(), 0);
+    for (_, outcome) in outcomes {
+        match outcome {
+            Ok(preview) => counts.add(preview.counts()),
+            Err(_) => failed += 1,
+        }
+    }
+    (counts, failed)
+}
+
+fn to_text(outcomes: &[Outcome<'_>], findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let _ = writeln!(text, "{finding}");
+    }
+    for (SetName { namespace, name }, outcome) in outcomes {
+        match outcome {
+            Ok(preview) => text.push_str(&preview.to_text()),
+            Err(reason) => {
+                let _ = writeln!(text, "{namespace}/{name}: cannot be planned:");
+                for line in reason.lines() {
+                    let _ = writeln!(text, "  ! {line}");
+                }
+            }
+        }
+    }
+    let (Counts { create, update, delete, trouble }, failed) = total(outcomes);
+    let sets = outcomes.len();
+    let _ =
+        write!(text, "{sets} sets: {create} to create, {update} to update, {delete} to delete, {trouble} with trouble");
+    if failed > 0 {
+        let _ = write!(text, "; {failed} could not be planned");
+    }
+    text.push('\n');
+    text
+}
+
+fn to_json(outcomes: &[Outcome<'_>], findings: &[Finding]) -> Value {
+    let sets = outcomes.iter().map(|(SetName { namespace, name }, outcome)| match outcome {
+        Ok(preview) => preview.to_json(),
+        Err(reason) => json!({
+            "namespace": namespace, "name": name, "serviceTemplateId": null,
+            "steps": [], "items": [], "removals": [], "error": reason,
+        }),
+    });
+    let (Counts { create, update, delete, trouble }, failed) = total(outcomes);
+    json!({
+        "sets": sets.collect::<Value>(),
+        "findings": findings.iter().map(Finding::to_json).collect::<Value>(),
+        "summary": {
+            "sets": outcomes.len(), "create": create, "update": update, "delete": delete, "trouble": trouble,
+            "failed": failed,
+        },
+    })
+}

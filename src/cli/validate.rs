@@ -1,0 +1,61 @@
+//! `ptset validate`
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::judge::Judge;
+use super::output::{self, Output};
+use super::{exit, files};
+
+/// Options of `ptset validate`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Each finding is a line FILE:LINE:COLUMN: NAMESPACE/NAME: PATH: MESSAGE; the last line counts. Documents of other kinds \
+are passed over.
+
+Exit status: 0 nothing was found; 1 something was, or a file cannot be read.
+
+Example:
+  $ ptset validate -f manifests/
+  manifests/web.yaml:14:13: blueking/web: spec.processes[0].port: a port is a number from 1 to 65535 without leading zeros
+  3 objects, 1 findings")]
+pub struct Options {
+    /// A file, a folder with .yaml, .yml and .json files, or - for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+    /// How it is printed
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// Judges what the files hold.
+pub fn validate(options: &Options) -> anyhow::Result<ExitCode> {
+    let judge = Judge::new()?;
+    let (documents, mut findings) = files::read(&options.filename);
+    let mut objects = 0;
+    for document in &documents {
+        if let Some(found) = judge.judge(document) {
+            objects += 1;
+            findings.extend(found);
+        }
+    }
+    let text = match options.output {
+        Output::Text => {
+            let mut text = String::new();
+            for finding in &findings {
+                let _ = writeln!(text, "{finding}");
+            }
+            let _ = writeln!(text, "{objects} objects, {} findings", findings.len());
+            text
+        }
+        Output::Json => {
+            let found: Vec<_> = findings.iter().map(files::Finding::to_json).collect();
+            format!("{:#}\n", json!({ "objects": objects, "findings": found }))
+        }
+    };
+    output::print(&text)?;
+    Ok(if findings.is_empty() { exit::NOTHING } else { exit::FAILED })
+}
