@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use process_template_operator::api::ProcessTemplateSetSpec;
-use process_template_operator::plan::{Desired, ServerSchema, SetName, applied_hash};
+use process_template_operator::plan::{Desired, ServerSchema, SetName};
 use process_template_operator::sim::{Options, Property, Simulator};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -107,7 +107,7 @@ impl Place {
         let processes = templates.iter().map(|(key, id)| {
             let template = state.process_templates.iter().find(|template| template.id == *id).unwrap();
             let item = desired.items.iter().find(|item| item.key == *key);
-            let hash = item.map(|item| applied_hash(&item.properties(ServerSchema::BindInfo).unwrap(), &[]));
+            let hash = item.map(|item| item.hash(&item.properties(ServerSchema::BindInfo).unwrap(), &[]));
             json!({
                 "name": key, "id": id, "createdAt": template.create_time, "processName": template.bk_process_name,
                 "state": "InSync", "appliedHash": hash,

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{Error, memory};
 use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSetStatus};
 use crate::engine::{Disposition, View};
-use crate::plan::{Conflict, Decision, Difference, Item, Owner, Step};
+use crate::plan::{Decision, Item, Step, explain, state};
 
 /// Most bytes of a condition's or an item's message.
 const MESSAGE_BYTES: usize = 1024;
@@ -313,22 +313,6 @@ pub fn drift(item: &Item) -> Option<Drift> {
     })
 }
 
-fn state(item: &Item) -> ItemState {
-    let is_listed = item.found.as_ref().is_some_and(|found| found.created_at.is_some());
-    match &item.decision {
-        Decision::InSync { .. } if is_listed => ItemState::InSync,
-        Decision::InSync { .. } => ItemState::Created,
-        Decision::Create(_) => ItemState::Missing,
-        Decision::Update(_) | Decision::Replace(_) => ItemState::Differs,
-        Decision::Drifted(_) => ItemState::Drifted,
-        Decision::NeedsReplacement(_) => ItemState::NeedsReplacement,
-        Decision::Undecided => ItemState::Undecided,
-        Decision::Conflict(_) => ItemState::Conflict,
-        Decision::Invalid(_) => ItemState::Invalid,
-        Decision::Refused(_) => ItemState::Refused,
-    }
-}
-
 fn reason(state: ItemState) -> &'static str {
     match state {
         ItemState::InSync => "InSync",
@@ -358,59 +342,6 @@ fn reason_in_words(state: ItemState) -> &'static str {
         ItemState::Invalid => "not valid",
         ItemState::Refused => "refused by CMDB",
         ItemState::Unknown => "unknown",
-    }
-}
-
-fn explain(item: &Item) -> String {
-    let fields =
-        |differences: &[Difference]| differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let id = item.found.as_ref().map(|found| found.id).unwrap_or_default();
-    match &item.decision {
-        Decision::InSync { .. } => String::new(),
-        Decision::Create(_) => "will be created".to_owned(),
-        Decision::Update(change) => format!("template {id} is to be changed in {}", fields(&change.differences)),
-        Decision::Replace(_) => format!("template {id} is to be replaced: CMDB does not update funcName"),
-        Decision::Drifted(differences) if differences.is_empty() => {
-            "somebody deleted its template in CMDB; set driftPolicy to Correct to have it created again, or remove the \
-             process"
-                .to_owned()
-        }
-        Decision::Drifted(differences) => format!(
-            "somebody changed template {id} in CMDB: {}; change it back there, or set driftPolicy to Correct",
-            fields(differences)
-        ),
-        Decision::NeedsReplacement(differences) => format!(
-            "template {id} differs in {}; CMDB does not update funcName: set replacePolicy to Recreate, or change it back",
-            fields(differences)
-        ),
-        Decision::Undecided => {
-            "a create was begun and may still be stored; it is sent again only when that is out of the question"
-                .to_owned()
-        }
-        Decision::Conflict(conflict) => explain_conflict(conflict, &fields(&conflict.differences)),
-        Decision::Invalid(reason) => reason.clone(),
-        Decision::Refused(reason) => format!("CMDB refused it: {reason}"),
-    }
-}
-
-fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
-    let template = conflict.id.map_or_else(|| "the name".to_owned(), |id| format!("template {id} of this name"));
-    match &conflict.owner {
-        Owner::Process => format!("{template} is another process's of this set already"),
-        Owner::Set(Some(name)) => {
-            format!("{template} is ProcessTemplateSet {name:?}'s; take the process out of one of the two sets")
-        }
-        Owner::Set(None) => {
-            format!("{template} is another set's, in another namespace; take the process out of one of the two sets")
-        }
-        Owner::Stranger if fields.is_empty() => format!(
-            "{template} was not created by this set, which may not take it over; remove or rename it in CMDB, or change \
-             adoptionPolicy"
-        ),
-        Owner::Stranger => format!(
-            "{template} was not created by this set and differs in {fields}; make the manifest say what it has, remove \
-             it in CMDB, or set adoptionPolicy to Always"
-        ),
     }
 }
 

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Basis, Cause, Conflict, Decision, Difference, Fate, Found, Item, Owner, Plan, Properties, SetName, Step, Template,
+    Basis, Cause, Decision, Difference, Fate, Found, Item, Plan, Properties, SetName, Step, Template, explain, state,
 };
-use crate::api::{ItemState, PROCESS_NAME};
+use crate::api::PROCESS_NAME;
 use values::Change;
 
 /// What would be done about one set.
@@ -129,7 +129,7 @@ impl Preview {
             shown.write(&mut text);
         }
         for item in self.plan.items.iter().filter(|item| is_trouble(item)) {
-            let _ = writeln!(text, "  ! {}: {}", item.key, explain(item));
+            let _ = writeln!(text, "  ! {}: {}: {}", item.key, trouble(item), explain(item));
             for difference in differences(&item.decision) {
                 Change::of(difference).write(&mut text);
             }
@@ -192,7 +192,7 @@ impl Preview {
                 differences(decision).iter().map(|difference| Change::of(difference).to_json()).collect();
             json!({
                 "name": key, "processName": process_name, "id": found.as_ref().map(|found| found.id),
-                "state": state(item), "message": Some(explain(item)).filter(|text| !text.is_empty()),
+                "state": state(item), "message": Some(explain(item)).filter(|_| is_trouble(item)),
                 "adopted": found.as_ref().is_some_and(|found| found.basis == Basis::Adopted),
                 "ignored": ignored, "differences": differences,
             })
@@ -317,82 +317,18 @@ fn differences(decision: &Decision) -> &[Difference] {
     }
 }
 
-// As the status says it.
-fn state(item: &Item) -> ItemState {
-    let is_listed = item.found.as_ref().is_some_and(|found| found.created_at.is_some());
-    match &item.decision {
-        Decision::InSync { .. } if is_listed => ItemState::InSync,
-        Decision::InSync { .. } => ItemState::Created,
-        Decision::Create(_) => ItemState::Missing,
-        Decision::Update(_) | Decision::Replace(_) => ItemState::Differs,
-        Decision::Drifted(_) => ItemState::Drifted,
-        Decision::NeedsReplacement(_) => ItemState::NeedsReplacement,
-        Decision::Undecided => ItemState::Undecided,
-        Decision::Conflict(_) => ItemState::Conflict,
-        Decision::Invalid(_) => ItemState::Invalid,
-        Decision::Refused(_) => ItemState::Refused,
-    }
-}
-
 fn is_trouble(item: &Item) -> bool {
+    !trouble(item).is_empty()
+}
+
+fn trouble(item: &Item) -> &'static str {
     match item.decision {
-        Decision::InSync { .. } | Decision::Create(_) | Decision::Update(_) | Decision::Replace(_) => false,
-        Decision::Drifted(_)
-        | Decision::NeedsReplacement(_)
-        | Decision::Undecided
-        | Decision::Conflict(_)
-        | Decision::Invalid(_)
-        | Decision::Refused(_) => true,
-    }
-}
-
-/// What stands in an item's way, and what a person can do; empty when nothing does.
-#[must_use]
-pub fn explain(item: &Item) -> String {
-    let fields =
-        |differences: &[Difference]| differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let id = item.found.as_ref().map(|found| found.id).unwrap_or_default();
-    match &item.decision {
-        Decision::InSync { .. } | Decision::Create(_) | Decision::Update(_) | Decision::Replace(_) => String::new(),
-        Decision::Drifted(differences) if differences.is_empty() => {
-            "drifted: somebody deleted its template in CMDB; set driftPolicy to Correct to have it created again, or \
-             remove the process"
-                .to_owned()
-        }
-        Decision::Drifted(_) => format!(
-            "drifted: somebody changed template {id} in CMDB; change it back there, or set driftPolicy to Correct"
-        ),
-        Decision::NeedsReplacement(_) => format!(
-            "needs replacement: CMDB does not update funcName of template {id}; set replacePolicy to Recreate, or \
-             change it back"
-        ),
-        Decision::Undecided => {
-            "undecided: a create was begun and may still be stored; it is sent again only when that is out of the question"
-                .to_owned()
-        }
-        Decision::Conflict(conflict) => format!("conflict: {}", explain_conflict(conflict, &fields(&conflict.differences))),
-        Decision::Invalid(reason) => format!("invalid: {reason}"),
-        Decision::Refused(reason) => format!("refused by CMDB: {reason}"),
-    }
-}
-
-fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
-    let template = conflict.id.map_or_else(|| "the name".to_owned(), |id| format!("template {id} of this name"));
-    match &conflict.owner {
-        Owner::Process => format!("{template} is another process's of this set already"),
-        Owner::Set(Some(name)) => {
-            format!("{template} is ProcessTemplateSet {name:?}'s; take the process out of one of the two sets")
-        }
-        Owner::Set(None) => {
-            format!("{template} is another set's, in another namespace; take the process out of one of the two sets")
-        }
-        Owner::Stranger if fields.is_empty() => format!(
-            "{template} was not created by this set, which may not take it over; remove or rename it in CMDB, or change \
-             adoptionPolicy"
-        ),
-        Owner::Stranger => format!(
-            "{template} was not created by this set and differs in {fields}; make the manifest say what it has, remove \
-             it in CMDB, or set adoptionPolicy to Always"
-        ),
+        Decision::InSync { .. } | Decision::Create(_) | Decision::Update(_) | Decision::Replace(_) => "",
+        Decision::Drifted(_) => "drifted",
+        Decision::NeedsReplacement(_) => "needs replacement",
+        Decision::Undecided => "undecided",
+        Decision::Conflict(_) => "conflict",
+        Decision::Invalid(_) => "invalid",
+        Decision::Refused(_) => "refused",
     }
 }
