@@ -313,8 +313,8 @@ async fn a_replacement_is_shown_to_its_end() {
         [
             HEAD,
             &format!(
-                "  ! nginx: needs replacement: CMDB does not update funcName of template {id}; set replacePolicy to \
-                 Recreate, or change it back"
+                "  ! nginx: needs replacement: template {id} differs in funcName; CMDB does not update funcName: set \
+                 replacePolicy to Recreate, or change it back"
             ),
             "      funcName: \"nginx\" -> \"openresty\"",
             "1 sets: 0 to create, 0 to update, 0 to delete, 1 with trouble",
@@ -429,7 +429,7 @@ async fn drift_is_corrected_or_only_told() {
         said.lines()[1..3],
         [
             &format!(
-                "  ! nginx: drifted: somebody changed template {id} in CMDB; change it back there, or set driftPolicy \
+                "  ! nginx: drifted: somebody changed template {id} in CMDB: user; change it back there, or set driftPolicy \
                  to Correct"
             ),
             "      user: \"ann\" -> \"root\"",
