@@ -204,18 +204,22 @@ async fn a_status_that_was_lost_is_found_again_before_the_set_goes() {
     world.end().await;
 }
 
+// A create whose connection broke may be stored for as long as the grace period; one that hangs is stored late.
 #[tokio::test]
 async fn an_undecided_create_holds_the_set_until_its_end_is_known() {
-    let Some(mut world) = World::new("go-undecided").await else { return };
-    world.service_template("web");
-    world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, Effect::hold_names(2.0, true)));
-    world.start_operator(&["--create-grace-seconds", "4"]).await;
-    world.apply("web", spec("Delete")).await;
-    world.until("web", "the create was begun", |seen| !seen.status.pending.is_empty()).await;
-    world.delete("web").await;
-    world.until_gone("web").await;
-    assert_eq!(left(&world), 0, "what was stored late is deleted too");
-    world.end().await;
+    for (name, effect) in [("broken", Effect::drop_before_commit()), ("late", Effect::hang(3.0, false))] {
+        let Some(mut world) = World::new(&format!("go-undecided-{name}")).await else { return };
+        world.service_template("web");
+        world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, effect));
+        world.start_operator(&["--create-grace-seconds", "4"]).await;
+        world.apply("web", spec("Delete")).await;
+        world.until("web", "the create was begun", |seen| !seen.status.pending.is_empty()).await;
+        world.delete("web").await;
+        world.until_gone("web").await;
+        assert_eq!(left(&world), 0, "what was stored late is deleted too");
+        assert_eq!(world.requests("batch_create_proc_template").len(), 1, "and nothing is sent again");
+        world.end().await;
+    }
 }
 
 #[tokio::test]
