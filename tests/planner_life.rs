@@ -249,9 +249,9 @@ fn the_truth_table_of_adoption_holds() {
                 let template = &server.templates[0];
                 server.rivals.push(Rival {
                     name: Some("web2".to_owned()),
-                    comes_first: false,
                     wants: ["a".to_owned()].into(),
                     holds: [(template.id, template.created_at.unwrap())].into(),
+                    ..Rival::default()
                 });
             }
             let (desired, policy_of_set) = set(json!({ "adoptionPolicy": policy, "processes": [wanted] }));
@@ -283,23 +283,117 @@ fn of_two_sets_that_want_one_name_the_older_gets_it() {
     assert_eq!(server.plan(&desired, &Memory::default(), &policy).steps.len(), 1);
 }
 
+// In one namespace, what leaves one set is kept for the other until that one holds it.
 #[test]
 fn a_process_that_moves_to_another_set_is_neither_created_nor_deleted() {
-    let (mut server, mut memory) = settled(named(&[("x", "a"), ("y", "b")]));
+    let (mut server, memory) = settled(named(&[("x", "a"), ("y", "b")]));
     let mut left = named(&[("x", "a")]);
     left["deletionPolicy"] = "Delete".into();
-    let (desired, policy) = set(left);
-    let holds = memory.items.values().map(|held| (held.id, held.created_at.unwrap())).collect();
-    let taker = Rival { name: None, comes_first: false, wants: ["b".to_owned()].into(), ..Rival::default() };
-    server.rivals = vec![taker];
-    let plan = server.plan(&desired, &memory, &policy);
-    assert_eq!((plan.removals[0].fate, plan.steps.len()), (Fate::Released, 0));
-    server.run(&desired, &mut memory, &policy, usize::MAX);
-    // And the other set, whether it comes before or after.
-    let giver = Rival { name: None, comes_first: true, wants: ["a".to_owned()].into(), holds };
-    server.rivals = vec![giver];
-    let (desired, policy) = set(named(&[("y", "b")]));
-    assert!(server.plan(&desired, &Memory::default(), &policy).is_settled());
+    let (giver, policy) = set(left);
+    let by_key = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, name)| ((*key).to_owned(), (*name).to_owned())).collect()
+    };
+    // The taker, which wants something changed as well, and what it sees of the giver.
+    let mut taken = named(&[("y", "b")]);
+    taken["processes"][0]["startCmd"] = "./new".into();
+    let (taker, _) = set(taken);
+    let giving = Rival::new(Some("web1".to_owned()), true, &by_key(&[("x", "a")]), &memory);
+    let taking = |memory: &Memory| Rival::new(Some("web2".to_owned()), false, &by_key(&[("y", "b")]), memory);
+    let mut taken = Memory::default();
+
+    server.rivals = vec![taking(&taken)];
+    let plan = server.plan(&giver, &memory, &policy);
+    assert_eq!((plan.removals[0].fate, plan.steps.len()), (Fate::HandOver, 0));
+    server.rivals = vec![giving];
+    let steps = server.run(&taker, &mut taken, &Policy { ..policy }, usize::MAX);
+    assert!(matches!(steps.as_slice(), [Step::Update { .. }]), "{steps:?}");
+    server.rivals = vec![taking(&taken)];
+    assert_eq!(server.plan(&giver, &memory, &policy).removals[0].fate, Fate::Released);
+
+    // A set of another namespace cannot be seen to take it, and one that does not take it is not waited for for ever.
+    server.rivals = vec![Rival { name: None, ..taking(&Memory::default()) }];
+    assert_eq!(server.plan(&giver, &memory, &policy).removals[0].fate, Fate::Released);
+    server.rivals = vec![taking(&Memory::default())];
+    let over = Policy { hand_overs_are_over: true, ..policy };
+    assert_eq!(server.plan(&giver, &memory, &over).removals[0].fate, Fate::Released);
+}
+
+#[test]
+fn a_template_that_its_set_is_renaming_is_not_up_for_adoption() {
+    let (mut server, memory) = settled(named(&[("x", "a")]));
+    let renamed = [("x".to_owned(), "b".to_owned())].into();
+    server.rivals = vec![Rival::new(Some("other".to_owned()), false, &renamed, &memory)];
+    let (desired, policy) = set(json!({ "processes": [{ "name": "a", "funcName": "f-x" }] }));
+    let plan = server.plan(&desired, &Memory::default(), &policy);
+    let Decision::Conflict(conflict) = &plan.items[0].decision else { panic!("{plan:?}") };
+    assert_eq!(conflict.owner, Owner::Set(Some("other".to_owned())));
+}
+
+#[test]
+fn while_a_circle_is_half_done_a_strangers_template_stays_a_strangers() {
+    let swapped = |names: [&str; 2]| {
+        let mut spec = named(&[("x", names[0]), ("y", names[1])]);
+        let more = json!([
+            { "name": "nginx", "funcName": "nginx", "startParamRegex": "ours" },
+            { "name": "z", "funcName": "z", "startParamRegex": "z" },
+        ]);
+        spec["processes"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+        spec
+    };
+    for creator in ["somebody", "ours"] {
+        let (mut server, memory) = settled(named(&[("x", "a"), ("y", "b")]));
+        let strangers = json!({ "processes": [
+            { "name": "nginx", "funcName": "nginx", "startParamRegex": "theirs" },
+            { "name": "b-side", "processName": "zz", "funcName": "z", "startParamRegex": "z" },
+        ] });
+        for item in &set(strangers).0.items {
+            server.store(&item.properties(ServerSchema::BindInfo).unwrap(), creator);
+        }
+        let (desired, policy) = set(swapped(["b", "a"]));
+        let mut kept = interrupted(&mut server, &desired, &memory, &policy, 2);
+        let theirs = server.templates[2..4].to_vec();
+        server.run(&desired, &mut kept, &policy, usize::MAX);
+        for template in &theirs {
+            assert!(server.templates.contains(template), "{creator}: {template:?}");
+        }
+    }
+}
+
+#[test]
+fn a_template_that_is_taken_over_and_replaced_is_replaced_to_the_end() {
+    let stored = set(json!({ "processes": [{ "name": "a", "funcName": "old" }] })).0;
+    let mut server = Server::stored(&stored, "somebody");
+    let (desired, policy) = set(json!({
+        "adoptionPolicy": "Always", "replacePolicy": "Recreate", "processes": [{ "name": "a", "funcName": "new" }],
+    }));
+    for at in 0..4 {
+        let mut again = server.clone();
+        let mut kept = interrupted(&mut again, &desired, &Memory::default(), &policy, at);
+        again.run(&desired, &mut kept, &policy, usize::MAX);
+        assert!(again.plan(&desired, &kept, &policy).is_settled());
+        assert_eq!(again.templates.len(), 1, "{at}");
+    }
+    server.run(&desired, &mut Memory::default(), &policy, usize::MAX);
+}
+
+// With a token nobody knows our user: what only looks like ours is never deleted for it.
+#[test]
+fn a_temporary_name_alone_is_no_leave_to_delete() {
+    let (server, memory) = settled(json!({ "processes": [{ "name": "a", "funcName": "a" }] }));
+    let temporary = temporary_name(&set_name(), "a");
+    for (creator, by_name) in [("somebody", true), ("ours", false)] {
+        let mut server = server.clone();
+        let name = if by_name { temporary.as_str() } else { "other" };
+        let spec = json!({ "processes": [{ "name": name, "funcName": "f", "startParamRegex": temporary }] });
+        server.store(&set(spec).0.items[0].properties(ServerSchema::BindInfo).unwrap(), creator);
+        let (desired, policy) = set(json!({ "processes": [{ "name": "a", "funcName": "a" }] }));
+        for user in [Some("ours".to_owned()), None] {
+            let observed = process_template_operator::plan::Observed { user, ..server.observed() };
+            let plan = process_template_operator::plan::plan(&desired, &observed, &memory, &policy);
+            let deletes = plan.steps.iter().any(|step| matches!(step, Step::Delete { .. }));
+            assert!(!deletes, "{creator} {by_name} {:?}: {plan:?}", observed.user);
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The sets of `ptset plan`, as the files have them.
 
+use std::collections::BTreeMap;
+
 use std::path::PathBuf;
 
 use k8s_openapi::jiff::Timestamp;
@@ -11,7 +13,7 @@ use super::judge::{self, Judge, Kind};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
 use crate::controller::from_status;
 use crate::engine::Connection;
-use crate::plan::{Desired, Rival, SetName};
+use crate::plan::{Desired, Rival, SetName, Whereabouts};
 
 /// A set of the files.
 pub struct Set {
@@ -84,28 +86,27 @@ pub fn is_leaving(set: &ProcessTemplateSet) -> bool {
     set.metadata.deletion_timestamp.is_some()
 }
 
-/// What the other live sets of the files claim in the same business of the same CMDB, as the controller has it.
+/// What the other sets of the files claim in the same business of the same CMDB, as the controller has it.
 /// `connections` holds the connection of each set, where there is one.
 pub fn rivals(sets: &[Set], connections: &[Option<Connection>], index: usize) -> Vec<(ServiceTemplateSelector, Rival)> {
     let (Ok(own), Some(endpoint)) = (&sets[index].object, &connections[index]) else { return Vec::new() };
     let mut rivals = Vec::new();
     for (other_index, other) in sets.iter().enumerate().filter(|(other_index, _)| *other_index != index) {
         let Ok(object) = &other.object else { continue };
-        if object.spec.biz_id != own.spec.biz_id || is_leaving(object) {
+        if object.spec.biz_id != own.spec.biz_id {
             continue;
         }
-        // One whose CMDB cannot be told may be here: what it wants is not deleted, and nothing more.
-        let is_here = match &connections[other_index] {
-            Some(connection) if connection.client.url() != endpoint.client.url() => continue,
-            found => found.is_some(),
+        let whereabouts = match &connections[other_index] {
+            Some(connection) if connection.client.url() == endpoint.client.url() => Whereabouts::Here,
+            Some(_) => Whereabouts::Elsewhere,
+            None => Whereabouts::Unknown,
         };
         let name = Some(other.name.name.clone()).filter(|_| other.name.namespace == sets[index].name.namespace);
-        let comes_first = is_here && order(object, other_index) < order(own, index);
+        let comes_first = order(object, other_index) < order(own, index);
         let (memory, _) = from_status(&object.status.clone().unwrap_or_default());
-        let mut rival = Rival::new(name, comes_first, Desired::process_names(&object.spec), &memory);
-        if !is_here {
-            rival.holds.clear();
-        }
+        // What a set that goes still remembers, it gives.
+        let processes = if is_leaving(object) { BTreeMap::new() } else { Desired::process_names(&object.spec) };
+        let rival = Rival::new(name, comes_first, &processes, &memory).at(whereabouts);
         rivals.push((object.spec.service_template.clone(), rival));
     }
     rivals

@@ -43,12 +43,12 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
         Ok(Progress::Done(tally)) => let_go(set, context, &mut journal, tally).await,
         Ok(Progress::Left(view, tally, stopped)) => {
             events::deleted(context, set, &tally).await;
-            let verdict = status::deleting(&view, stopped.as_ref());
+            let verdict = status::deleting(set, &view, stopped.as_ref());
             let status = status::observed(&journal.subject, &view, &verdict);
             wait(context, set, &mut journal, status, stopped.as_ref()).await
         }
         Err(error) => {
-            let status = status::unobserved(&journal.subject, &status::deletion_blocked(&error));
+            let status = status::unobserved(&journal.subject, &status::deletion_blocked(set, &error));
             wait(context, set, &mut journal, status, Some(&error)).await
         }
     }

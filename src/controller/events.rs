@@ -5,9 +5,9 @@ use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
 use tokio::sync::mpsc;
 
-use super::status::Verdict;
+use super::status::{self, Verdict, count};
 use super::writer::bounded;
-use super::{Context, Error, Outcome, memory, status};
+use super::{Context, Error, Outcome, memory};
 use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::engine::{Tally, Updated};
 use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Recall, Removal};
@@ -44,7 +44,8 @@ pub async fn written(
     let id = outcome.view.sight.scope.service_template_id;
     let created = &outcome.tally.created;
     if !created.is_empty() {
-        let note = format!("created {} process templates in service template {id}: {}", created.len(), list(created));
+        let what = count(created.len(), "process template");
+        let note = format!("created {what} in service template {id}: {}", list(created));
         publish(context, set, EventType::Normal, "Created", "Create", note).await;
     }
     let restored = &outcome.tally.restored;
@@ -66,7 +67,7 @@ pub async fn written(
         let note = format!("adopted without a write, being identical: {}", list(&adopted));
         publish(context, set, EventType::Normal, "Adopted", "Adopt", note).await;
     }
-    released(context, set, before, &outcome.view.plan).await;
+    released(context, set, before, &outcome.released).await;
     drifted(context, set, before, &outcome.view.plan).await;
     let news = |item: &&Item| {
         let Decision::InSync { ignored, .. } = &item.decision else { return false };
@@ -118,18 +119,18 @@ fn by(updated: &Updated) -> String {
 /// What was deleted in CMDB.
 pub async fn deleted(context: &Context, set: &ProcessTemplateSet, tally: &Tally) {
     if !tally.deleted.is_empty() {
-        let note = format!("deleted {} process templates: {}", tally.deleted.len(), list(&tally.deleted));
+        let note = format!("deleted {}: {}", count(tally.deleted.len(), "process template"), list(&tally.deleted));
         publish(context, set, EventType::Normal, "Deleted", "Delete", note).await;
     }
 }
 
 // What has left the set and stays in CMDB.
-async fn released(context: &Context, set: &ProcessTemplateSet, before: &ProcessTemplateSetStatus, plan: &Plan) {
+async fn released(context: &Context, set: &ProcessTemplateSet, before: &ProcessTemplateSetStatus, left: &[Removal]) {
     let held = |removal: &&Removal| before.processes.iter().any(|process| process.id == Some(removal.id));
-    let stays = |removal: &&Removal| !removal.is_outstanding();
-    let released: Vec<i64> = plan.removals.iter().filter(held).filter(stays).map(|removal| removal.id).collect();
+    let released: Vec<String> =
+        left.iter().filter(held).map(|removal| format!("{} ({:?})", removal.id, removal.process_name)).collect();
     if !released.is_empty() {
-        let note = format!("left in CMDB, no longer part of the set: {}", list(&released));
+        let note = format!("left in CMDB, no longer part of the set: {}", released.join(", "));
         publish(context, set, EventType::Normal, "Released", "Release", note).await;
     }
 }

@@ -40,6 +40,7 @@ pub use memory::from_status;
 use crate::api::{CmdbConnection, FIELD_MANAGER, ServiceTemplateSelector};
 use crate::cmdb;
 use crate::engine::{Engine, Tally, View};
+use crate::plan::Removal;
 use connections::{Connections, ObjectName};
 use objects::Objects;
 use watched::Watched;
@@ -95,6 +96,8 @@ struct Context {
 struct Outcome {
     view: View,
     tally: Tally,
+    // What has left the set and stays in CMDB.
+    released: Vec<Removal>,
     stopped: Option<Error>,
 }
 

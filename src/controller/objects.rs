@@ -32,6 +32,8 @@ struct Hints {
     failing: Option<&'static str>,
     // Not before this: our own status writes wake the controller too.
     held_until: Option<Instant>,
+    // Something that it depends on has changed since its reconcile began.
+    is_woken: bool,
     checked_at: Instant,
 }
 
@@ -55,6 +57,7 @@ impl Hints {
             backoff: None,
             failing: None,
             held_until: None,
+            is_woken: false,
             checked_at: Instant::now(),
         }
     }
@@ -83,6 +86,7 @@ impl Objects {
             if asked {
                 hints.held_until = None;
             }
+            hints.is_woken = false;
             let left = hints.held_until.map(|until| until.saturating_duration_since(Instant::now()));
             Begun { is_edited, held_for: left.filter(|left| !left.is_zero()) }
         })
@@ -104,7 +108,10 @@ impl Objects {
 
     /// Imposes a wait on the next reconcile, whatever wakes it.
     pub fn hold(&self, namespace: &str, name: &str, uid: &str, wait: Duration) {
-        self.with(namespace, name, uid, |hints| hints.held_until = Some(Instant::now() + wait));
+        self.with(namespace, name, uid, |hints| {
+            // What changed meanwhile is looked at at once.
+            hints.held_until = (!hints.is_woken).then(|| Instant::now() + wait);
+        });
     }
 
     /// Ends the wait: something that the set depends on has changed.
@@ -112,6 +119,7 @@ impl Objects {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hints) = by_name.get_mut(&(namespace.to_owned(), name.to_owned())) {
             hints.held_until = None;
+            hints.is_woken = true;
         }
     }
 
@@ -142,10 +150,14 @@ impl Objects {
     /// Notes that CMDB was looked at.
     pub fn checked(&self, namespace: &str, name: &str, uid: &str) {
         self.with(namespace, name, uid, |hints| {
-            hints.backoff = None;
             hints.failing = None;
             hints.checked_at = Instant::now();
         });
+    }
+
+    /// Notes that nothing is outstanding: the next wait is the first again.
+    pub fn settled(&self, namespace: &str, name: &str, uid: &str) {
+        self.with(namespace, name, uid, |hints| hints.backoff = None);
     }
 
     /// Notes that a look failed; whether for another reason than the last.
@@ -162,5 +174,24 @@ impl Objects {
     pub fn forget(&self, namespace: &str, name: &str) -> Option<(String, Option<(i64, ServiceTemplateSelector)>)> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         by_name.remove(&(namespace.to_owned(), name.to_owned())).map(|hints| (hints.uid, hints.names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Objects;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_during_a_reconcile_ends_the_wait_that_it_imposes() {
+        let objects = Objects::default();
+        let begin = || objects.begin("shop", "web", "uid", 1, false).held_for;
+        assert_eq!(begin(), None);
+        objects.release("shop", "web");
+        objects.hold("shop", "web", "uid", Duration::from_mins(10));
+        assert_eq!(begin(), None, "it is looked at once more");
+        objects.hold("shop", "web", "uid", Duration::from_mins(10));
+        assert_eq!(begin(), Some(Duration::from_mins(10)));
     }
 }

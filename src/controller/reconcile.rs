@@ -16,10 +16,13 @@ use super::writer::{self, Target};
 use super::{Context, Error, Outcome, deletion, events, finalizer, report, rivals, size};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
 use crate::engine::{Connection, Freshness, Job, Pulse, Tally};
-use crate::plan::{Desired, Place, Policy, Recall, SetName};
+use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
 // A set with something outstanding is shown what happened up to so long ago.
 const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
+
+// What another set wants is kept for it for so long.
+const HAND_OVER: Duration = Duration::from_mins(1);
 
 /// Reconciles one object as the watch delivered it.
 pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -> Action {
@@ -75,11 +78,19 @@ async fn work(
         events::moved(context, set, view.recall).await;
     }
     if view.plan.is_settled() || set.spec.is_suspended() {
-        return Ok(Outcome { view, tally: Tally::default(), stopped: None });
+        let released = released(&view.plan);
+        return Ok(Outcome { view, tally: Tally::default(), released, stopped: None });
     }
     size::check(context, set, journal, &view).await?;
+    let released = released(&view.plan);
     let carried = context.engine.carry_out(&job, view, pulse, journal).await;
-    Ok(Outcome { view: carried.view, tally: carried.tally, stopped: carried.stopped.map(Error::from) })
+    let stopped = carried.stopped.map(Error::from);
+    Ok(Outcome { view: carried.view, tally: carried.tally, released, stopped })
+}
+
+// What leaves the set and stays in CMDB; the next plan has forgotten it.
+fn released(plan: &Plan) -> Vec<Removal> {
+    plan.removals.iter().filter(|removal| !removal.is_outstanding()).cloned().collect()
 }
 
 /// What the engine needs to know of a set that wants nothing.
@@ -93,7 +104,11 @@ pub async fn job(set: &ProcessTemplateSet, context: &Context, connection: Connec
         service_template: set.spec.service_template.clone(),
         desired: Desired::nothing(set_name(set), &set.spec),
         // A set that takes over what leaves this one may come a moment later.
-        policy: Policy { removals_are_due: known_for >= context.removal_delay, ..Policy::of(&set.spec) },
+        policy: Policy {
+            removals_are_due: known_for >= context.removal_delay,
+            hand_overs_are_over: known_for >= HAND_OVER,
+            ..Policy::of(&set.spec)
+        },
         made_in,
         is_read_only: set.spec.is_suspended(),
     }

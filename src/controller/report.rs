@@ -108,13 +108,16 @@ fn next(
     outlook: Outlook,
 ) -> Action {
     let interval = set.spec.resync_interval();
+    if !matches!(outlook, Outlook::Reconciling(_)) {
+        context.objects.settled(&namespace(set), &set.name_any(), &uid(set));
+    }
     match outlook {
         Outlook::Reconciling(_) => {
             let wait = wait(context, set, stopped);
             let decided = view.and_then(|view| context.engine.undecided_for(&uid(set), &view.memory));
-            let removal = view.filter(|view| view.plan.has_removals()).map(|_| {
+            let removal = view.filter(|view| view.plan.has_removals()).and_then(|_| {
                 let known_for = context.objects.known_for(&namespace(set), &set.name_any(), &uid(set));
-                context.removal_delay.saturating_sub(known_for) + MARGIN
+                context.removal_delay.checked_sub(known_for).map(|left| left + MARGIN)
             });
             // What time decides is looked for when it is due.
             let due = decided.map(|due| due.max(SOON)).into_iter().chain(removal.filter(|_| stopped.is_none())).min();

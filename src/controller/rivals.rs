@@ -1,5 +1,6 @@
-//! Other live sets of the same business, and what they claim.
+//! Other sets of the same business, and what they claim.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::api::ObjectMeta;
@@ -9,9 +10,9 @@ use kube::{Resource, ResourceExt};
 use super::watched::{Claims, Watched};
 use super::{Context, reconcile};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
-use crate::plan::Rival;
+use crate::plan::{Rival, Whereabouts};
 
-/// The other live sets that may name the same service template in the CMDB of this URL.
+/// The other sets that may name the same service template in the CMDB of this URL.
 pub async fn others(
     set: &ProcessTemplateSet,
     context: &Context,
@@ -21,16 +22,18 @@ pub async fn others(
     for other in context.store.state() {
         let Some(claims) = claims_beside(set, &other) else { continue };
         let owner = (other.namespace().unwrap_or_default(), other.name_any());
-        // One whose CMDB cannot be told may be here: what it wants is not deleted, and nothing more.
-        let is_here = match context.connections.get(&owner, &claims.connection).await {
-            Ok(connection) if connection.client.url() != endpoint => continue,
-            found => found.is_ok(),
-        };
+        let connection = context.connections.get(&owner, &claims.connection).await;
+        let nothing = BTreeMap::new();
+        // What a set that goes still remembers, it gives.
+        let is_leaving = other.meta().deletion_timestamp.is_some();
+        let processes = if is_leaving { &nothing } else { &claims.processes };
         let name = Some(owner.1).filter(|_| owner.0 == reconcile::namespace(set));
-        let mut rival = Rival::new(name, is_here && comes_first(&other, set), claims.wants.clone(), &claims.memory);
-        if !is_here {
-            rival.holds.clear();
-        }
+        let whereabouts = match connection {
+            Ok(connection) if connection.client.url() == endpoint => Whereabouts::Here,
+            Ok(_) => Whereabouts::Elsewhere,
+            Err(_) => Whereabouts::Unknown,
+        };
+        let rival = Rival::new(name, comes_first(&other, set), processes, &claims.memory).at(whereabouts);
         others.push((claims.service_template.clone(), rival));
     }
     others
@@ -44,7 +47,7 @@ pub fn neighbours(biz_id: i64, selector: &ServiceTemplateSelector, context: &Con
 }
 
 fn claims_beside<'a>(set: &ProcessTemplateSet, other: &'a Watched) -> Option<&'a Claims> {
-    if other.meta().deletion_timestamp.is_some() || other.meta().uid == set.metadata.uid {
+    if other.meta().uid == set.metadata.uid {
         return None;
     }
     other.claims().filter(|claims| may_meet(set.spec.biz_id, &set.spec.service_template, claims))

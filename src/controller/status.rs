@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
 
 use super::{Error, memory};
-use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSetStatus};
+use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::engine::{Disposition, View};
 use crate::plan::{Decision, Item, Step, explain, state};
 
@@ -121,9 +122,9 @@ pub fn suspended(view: &View) -> Verdict {
 }
 
 /// The verdict on a set that goes, when something of it is left.
-pub fn deleting(view: &View, stopped: Option<&Error>) -> Verdict {
+pub fn deleting(set: &ProcessTemplateSet, view: &View, stopped: Option<&Error>) -> Verdict {
     if let Some(error) = stopped {
-        return deletion_blocked(error);
+        return deletion_blocked(set, error);
     }
     let message = if view.memory.intents.is_empty() {
         removing(view)
@@ -134,12 +135,14 @@ pub fn deleting(view: &View, stopped: Option<&Error>) -> Verdict {
 }
 
 /// The verdict on a set that cannot go: why, and the way out.
-pub fn deletion_blocked(error: &Error) -> Verdict {
+pub fn deletion_blocked(set: &ProcessTemplateSet, error: &Error) -> Verdict {
     let message = clip(format!(
-        "{}: {} Or let it go and leave its templates in CMDB: kubectl patch ptset NAME --type merge -p \
+        "{}: {} Or let it go and leave its templates in CMDB: kubectl patch ptset {} -n {} --type merge -p \
          '{{\"spec\":{{\"deletionPolicy\":\"Orphan\"}}}}'",
         error.label(),
-        error.message()
+        error.message(),
+        set.name_any(),
+        set.namespace().unwrap_or_default(),
     ));
     Verdict { ready: false, reason: "DeletionBlocked", message, outlook: Outlook::Reconciling("DeletionBlocked") }
 }
@@ -176,7 +179,7 @@ pub fn progressing(view: &View) -> Verdict {
 pub fn observed(subject: &Subject, view: &View, verdict: &Verdict) -> ProcessTemplateSetStatus {
     let memory = &view.memory;
     let mut processes: Vec<ProcessStatus> = view.plan.items.iter().map(|item| process(item, view)).collect();
-    let total = processes.len();
+    let total = subject.keys.len();
     let ready = processes.iter().filter(|process| process.state == ItemState::InSync).count();
     processes.extend(leaving(view));
     ProcessTemplateSetStatus {
@@ -345,7 +348,8 @@ fn reason_in_words(state: ItemState) -> &'static str {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+/// A number of things, in words.
+pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -5,7 +5,7 @@
 //! processes takes many times the memory. Kept as text, it takes a fraction of what it takes once read.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -37,8 +37,8 @@ pub struct Claims {
     pub service_template: ServiceTemplateSelector,
     /// The connection that it names.
     pub connection: String,
-    /// The process names that it wants.
-    pub wants: BTreeSet<String>,
+    /// The process names that it wants, by key.
+    pub processes: BTreeMap<String, String>,
     /// What its status remembers.
     pub memory: Memory,
 }
@@ -125,7 +125,7 @@ impl Watched {
             Some(Claims {
                 biz_id: set.spec.biz_id,
                 connection: set.spec.connection_name().to_owned(),
-                wants: Desired::process_names(&set.spec),
+                processes: Desired::process_names(&set.spec),
                 service_template: set.spec.service_template,
                 memory,
             })

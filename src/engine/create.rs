@@ -8,7 +8,7 @@ use super::apply::Course;
 use super::translate::specification;
 use super::{Carried, Engine, Error, Job, Pulse, View};
 use crate::cmdb;
-use crate::plan::{Cause, Create, Intent, IntentFate, Plan, Template};
+use crate::plan::{Basis, Cause, Create, Intent, IntentFate, Plan, Template};
 
 /// Most process templates of one request: a create costs CMDB about 20 ms an item, and its servers give up after 25 s.
 pub const CHUNK: usize = 50;
@@ -197,7 +197,7 @@ impl<J: Journal> Creation<'_, J> {
         let items = &self.carried.view.plan.items;
         let stored = chunk.iter().filter_map(|order| {
             let found = items.iter().find(|item| item.key == order.key)?.found.as_ref()?;
-            (found.process_name == order.create.process_name).then_some(found.id)
+            (found.basis == Basis::Claimed && found.process_name == order.create.process_name).then_some(found.id)
         });
         let stored: Vec<i64> = stored.collect();
         self.carried.tally.created.extend(stored);

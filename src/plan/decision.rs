@@ -172,7 +172,9 @@ pub enum Fate {
     DeleteLater,
     /// It stays, as the set says.
     Orphan,
-    /// It stays: another set wants it.
+    /// It stays until another set has taken it over, which wants its name.
+    HandOver,
+    /// It stays: it is another set's.
     Released,
     /// Another template took its place, or it was only made on the way: it is deleted, whatever the set says.
     Superseded,
@@ -248,7 +250,7 @@ impl Removal {
     #[must_use]
     pub fn is_outstanding(&self) -> bool {
         match self.fate {
-            Fate::Delete | Fate::DeleteLater | Fate::Superseded => true,
+            Fate::Delete | Fate::DeleteLater | Fate::HandOver | Fate::Superseded => true,
             Fate::Orphan | Fate::Released => false,
         }
     }

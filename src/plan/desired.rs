@@ -1,6 +1,6 @@
 //! What is wanted: a spec, normalised.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::property::{Value, interned};
 use super::sockets::Sockets;
@@ -79,10 +79,11 @@ impl Desired {
         Self { set, keys: keys(spec), items: Vec::new(), violations: Vec::new() }
     }
 
-    /// The process names that a spec wants.
+    /// The process names that a spec wants, by key.
     #[must_use]
-    pub fn process_names(spec: &ProcessTemplateSetSpec) -> BTreeSet<String> {
-        spec.processes.iter().map(|process| process_name(process).to_owned()).collect()
+    pub fn process_names(spec: &ProcessTemplateSetSpec) -> BTreeMap<String, String> {
+        let processes = spec.processes.iter();
+        processes.map(|process| (process.name.clone(), process_name(process).to_owned())).collect()
     }
 }
 

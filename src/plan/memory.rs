@@ -79,8 +79,10 @@ impl Memory {
             self.items.remove(&item.key);
             return;
         };
-        // A template that is taken over is ours once it is as wanted; one that replaces another, once that one is gone.
-        if found.replaces.is_some() || found.basis == Basis::Adopted && in_sync.is_none() {
+        // A template that is taken over is ours once it is as wanted, or when it is to be replaced; one that replaces
+        // another, once that one is gone.
+        let is_taken_over = in_sync.is_some() || matches!(item.decision, Decision::Replace(_));
+        if found.replaces.is_some() || found.basis == Basis::Adopted && !is_taken_over {
             return;
         }
         let applied_hash = in_sync.or_else(|| self.items.get(&item.key).and_then(|then| then.applied_hash.clone()));

@@ -37,5 +37,5 @@ pub use policy::Policy;
 pub use property::{Name, Pair, Properties, Row, Value, interned};
 pub use recall::{Place, Recall, recall};
 pub use render::{Counts, Preview, Stage};
-pub use rival::Rival;
+pub use rival::{Rival, Whereabouts};
 pub use temporary::temporary_name;

@@ -106,8 +106,11 @@ fn writes(items: &[Item], removals: &[Removal], observed: &Observed) -> Vec<Writ
             is_later,
         })
     };
-    let deletes = removals.iter().filter(|removal| removal.is_outstanding());
-    let deletes = deletes.filter_map(|removal| delete(&removal.key, removal.id, removal.fate == Fate::DeleteLater));
+    let deletes = removals.iter().filter_map(|removal| match removal.fate {
+        Fate::Delete | Fate::Superseded => delete(&removal.key, removal.id, false),
+        Fate::DeleteLater => delete(&removal.key, removal.id, true),
+        Fate::HandOver | Fate::Orphan | Fate::Released => None,
+    });
     // What is being replaced is deleted by a later plan.
     let replaced = items.iter().filter_map(|item| match (&item.decision, &item.found) {
         (Decision::Replace(_), Some(found)) => delete(&item.key, found.id, true),

@@ -61,7 +61,7 @@ impl<'a> Planner<'a> {
         planner.match_marked();
         planner.match_remembered();
         planner.match_intents();
-        if planner.is_midway && policy.adoption != AdoptionPolicy::Never {
+        if planner.may_infer() {
             planner.match_midway();
         }
         planner
@@ -76,13 +76,15 @@ impl<'a> Planner<'a> {
         let keys = self.desired.keys.iter().chain(self.memory.items.keys()).chain(self.memory.intents.keys());
         let keys: BTreeSet<&'a str> = keys.map(String::as_str).collect();
         for key in keys {
-            let templates = marked.get(temporary_name(&self.desired.set, key).as_str());
-            for template in templates.into_iter().flatten() {
+            let temporary = temporary_name(&self.desired.set, key);
+            for template in marked.get(temporary.as_str()).into_iter().flatten() {
                 if self.is_strangers(template) {
                     continue;
                 }
                 self.is_midway = true;
-                self.match_marked_template(key, template);
+                if template.process_name == temporary {
+                    self.match_marked_template(key, template);
+                }
             }
         }
     }
@@ -91,8 +93,8 @@ impl<'a> Planner<'a> {
         let remembered = self.memory.items.get(key).and_then(|remembered| self.find_remembered(remembered));
         let old = remembered.filter(|old| old.id != template.id);
         let Some(item) = self.desired.items.iter().find(|item| item.key == key) else {
-            // What is remembered itself leaves the set as the set says.
-            if remembered.is_none() || old.is_some() {
+            // What is remembered itself leaves the set as the set says, and so does what may be somebody else's.
+            if old.is_some() || remembered.is_none() {
                 self.leave_over(key, template);
             }
             return;
@@ -120,8 +122,9 @@ impl<'a> Planner<'a> {
         }
     }
 
+    // With a token nobody knows our own user: then it may be somebody else's, and stays.
     fn leave_over(&mut self, key: &str, template: &'a Template) {
-        if self.taken.insert(template.id) {
+        if self.is_surely_ours(template) && self.taken.insert(template.id) {
             self.leftovers.push((key.to_owned(), template));
         }
     }
@@ -153,6 +156,12 @@ impl<'a> Planner<'a> {
         }
     }
 
+    // Only where nothing is remembered: a status tells better whose is what.
+    fn may_infer(&self) -> bool {
+        let is_lost = self.memory.items.is_empty() && self.memory.intents.is_empty();
+        self.is_midway && is_lost && self.policy.adoption != AdoptionPolicy::Never
+    }
+
     // A circle of names that was left in the middle, by a status that was lost: what stands in an item's way and is
     // another's in all but its name is that one's.
     fn match_midway(&mut self) {
@@ -168,9 +177,10 @@ impl<'a> Planner<'a> {
             };
             let is_free = |template: &&Template| {
                 wanted_names.contains(template.process_name.as_str())
+                    && self.is_surely_ours(template)
                     && !self.taken.contains(&template.id)
                     && !self.released.contains_key(&template.id)
-                    && self.rival(|rival| rival.wants.contains(&template.process_name)).is_none()
+                    && self.rival(|rival| rival.owns(template)).is_none()
             };
             let mut found = self.observed.templates.iter().filter(is_free).filter(differs_in_name_only);
             if let (Some(template), None) = (found.next(), found.next()) {
@@ -209,6 +219,11 @@ impl<'a> Planner<'a> {
     fn is_strangers(&self, template: &Template) -> bool {
         let known = self.observed.user.as_ref().filter(|_| !template.creator.is_empty());
         known.is_some_and(|user| template.creator != *user)
+    }
+
+    // Whether it was created by our own user, as far as a user can tell.
+    fn is_surely_ours(&self, template: &Template) -> bool {
+        self.observed.user.as_ref().is_some_and(|user| template.creator == *user)
     }
 
     fn item(&mut self, item: &DesiredItem) -> Item {
@@ -283,8 +298,16 @@ impl<'a> Planner<'a> {
         if let Some(owner) = owner {
             return (None, conflict(Some(template), owner, differences()));
         }
+        let is_handed_over = self.observed.rivals.iter().any(|rival| rival.hands_over(template));
+        if is_handed_over && self.policy.adoption != AdoptionPolicy::Never {
+            self.taken.insert(template.id);
+            let found = (template, Basis::Remembered);
+            return (Some(found), self.judge(item, wanted, template, Basis::Remembered));
+        }
         let differences = differences();
-        let on_its_way = self.is_midway && differences.iter().all(is_name_or_start_parameter);
+        let on_its_way = self.may_infer()
+            && self.is_surely_ours(template)
+            && differences.iter().all(|difference| difference.cmdb_name == Property::StartParamRegex.cmdb_name());
         let may_adopt = match self.policy.adoption {
             AdoptionPolicy::Never => false,
             AdoptionPolicy::IfIdentical => differences.is_empty() || on_its_way,
@@ -384,10 +407,16 @@ impl<'a> Planner<'a> {
     }
 
     fn fate(&self, template: &Template) -> Fate {
-        let is_wanted = |rival: &Rival| rival.wants.contains(&template.process_name);
+        let rivals = || self.observed.rivals.iter();
+        let is_owned = rivals().any(|rival| rival.owns(template));
+        let wanting: Vec<&Rival> = rivals().filter(|rival| rival.wants.contains(&template.process_name)).collect();
         match self.policy.deletion {
-            _ if self.observed.rivals.iter().any(is_wanted) => Fate::Released,
+            _ if is_owned => Fate::Released,
             DeletionPolicy::Orphan => Fate::Orphan,
+            // One in another namespace cannot tell that it is handed over.
+            DeletionPolicy::Delete if wanting.iter().any(|rival| rival.name.is_none()) => Fate::Released,
+            DeletionPolicy::Delete if !wanting.is_empty() && self.policy.hand_overs_are_over => Fate::Released,
+            DeletionPolicy::Delete if !wanting.is_empty() => Fate::HandOver,
             DeletionPolicy::Delete if self.policy.removals_are_due => Fate::Delete,
             DeletionPolicy::Delete => Fate::DeleteLater,
         }
@@ -400,10 +429,6 @@ fn create(process_name: String, properties: Properties, cause: Cause) -> Create 
 
 fn conflict(template: Option<&Template>, owner: Owner, differences: Vec<Difference>) -> Decision {
     Decision::Conflict(Conflict { id: template.map(|template| template.id), owner, differences })
-}
-
-fn is_name_or_start_parameter(difference: &Difference) -> bool {
-    difference.cmdb_name == PROCESS_NAME || difference.cmdb_name == Property::StartParamRegex.cmdb_name()
 }
 
 // CMDB judges the whole template at every update, also what is not sent.

@@ -15,6 +15,8 @@ pub struct Policy {
     pub replace: ReplacePolicy,
     /// Whether what has left the set is deleted now, or later: another set may be about to take it over.
     pub removals_are_due: bool,
+    /// Whether what another set wants has waited long enough to be taken over: then it is left to itself.
+    pub hand_overs_are_over: bool,
 }
 
 impl Policy {
@@ -27,6 +29,7 @@ impl Policy {
             drift: spec.drift_policy.unwrap_or_default(),
             replace: spec.replace_policy.unwrap_or_default(),
             removals_are_due: true,
+            hand_overs_are_over: false,
         }
     }
 }

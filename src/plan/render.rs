@@ -137,7 +137,7 @@ impl Preview {
         for removal in &self.plan.removals {
             let why = match removal.fate {
                 Fate::Orphan => "it has left the set, whose deletionPolicy is Orphan",
-                Fate::Released => "it has left the set, and another set wants it",
+                Fate::Released | Fate::HandOver => "it has left the set, and another set wants it",
                 Fate::Delete | Fate::DeleteLater | Fate::Superseded => continue,
             };
             let (key, id, name) = (&removal.key, removal.id, &removal.process_name);

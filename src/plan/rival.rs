@@ -4,30 +4,70 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Memory, Template};
 
-/// Another live set of the same scope.
+/// Another set of the same scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rival {
     /// Its name; None when it lives in another namespace, whose names are nobody's business here.
     pub name: Option<String>,
     /// Whether it comes before this set: it is older, or as old and its uid is lower.
     pub comes_first: bool,
-    /// The process names that it wants.
+    /// The process names that it wants; none when it goes.
     pub wants: BTreeSet<String>,
-    /// IDs that its status holds, with the creation times that make them count.
+    /// Templates that are its own, with the creation times that make them count: remembered by its status, for processes
+    /// that it still has, under whatever name.
     pub holds: BTreeMap<i64, i64>,
+    /// Templates that its status remembers, for processes that it has no longer.
+    pub gives: BTreeMap<i64, i64>,
+}
+
+/// Where a set lives, as seen from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// In the same CMDB.
+    Here,
+    /// Under another URL, which may be the same CMDB: what it holds is then seen in the list, with its creation time.
+    Elsewhere,
+    /// Nobody can tell: what it wants is not deleted, and nothing more.
+    Unknown,
 }
 
 impl Rival {
-    /// A rival that wants these names and remembers what its status says.
+    /// A rival that has these processes, by key, and remembers what its status says.
     #[must_use]
-    pub fn new(name: Option<String>, comes_first: bool, wants: BTreeSet<String>, memory: &Memory) -> Self {
-        let held = memory.items.values().filter_map(|remembered| Some((remembered.id, remembered.created_at?)));
-        Self { name, comes_first, wants, holds: held.collect() }
+    pub fn new(name: Option<String>, comes_first: bool, processes: &BTreeMap<String, String>, memory: &Memory) -> Self {
+        let wants: BTreeSet<String> = processes.values().cloned().collect();
+        let (mut holds, mut gives) = (BTreeMap::new(), BTreeMap::new());
+        for (key, remembered) in &memory.items {
+            let Some(created_at) = remembered.created_at else { continue };
+            // A key that is gone and whose name another key carries is only another key.
+            let is_kept = processes.contains_key(key) || wants.contains(&remembered.process_name);
+            if is_kept { &mut holds } else { &mut gives }.insert(remembered.id, created_at);
+        }
+        Self { name, comes_first, wants, holds, gives }
     }
 
-    /// Whether the template is its own: it is held, and still wanted.
-    pub(super) fn owns(&self, template: &Template) -> bool {
-        self.wants.contains(&template.process_name)
-            && self.holds.get(&template.id).is_some_and(|then| template.created_at == Some(*then))
+    /// What counts of it, depending on where it lives.
+    #[must_use]
+    pub fn at(self, whereabouts: Whereabouts) -> Self {
+        match whereabouts {
+            Whereabouts::Here => self,
+            Whereabouts::Elsewhere => Self { name: None, wants: BTreeSet::new(), ..self },
+            Whereabouts::Unknown => Self { comes_first: false, gives: BTreeMap::new(), ..self },
+        }
     }
+
+    /// Whether the template is its own.
+    pub(super) fn owns(&self, template: &Template) -> bool {
+        is_in(&self.holds, template)
+    }
+
+    /// Whether the template was its own, and it has no use for it any more. Only within a namespace: another's status
+    /// may say anything.
+    pub(super) fn hands_over(&self, template: &Template) -> bool {
+        self.name.is_some() && is_in(&self.gives, template)
+    }
+}
+
+fn is_in(templates: &BTreeMap<i64, i64>, template: &Template) -> bool {
+    templates.get(&template.id).is_some_and(|then| template.created_at == Some(*then))
 }

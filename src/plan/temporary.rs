@@ -26,7 +26,7 @@ pub fn temporary_name(set: &SetName, key: &str) -> String {
     name
 }
 
-/// Templates that carry a temporary value, by that value.
+/// Templates that carry a temporary value for their name or their start parameter, by that value.
 pub(super) fn marked(observed: &Observed) -> BTreeMap<&str, Vec<&Template>> {
     let mut marked: BTreeMap<&str, Vec<&Template>> = BTreeMap::new();
     for template in observed.templates.iter() {
