@@ -10,7 +10,7 @@ use process_template_operator::sim::{self, Property, Simulator};
 use serde_json::{Value, json};
 use support::world::{Seen, World};
 
-const WRITES: &[&str] = &["batch_create_proc_template", "update_proc_template", "delete_proc_template"];
+const WRITES: [&str; 3] = ["batch_create_proc_template", "update_proc_template", "delete_proc_template"];
 
 fn writes(world: &World) -> usize {
     WRITES.iter().map(|call| world.requests(call).len()).sum()
@@ -301,4 +301,40 @@ async fn a_migrated_row_that_blocks_any_update_is_repaired_by_the_way() {
     world.until_ready("web").await;
     assert_eq!(stored(&world, id)["start_cmd"].value, "./new");
     world.end().await;
+}
+
+// A process moves, and changes on the way: whichever set is applied first, its template is neither made anew nor lost.
+#[tokio::test]
+async fn a_process_that_moves_and_changes_keeps_its_template() {
+    for first in ["giver", "taker"] {
+        let Some(mut world) = World::new(&format!("moved-{first}-first")).await else { return };
+        world.service_template("web");
+        let spec = |processes: &[(&str, &str)]| {
+            let processes = processes
+                .iter()
+                .map(|(name, command)| json!({ "name": name, "funcName": format!("f-{name}"), "startCmd": command }));
+            json!({ "serviceTemplate": { "name": "web" }, "deletionPolicy": "Delete",
+                "processes": processes.collect::<Value>() })
+        };
+        world.start_operator(&["--removal-delay-seconds", "1"]).await;
+        world.apply("giver", spec(&[("a", "./run"), ("b", "./run")])).await;
+        let id = world.until_ready("giver").await.process("b").id.unwrap();
+        world.apply("taker", spec(&[("c", "./run")])).await;
+        world.until_ready("taker").await;
+        world.sim.clear_requests();
+        let (given, taken) = (spec(&[("a", "./run")]), spec(&[("c", "./run"), ("b", "./new")]));
+        let (before, after) = if first == "giver" { (given, taken) } else { (taken, given) };
+        let second = if first == "giver" { "taker" } else { "giver" };
+        world.apply(first, before).await;
+        world.apply(second, after).await;
+        let taken = |seen: &Seen| seen.is_ready() && seen.status.processes.iter().any(|process| process.id == Some(id));
+        world.until("taker", "it has the template", taken).await;
+        let seen = world.until("giver", "it has let go", |seen| seen.is_ready() && seen.ids().len() == 1).await;
+        assert_eq!(seen.status.processes.len(), 1, "{}", seen.describe());
+        assert_eq!(stored(&world, id)["start_cmd"].value, "./new");
+        assert_eq!(world.sim.state().process_templates.len(), 3);
+        let calls = WRITES.map(|call| world.requests(call).len());
+        assert_eq!(calls, [0, 1, 0], "one update, no create, no delete");
+        world.end().await;
+    }
 }

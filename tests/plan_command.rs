@@ -181,7 +181,7 @@ async fn what_is_missing_is_created_with_all_that_the_manifest_sets() {
             "      procNum: 2 (unlocked)",
             "      startCmd: \"./start.sh\"",
             "      user: empty (locked)",
-            "1 sets: 1 to create, 0 to update, 0 to delete, 0 with trouble",
+            "1 set: 1 to create, 0 to update, 0 to delete, 0 with trouble",
         ]
     );
     assert_eq!((said.status, said.errors.as_str()), (2, ""));
@@ -200,7 +200,7 @@ async fn nothing_to_do_ends_with_zero() {
             &format!("  = nginx: template {id} is taken over as it is"),
             "  = nginx: this server does not have funcId",
             "  = 1 of 1 in sync",
-            "1 sets: 0 to create, 0 to update, 0 to delete, 0 with trouble",
+            "1 set: 0 to create, 0 to update, 0 to delete, 0 with trouble",
         ]
     );
     assert_eq!(said.status, 0);
@@ -246,7 +246,7 @@ async fn an_update_is_shown_field_by_field_with_old_and_new() {
             "      startCmd: \"./old\" -> \"./new\"",
             "      user: \"ann\" -> \"bob\" (unlocked -> locked)",
             "      workPath: \"/a\" -> empty",
-            "1 sets: 0 to create, 1 to update, 0 to delete, 0 with trouble",
+            "1 set: 0 to create, 1 to update, 0 to delete, 0 with trouble",
         ]
     );
     assert_eq!(said.status, 2);
@@ -277,7 +277,7 @@ async fn two_processes_that_swap_their_names_take_a_temporary_step() {
             "      processName: \"b\" -> \"a\"",
             &format!("  ~ update a: template {a} {temporary}"),
             &format!("      processName: {temporary} -> \"b\""),
-            "1 sets: 0 to create, 2 to update, 0 to delete, 0 with trouble",
+            "1 set: 0 to create, 2 to update, 0 to delete, 0 with trouble",
         ]
     );
     assert_eq!(said.status, 2);
@@ -303,7 +303,7 @@ async fn a_replacement_is_shown_to_its_end() {
             &format!("  - delete nginx: template {id} \"nginx\""),
             &format!("  ~ update nginx: the new template {temporary}"),
             &format!("      processName: {temporary} -> \"nginx\""),
-            "1 sets: 1 to create, 0 to update, 1 to delete, 0 with trouble",
+            "1 set: 1 to create, 0 to update, 1 to delete, 0 with trouble",
         ]
     );
     assert_eq!(said.status, 2);
@@ -317,7 +317,7 @@ async fn a_replacement_is_shown_to_its_end() {
                  replacePolicy to Recreate, or change it back"
             ),
             "      funcName: \"nginx\" -> \"openresty\"",
-            "1 sets: 0 to create, 0 to update, 0 to delete, 1 with trouble",
+            "1 set: 0 to create, 0 to update, 0 to delete, 1 with trouble",
         ]
     );
     assert_eq!(said.status, 0);
@@ -337,7 +337,7 @@ async fn what_leaves_a_set_is_deleted_or_left_as_the_set_says() {
             HEAD,
             &format!("  - delete b: template {b} \"b\""),
             "  = 1 of 1 in sync",
-            "1 sets: 0 to create, 0 to update, 1 to delete, 0 with trouble",
+            "1 set: 0 to create, 0 to update, 1 to delete, 0 with trouble",
         ]
     );
     assert_eq!(said.status, 2);
@@ -359,7 +359,7 @@ async fn what_leaves_a_set_is_deleted_or_left_as_the_set_says() {
     leaving["spec"]["deletionPolicy"] = json!("Delete");
     let said = place.plan(&[leaving]).await;
     assert_eq!(said.lines()[0], format!("{HEAD}, being deleted:"));
-    assert_eq!(said.lines()[3], "1 sets: 0 to create, 0 to update, 2 to delete, 0 with trouble");
+    assert_eq!(said.lines()[3], "1 set: 0 to create, 0 to update, 2 to delete, 0 with trouble");
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn a_template_that_is_not_ours_is_trouble_and_no_change() {
                  the manifest say what it has, remove it in CMDB, or set adoptionPolicy to Always"
             ),
             "      user: \"ann\" -> \"bob\"",
-            "1 sets: 0 to create, 0 to update, 0 to delete, 1 with trouble",
+            "1 set: 0 to create, 0 to update, 0 to delete, 1 with trouble",
         ]
     );
     assert_eq!(said.status, 0);
@@ -449,7 +449,7 @@ async fn a_suspended_set_shows_what_it_would_do_and_counts_as_no_change() {
             "  + create nginx",
             "      processName: \"nginx\"",
             "      funcName: \"nginx\"",
-            "1 sets: 0 to create, 0 to update, 0 to delete, 0 with trouble",
+            "1 set: 0 to create, 0 to update, 0 to delete, 0 with trouble",
         ]
     );
     assert_eq!(said.status, 0);

@@ -59,7 +59,8 @@ pub struct ProcessStatus {
     /// `bk_process_name` under which it was last in line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_name: Option<String>,
-    /// Where the process stands.
+    /// Where the process stands: `InSync`, Missing, Created, Undecided, Conflict, Differs, Drifted, `NeedsReplacement`, Removing, Invalid or
+    /// Refused.
     #[schemars(schema_with = "state_schema")]
     pub state: ItemState,
     /// What is wrong, and what to do.

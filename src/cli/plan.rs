@@ -19,7 +19,7 @@ use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
 use crate::controller::{self, from_status};
 use crate::engine::{self, Connection, Engine, Freshness, Job, Pulse};
 use crate::plan::{
-    Counts, Desired, Memory, Observed, Policy, Preview, Rival, SetName, Stage, forecast, plan as plan_for,
+    Counts, Desired, Memory, Observed, Policy, Preview, Rival, SetName, Stage, count, forecast, plan as plan_for,
 };
 
 // As the controller has it when nobody says otherwise.
@@ -52,7 +52,7 @@ Example:
     ~ update nginx: template 52 \"nginx\"
         startCmd: \"./start.sh\" -> \"./start.sh -d\"
     = 3 of 4 in sync
-  1 sets: 0 to create, 1 to update, 0 to delete, 0 with trouble")]
+  1 set: 0 to create, 1 to update, 0 to delete, 0 with trouble")]
 pub struct Options {
     /// A file, a folder with .yaml, .yml and .json files, or - for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required = true)]
@@ -224,8 +224,11 @@ fn to_text(outcomes: &[Outcome<'_>], findings: &[Finding]) -> String {
     }
     let (Counts { create, update, delete, trouble }, failed) = total(outcomes);
     let sets = outcomes.len();
-    let _ =
-        write!(text, "{sets} sets: {create} to create, {update} to update, {delete} to delete, {trouble} with trouble");
+    let _ = write!(
+        text,
+        "{}: {create} to create, {update} to update, {delete} to delete, {trouble} with trouble",
+        count(sets, "set")
+    );
     if failed > 0 {
         let _ = write!(text, "; {failed} could not be planned");
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::judge::Judge;
 use super::output::{self, Output};
 use super::{exit, files};
+use crate::plan::count;
 
 /// Options of `ptset validate`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ Exit status: 0 nothing was found; 1 something was, or a file cannot be read.
 Example:
   $ ptset validate -f manifests/
   manifests/web.yaml:14:13: blueking/web: spec.processes[0].port: a port is a number from 1 to 65535 without leading zeros
-  3 objects, 1 findings")]
+  3 objects, 1 finding")]
 pub struct Options {
     /// A file, a folder with .yaml, .yml and .json files, or - for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required = true)]
@@ -48,7 +49,7 @@ pub fn validate(options: &Options) -> anyhow::Result<ExitCode> {
             for finding in &findings {
                 let _ = writeln!(text, "{finding}");
             }
-            let _ = writeln!(text, "{objects} objects, {} findings", findings.len());
+            let _ = writeln!(text, "{}, {}", count(objects, "object"), count(findings.len(), "finding"));
             text
         }
         Output::Json => {

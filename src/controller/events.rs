@@ -1,37 +1,76 @@
 //! Events: on transitions, and on every write to CMDB. Best effort; none can fail a reconcile, nor hold one up.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Resource;
-use kube::runtime::events::{Event, EventType, Recorder};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 
-use super::status::{self, Verdict, count};
+use super::status::{self, Verdict};
 use super::writer::bounded;
 use super::{Context, Error, Outcome, memory};
-use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
+use crate::api::{FIELD_MANAGER, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::engine::{Tally, Updated};
-use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Recall, Removal};
+use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Recall, Removal, count};
 
 // The API server refuses longer notes.
 const NOTE_BYTES: usize = 1000;
+
+const NORMAL: &str = "Normal";
+const WARNING: &str = "Warning";
 
 // Events that may wait; only when as many do is a reconcile held up.
 const QUEUE: usize = 1000;
 
 /// Where reconciles leave their events.
-pub type Events = mpsc::Sender<(ObjectReference, Event)>;
+pub type Events = mpsc::Sender<Told>;
 
-/// A queue of events, and what publishes them one by one until nobody can add any more.
-pub fn queue(recorder: Recorder) -> (Events, impl Future<Output = ()>) {
-    let (events, mut waiting) = mpsc::channel(QUEUE);
+/// An event about a set.
+pub struct Told {
+    about: ObjectReference,
+    type_: &'static str,
+    reason: String,
+    action: &'static str,
+    note: String,
+}
+
+/// A queue of events, and what publishes them one by one until nobody can add any more. Each is an object of its own: a
+/// series keeps only the text of its first.
+pub fn queue(client: Client, instance: String) -> (Events, impl Future<Output = ()>) {
+    let (events, mut waiting) = mpsc::channel::<Told>(QUEUE);
     let publishing = async move {
-        while let Some((object, event)) = waiting.recv().await {
-            if let Err(error) = bounded(recorder.publish(&event, &object)).await {
+        while let Some(told) = waiting.recv().await {
+            let api: Api<Event> = Api::namespaced(client.clone(), told.about.namespace.as_deref().unwrap_or_default());
+            let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+            if let Err(error) = bounded(api.create(&parameters, &told.event(&instance))).await {
                 tracing::debug!(%error, "an event could not be published");
             }
         }
     };
     (events, publishing)
+}
+
+impl Told {
+    fn event(self, instance: &str) -> Event {
+        Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", self.about.name.as_deref().unwrap_or_default())),
+                namespace: self.about.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            action: Some(self.action.to_owned()),
+            event_time: Some(MicroTime(Timestamp::now())),
+            note: Some(self.note),
+            reason: Some(self.reason),
+            regarding: Some(self.about),
+            reporting_controller: Some(FIELD_MANAGER.to_owned()),
+            reporting_instance: Some(instance.to_owned()),
+            type_: Some(self.type_.to_owned()),
+            ..Event::default()
+        }
+    }
 }
 
 /// What was written to CMDB, and what was taken over without a write.
@@ -46,7 +85,7 @@ pub async fn written(
     if !created.is_empty() {
         let what = count(created.len(), "process template");
         let note = format!("created {what} in service template {id}: {}", list(created));
-        publish(context, set, EventType::Normal, "Created", "Create", note).await;
+        publish(context, set, NORMAL, "Created", "Create", note).await;
     }
     let restored = &outcome.tally.restored;
     if !restored.is_empty() {
@@ -54,7 +93,7 @@ pub async fn written(
             context.observer.drifted("corrected");
         }
         let note = format!("created again what somebody had deleted in CMDB: {}", restored.join(", "));
-        publish(context, set, EventType::Warning, "DriftCorrected", "Create", note).await;
+        publish(context, set, WARNING, "DriftCorrected", "Create", note).await;
     }
     updated(context, set, &outcome.tally.updated).await;
     deleted(context, set, &outcome.tally).await;
@@ -65,7 +104,7 @@ pub async fn written(
         in_sync.filter_map(|item| item.found.as_ref()).filter(is_new).map(|found| found.id).collect();
     if !adopted.is_empty() {
         let note = format!("adopted without a write, being identical: {}", list(&adopted));
-        publish(context, set, EventType::Normal, "Adopted", "Adopt", note).await;
+        publish(context, set, NORMAL, "Adopted", "Adopt", note).await;
     }
     released(context, set, before, &outcome.released).await;
     drifted(context, set, before, &outcome.view.plan).await;
@@ -80,7 +119,7 @@ pub async fn written(
             "this CMDB does not have these properties: they were sent and are not compared: {}",
             ignored.join("; ")
         );
-        publish(context, set, EventType::Warning, "Ignored", "Create", note).await;
+        publish(context, set, WARNING, "Ignored", "Create", note).await;
     }
 }
 
@@ -102,7 +141,7 @@ async fn updated(context: &Context, set: &ProcessTemplateSet, updated: &[Updated
             })
             .collect();
         if !of_cause.is_empty() {
-            let type_ = if cause == Cause::Drift { EventType::Warning } else { EventType::Normal };
+            let type_ = if cause == Cause::Drift { WARNING } else { NORMAL };
             publish(context, set, type_, reason, "Update", format!("{what}: {}", of_cause.join("; "))).await;
         }
     }
@@ -120,7 +159,7 @@ fn by(updated: &Updated) -> String {
 pub async fn deleted(context: &Context, set: &ProcessTemplateSet, tally: &Tally) {
     if !tally.deleted.is_empty() {
         let note = format!("deleted {}: {}", count(tally.deleted.len(), "process template"), list(&tally.deleted));
-        publish(context, set, EventType::Normal, "Deleted", "Delete", note).await;
+        publish(context, set, NORMAL, "Deleted", "Delete", note).await;
     }
 }
 
@@ -131,7 +170,7 @@ async fn released(context: &Context, set: &ProcessTemplateSet, before: &ProcessT
         left.iter().filter(held).map(|removal| format!("{} ({:?})", removal.id, removal.process_name)).collect();
     if !released.is_empty() {
         let note = format!("left in CMDB, no longer part of the set: {}", released.join(", "));
-        publish(context, set, EventType::Normal, "Released", "Release", note).await;
+        publish(context, set, NORMAL, "Released", "Release", note).await;
     }
 }
 
@@ -148,7 +187,7 @@ async fn drifted(context: &Context, set: &ProcessTemplateSet, before: &ProcessTe
         let by = drift.modifier.map(|modifier| format!(" by {modifier:?}")).unwrap_or_default();
         let at = drift.changed_at.map(|time| format!(" at {time}")).unwrap_or_default();
         let note = format!("{:?} was changed in CMDB{by}{at}: {what}", item.key);
-        publish(context, set, EventType::Warning, "Drifted", "Check", note).await;
+        publish(context, set, WARNING, "Drifted", "Check", note).await;
     }
 }
 
@@ -170,13 +209,13 @@ pub async fn turned(context: &Context, set: &ProcessTemplateSet, before: &Proces
     if same((status, verdict.reason)) || matches!(verdict.reason, "Progressing" | "Drifted") {
         return;
     }
-    let type_ = if verdict.ready { EventType::Normal } else { EventType::Warning };
+    let type_ = if verdict.ready { NORMAL } else { WARNING };
     publish(context, set, type_, verdict.reason, "Reconcile", verdict.message.clone()).await;
 }
 
 /// A set that was in sync could not be checked.
 pub async fn failed(context: &Context, set: &ProcessTemplateSet, error: &Error) {
-    publish(context, set, EventType::Warning, error.label(), "Check", error.message()).await;
+    publish(context, set, WARNING, error.label(), "Check", error.message()).await;
 }
 
 /// What the status remembers was made elsewhere.
@@ -192,24 +231,20 @@ pub async fn moved(context: &Context, set: &ProcessTemplateSet, recall: Recall) 
             "the service template's name is another service template's now: templates of the old one stay untouched",
         ),
     };
-    publish(context, set, EventType::Warning, reason, "Reconcile", note.to_owned()).await;
+    publish(context, set, WARNING, reason, "Reconcile", note.to_owned()).await;
 }
 
 async fn publish(
     context: &Context,
     set: &ProcessTemplateSet,
-    type_: EventType,
+    type_: &'static str,
     reason: &str,
-    action: &str,
+    action: &'static str,
     mut note: String,
 ) {
-    if note.len() > NOTE_BYTES {
-        let end = (0..=NOTE_BYTES).rev().find(|&end| note.is_char_boundary(end)).unwrap_or_default();
-        note.truncate(end);
-    }
-    let (reason, action) = (reason.to_owned(), action.to_owned());
-    let event = Event { type_, reason, note: Some(note), action, secondary: None };
-    if context.events.send((set.object_ref(&()), event)).await.is_err() {
+    note.truncate(note.floor_char_boundary(NOTE_BYTES));
+    let told = Told { about: set.object_ref(&()), type_, reason: reason.to_owned(), action, note };
+    if context.events.send(told).await.is_err() {
         tracing::debug!("an event could not be published: nobody publishes any more");
     }
 }

@@ -26,7 +26,6 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action};
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -110,8 +109,8 @@ pub async fn run(
     cmdb_observer: Arc<dyn cmdb::Observer>,
     shutdown: CancellationToken,
 ) {
-    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let (events, publishing) = events::queue(Recorder::new(client.clone(), reporter));
+    let instance = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    let (events, publishing) = events::queue(client.clone(), instance.unwrap_or_else(|| FIELD_MANAGER.to_owned()));
     let publishing = tokio::spawn(publishing);
     let controller =
         Controller::new(api::<Watched>(&client, &settings), watcher::Config::default().page_size(PAGE_SIZE));

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::{Error, memory};
 use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::engine::{Disposition, View};
-use crate::plan::{Decision, Item, Step, explain, state};
+use crate::plan::{Decision, Item, Step, count, explain, state};
 
 /// Most bytes of a condition's or an item's message.
 const MESSAGE_BYTES: usize = 1024;
@@ -346,11 +346,6 @@ fn reason_in_words(state: ItemState) -> &'static str {
         ItemState::Refused => "refused by CMDB",
         ItemState::Unknown => "unknown",
     }
-}
-
-/// A number of things, in words.
-pub fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn clip(mut text: String) -> String {

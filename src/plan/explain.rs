@@ -75,3 +75,9 @@ fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
         ),
     }
 }
+
+/// A number of things, in words.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -26,7 +26,7 @@ pub use check::{Violation, check, check_update};
 pub use compare::Difference;
 pub use decision::{Basis, Cause, Change, Conflict, Create, Decision, Fate, Found, Item, Owner, Plan, Removal, Step};
 pub use desired::{Desired, DesiredItem, SetName};
-pub use explain::{explain, state};
+pub use explain::{count, explain, state};
 pub use forecast::{carry_out, forecast};
 use hash::applied_hash;
 pub use hash::intent_hash;
