@@ -9,10 +9,11 @@ use process_template_operator::sim::{Options, Schema, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Stand-in for the process template calls of BlueKing CMDB behind an ESB.
+/// Stand-in for the process template calls of BlueKing CMDB.
 ///
-/// Calls are POST /api/c/compapi/v2/cc/<name>/. Routes under /sim show and change the state, add faults and list the
-/// requests that came. `RUST_LOG` sets the level of the log on stderr.
+/// Calls come as they come to an ESB (POST /api/c/compapi/v2/cc/<name>/), to a gateway (/api/bk-cmdb/<stage>/api/v3/...)
+/// and to the apiserver (/api/v3/...). Routes under /sim show and change the state, add faults and list the requests that
+/// came. `RUST_LOG` sets the level of the log on stderr.
 #[derive(Parser)]
 #[command(name = "cmdb-sim", version)]
 struct Arguments {

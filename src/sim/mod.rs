@@ -1,9 +1,27 @@
-//! The CMDB simulator: a stand-in for the process template calls of BlueKing CMDB behind an ESB.
+//! The CMDB simulator: a stand-in for the process template calls of BlueKing CMDB.
 //!
 //! Real HTTP, the server's own order of checks, codes and texts, and faults on demand. It shares no type with the
 //! client, so that one misreading cannot hide on both sides.
 //!
-//! Calls are `POST /api/c/compapi/v2/cc/<name>/`. Beside them, without credentials:
+//! One port speaks the three ways to CMDB. Calls have their ESB names in faults and records whichever way they come:
+//!
+//! | way | address | credentials | errors |
+//! |---|---|---|---|
+//! | ESB | `POST /api/c/compapi/v2/cc/<name>/` | in the body | `code`, `message`, `request_id` |
+//! | gateway | `/api/bk-cmdb/{stage}/api/v3/...` | `X-Bkapi-Authorization` | its own (16xxxxx), or `code`, `message` |
+//! | apiserver | `/api/v3/...` | none; user and supplier account in headers | `bk_error_code`, `bk_error_msg` |
+//!
+//! | call | method and path behind the gateway and of the apiserver |
+//! |---|---|
+//! | `batch_create_proc_template` | `POST /api/v3/createmany/proc/proc_template` |
+//! | `update_proc_template` | `PUT /api/v3/update/proc/proc_template` |
+//! | `delete_proc_template` | `DELETE /api/v3/deletemany/proc/proc_template` |
+//! | `list_proc_template` | `POST /api/v3/findmany/proc/proc_template` |
+//! | `list_service_template` | `POST /api/v3/findmany/proc/service_template` |
+//! | `create_service_template` | `POST /api/v3/create/proc/service_template` |
+//! | `list_service_category` | `POST /api/v3/findmany/proc/service_category` |
+//!
+//! Beside them, without credentials:
 //!
 //! | route | what it does |
 //! |---|---|
@@ -25,10 +43,12 @@ mod credentials;
 mod database;
 mod decode;
 mod delete;
+mod door;
 mod edit;
 mod envelope;
 mod fault;
 mod flat;
+mod gateway;
 mod list;
 mod options;
 mod page;
@@ -36,11 +56,14 @@ mod port;
 mod property;
 mod record;
 mod refusal;
+mod reply;
+mod request;
 mod server;
 mod service_category;
 mod service_template;
 mod shared;
 mod state;
+mod transport;
 mod unique;
 mod update;
 
@@ -63,6 +86,7 @@ pub use record::RequestRecord;
 pub use state::{
     Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceCategory, ServiceTemplate, State,
 };
+pub use transport::Transport;
 
 /// How long a stop waits for requests that are under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
