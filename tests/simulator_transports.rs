@@ -7,10 +7,13 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use process_template_operator::sim::{Account, Effect, Fault, Options, Simulator, Transport};
+use process_template_operator::sim::{Account, Effect, Fault, Options, Simulator, Tls, Transport};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -26,6 +29,11 @@ fn install_provider() {
     PROVIDER.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+fn plain_client() -> reqwest::ClientBuilder {
+    install_provider();
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none())
 }
 
 /// Method and path of a call beyond the gateway and of the apiserver.
@@ -73,8 +81,10 @@ impl Server {
     }
 
     async fn with(options: Options) -> Self {
-        install_provider();
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        Self::seen_by(plain_client(), options).await
+    }
+
+    async fn seen_by(client: reqwest::ClientBuilder, options: Options) -> Self {
         let server = Self { simulator: Simulator::start(options).unwrap(), client: client.build().unwrap() };
         let body = json!({"bk_biz_id": 2, "name": "web", "service_category_id": 2});
         assert_eq!(server.call(Transport::Direct, "create_service_template", body).await["data"]["id"], 1);
@@ -555,4 +565,179 @@ async fn raw_replies_drops_delays_and_hangs_work_on_each_transport() {
         assert!(server.request(transport, CREATE, batch(&["held"])).await.is_err());
         assert_eq!(server.call(transport, CREATE, batch(&["held"])).await[keys(transport).0], 1_199_066);
     }
+}
+
+/// A CA and what it signs.
+struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).unwrap().pem();
+        Self { certificate, issuer: Issuer::new(parameters, key) }
+    }
+
+    /// A certificate for loopback and its key.
+    fn sign(&self, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        parameters.extended_key_usages = vec![purpose];
+        (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn client(&self) -> reqwest::ClientBuilder {
+        plain_client().tls_certs_only([reqwest::Certificate::from_pem(self.certificate.as_bytes()).unwrap()])
+    }
+
+    fn client_with_certificate(&self, signed_by: &Self) -> reqwest::ClientBuilder {
+        let (certificate, key) = signed_by.sign(ExtendedKeyUsagePurpose::ClientAuth);
+        self.client().identity(reqwest::Identity::from_pem(format!("{certificate}{key}").as_bytes()).unwrap())
+    }
+
+    /// The files of a server, with this as the clients' CA, too.
+    fn files(&self, directory: &Path) -> Tls {
+        let write = |name: &str, text: &str| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (certificate, key) = self.sign(ExtendedKeyUsagePurpose::ServerAuth);
+        Tls {
+            certificate: write("server.pem", &certificate),
+            key: write("server.key", &key),
+            client_ca: Some(write("ca.pem", &self.certificate)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn https_serves_calls_and_admin_routes_to_those_who_trust_its_ca() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let tls = Tls { client_ca: None, ..authority.files(directory.path()) };
+    let options = Options { tls: Some(tls), ..Options::default() };
+    let server = Server::seen_by(authority.client(), options).await;
+    assert!(server.simulator.url().starts_with("https://127.0.0.1:"));
+    for transport in TRANSPORTS {
+        assert_eq!(server.call(transport, LIST, everything()).await[keys(transport).0], 0);
+    }
+    let many: Vec<String> = (0..100).map(|at| format!("{at} {}", "x".repeat(200))).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    server.call(Transport::Direct, CREATE, batch(&many)).await;
+    let listed = server.call(Transport::Direct, LIST, everything()).await;
+    assert_eq!(listed["data"]["info"].as_array().unwrap().len(), 100);
+    assert_eq!(server.admin(Method::GET, "state", json!({})).await.0, 200);
+
+    let url = format!("{}/sim/state", server.simulator.url());
+    for stranger in [Authority::new().client(), plain_client()] {
+        assert!(stranger.build().unwrap().get(&url).send().await.is_err());
+    }
+    assert!(plain_client().build().unwrap().get(url.replace("https", "http")).send().await.is_err());
+    server.call(Transport::Direct, LIST, everything()).await;
+    server.simulator.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_client_ca_only_its_certificates_get_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let options = Options { tls: Some(authority.files(directory.path())), ..Options::default() };
+    let server = Server::seen_by(authority.client_with_certificate(&authority), options).await;
+    assert_eq!(server.call(Transport::Direct, LIST, everything()).await["bk_error_code"], 0);
+    let url = format!("{}/sim/state", server.simulator.url());
+    for stranger in [authority.client(), authority.client_with_certificate(&Authority::new())] {
+        assert!(stranger.build().unwrap().get(&url).send().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_drop_cuts_an_https_connection_before_any_byte_of_the_reply() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let options = Options { tls: Some(authority.files(directory.path())), ..Options::default() };
+    let server = Server::seen_by(authority.client_with_certificate(&authority), options).await;
+    server.simulator.add_fault(Fault::nth(CREATE, 1, Effect::drop_before_commit()));
+    server.simulator.add_fault(Fault::nth(CREATE, 2, Effect::drop_after_commit()));
+    server.simulator.add_fault(Fault::nth(CREATE, 3, Effect::hold_names(60.0, false)));
+    for name in ["before", "after", "held"] {
+        let error = server.request(Transport::Direct, CREATE, batch(&[name])).await.unwrap_err();
+        assert!(!error.is_connect() && error.status().is_none(), "{error:?}");
+    }
+    assert_eq!(server.names(), ["after"]);
+    assert_eq!(server.call(Transport::Direct, CREATE, batch(&["held"])).await["bk_error_code"], 1_199_066);
+    server.simulator.add_fault(Fault::nth(CREATE, 1, Effect::hang(0.5, false)));
+    let send = server.request(Transport::Direct, CREATE, batch(&["hung up"]));
+    assert!(tokio::time::timeout(Duration::from_millis(200), send).await.is_err());
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(server.simulator.requests().last().unwrap().client_hung_up);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_shakes_no_hands_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let tls = Tls { client_ca: None, ..authority.files(directory.path()) };
+    let options = Options { tls: Some(tls), ..Options::default() };
+    let server = Server::seen_by(authority.client(), options).await;
+    let silent = std::net::TcpStream::connect(server.simulator.address()).unwrap();
+    let mut rude = std::net::TcpStream::connect(server.simulator.address()).unwrap();
+    rude.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    server.client.get(format!("{}/sim/state", server.simulator.url())).send().await.unwrap();
+    rude.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut answer = Vec::new();
+    let _ = rude.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn files_that_are_no_certificates_stop_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let good = authority.files(directory.path());
+    let empty = directory.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let (_, other) = authority.sign(ExtendedKeyUsagePurpose::ServerAuth);
+    let other_key = directory.path().join("other.key");
+    std::fs::write(&other_key, other).unwrap();
+    for (tls, named) in [
+        (Tls { certificate: empty.clone(), ..good.clone() }, "empty.pem"),
+        (Tls { key: empty.clone(), ..good.clone() }, "empty.pem"),
+        (Tls { client_ca: Some(empty.clone()), ..good.clone() }, "empty.pem"),
+        (Tls { key: "missing.key".into(), ..good.clone() }, "missing.key"),
+        (Tls { key: other_key, ..good.clone() }, "server.pem"),
+    ] {
+        let error = Simulator::start(Options { tls: Some(tls), ..Options::default() }).err().unwrap();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_program_speaks_https_when_it_is_given_certificate_and_key() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let tls = authority.files(directory.path());
+    let program = || {
+        let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_cmdb-sim"));
+        program.args(["--listen", "127.0.0.1:0", "--tls-certificate"]).arg(&tls.certificate);
+        program.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+        program
+    };
+    assert!(!program().status().await.unwrap().success(), "a certificate needs a key");
+    let mut running = program();
+    running.arg("--tls-key").arg(&tls.key).arg("--tls-client-ca").arg(tls.client_ca.as_ref().unwrap());
+    let mut running = running.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
+    let url = line.trim_end().strip_prefix("cmdb-sim listening on ").unwrap();
+    assert!(url.starts_with("https://"), "{url}");
+    let known = authority.client_with_certificate(&authority).build().unwrap();
+    assert_eq!(known.get(format!("{url}/sim/state")).send().await.unwrap().status(), 200);
+    assert!(authority.client().build().unwrap().get(format!("{url}/sim/state")).send().await.is_err());
 }

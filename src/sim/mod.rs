@@ -21,7 +21,9 @@
 //! | `create_service_template` | `POST /api/v3/create/proc/service_template` |
 //! | `list_service_category` | `POST /api/v3/findmany/proc/service_category` |
 //!
-//! Beside them, without credentials:
+//! With [`Options::tls`] all of it is HTTPS, and with a client CA only for those who have a certificate.
+//!
+//! Beside the calls, without credentials:
 //!
 //! | route | what it does |
 //! |---|---|
@@ -63,6 +65,7 @@ mod service_category;
 mod service_template;
 mod shared;
 mod state;
+mod tls;
 mod transport;
 mod unique;
 mod update;
@@ -86,6 +89,7 @@ pub use record::RequestRecord;
 pub use state::{
     Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceCategory, ServiceTemplate, State,
 };
+pub use tls::Tls;
 pub use transport::Transport;
 
 /// How long a stop waits for requests that are under way.
@@ -94,6 +98,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// A running simulator; it stops when it is dropped.
 pub struct Simulator {
     address: SocketAddr,
+    is_secure: bool,
     shared: Arc<Shared>,
     server: Option<JoinHandle<io::Result<()>>>,
 }
@@ -102,23 +107,26 @@ impl Simulator {
     /// Starts a simulator in a task of the current tokio runtime. It takes calls as soon as this returns.
     pub fn start(options: Options) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let acceptor = options.tls.as_ref().map(Tls::acceptor).transpose()?;
+        let is_secure = acceptor.is_some();
         let listener = std::net::TcpListener::bind(options.listen)?;
         let shared = Arc::new(Shared::open(options)?);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let listener = CuttableListener(TcpListener::from_std(listener)?);
+        let listener = CuttableListener { listener: TcpListener::from_std(listener)?, acceptor };
         let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Connection>();
         let stopping = shared.stopping.clone();
         let server = runtime.spawn(async move {
             axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await
         });
-        Ok(Self { address, shared, server: Some(server) })
+        Ok(Self { address, is_secure, shared, server: Some(server) })
     }
 
     /// Base URL, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.is_secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Where it listens.
