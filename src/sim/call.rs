@@ -83,13 +83,21 @@ enum Data {
 /// Carries a request out. Nothing means that the connection is to be closed without a reply.
 pub(super) async fn answer(shared: &Shared, request: Request) -> Option<Reply> {
     let started = Instant::now();
+    let quota = shared.database().state.quota.clone();
     let entry = door::admit(&shared.database().state.accounts, &request);
-    let selection = shared.faults().select(&request.name, &request.body);
-    let label = selection.label();
+    let standing = door::count(shared, quota.as_ref(), &request, &entry);
     let mut ids = Vec::new();
-    let mut reply = act(shared, &request, &entry, selection, &mut ids).await;
+    let mut label = None;
+    let mut reply = if let Some(code) = standing.and_then(|standing| standing.refusal) {
+        // No fault sees a call that is over the quota: it never comes as far as that.
+        Some(Reply::refusal(&request, &Refusal::new(code, &[]), Origin::Door))
+    } else {
+        let selection = shared.faults().select(&request.name, &request.body);
+        label = selection.label();
+        act(shared, &request, &entry, selection, &mut ids).await
+    };
     if let Some(reply) = &mut reply {
-        reply.sign(&request);
+        reply.sign(&request, standing.filter(|_| quota.is_some_and(|quota| quota.headers)));
     }
     shared.requests().finish(request.sequence, |record| {
         record.http_status = reply.as_ref().map(|reply| reply.http_status);
@@ -160,6 +168,7 @@ async fn act(
             Some(Reply::refused(request, refuse))
         }
         Some(Effect::Raw(raw)) => Some(Reply::raw(raw)),
+        Some(Effect::Redirect(redirect)) => Some(Reply::redirect(redirect)),
         Some(Effect::Hang(Hang { hang_seconds, commit: true })) => {
             let outcome = process(true, ids);
             shared.wait(seconds(hang_seconds)).await;

@@ -6,6 +6,7 @@ use super::decode::Object;
 use super::refusal::{Refusal, code};
 use super::request::Request;
 use super::state::Account;
+use super::transport::Transport;
 
 /// Body keys whose values nobody may read in a log.
 pub(super) const SECRETS: &[&str] =
@@ -20,6 +21,9 @@ const TOKEN_USER: &str = "admin";
 
 /// The supplier account of those who name none.
 const SUPPLIER_ACCOUNT: &str = "0";
+
+/// The headers that say who calls the apiserver, the newer one first.
+const USER: &[&str] = &["x-bkcmdb-user", "bk_user"];
 
 /// The header with credentials as JSON.
 pub(super) const AUTHORIZATION: &str = "x-bkapi-authorization";
@@ -106,10 +110,19 @@ pub(super) fn trusted(request: &Request) -> Result<Caller, Refusal> {
     let Some(supplier_account) = request.header(&supplier) else {
         return Err(Refusal::new(code::NOT_AUTHORIZED, &["owner_id"]));
     };
-    let Some(user) = request.header(&["x-bkcmdb-user", "bk_user"]) else {
+    let Some(user) = request.header(USER) else {
         return Err(Refusal::new(code::NOT_AUTHORIZED, &["user"]));
     };
     Ok(Caller { user: user.to_owned(), supplier_account: supplier_account.to_owned() })
+}
+
+/// Whom a quota counts: the application, or the user where there are no applications.
+pub(super) fn account(request: &Request) -> Option<&str> {
+    match request.transport {
+        Transport::Esb => app_code(request.authorization.as_ref().unwrap_or(&request.body)),
+        Transport::Gateway => app_code(request.authorization.as_ref()?),
+        Transport::Direct => request.header(USER),
+    }
 }
 
 enum Match {

@@ -2,8 +2,10 @@
 
 use super::call::Call;
 use super::credentials::{self, Caller};
+use super::quota::{Quota, Standing};
 use super::refusal::{Refusal, code};
 use super::request::Request;
+use super::shared::Shared;
 use super::state::Account;
 use super::transport::{NoCall, Transport};
 
@@ -35,6 +37,17 @@ pub(super) fn admit(accounts: &[Account], request: &Request) -> Entry {
         Ok((call, caller)) => Entry::In { call, caller },
         Err(refusal) => Entry::Refused(refusal),
     }
+}
+
+/// Takes an admitted request from its caller's quota, if there is one, and says how the caller stands then.
+pub(super) fn count(shared: &Shared, quota: Option<&Quota>, request: &Request, entry: &Entry) -> Option<Standing> {
+    let quota = quota?;
+    let caller = credentials::account(request).unwrap_or_default();
+    let mut quotas = shared.quotas();
+    Some(match entry {
+        Entry::In { .. } => quotas.take(quota, request.transport, caller),
+        Entry::Refused(_) | Entry::NoRoute(_) => quotas.look(quota, request.transport, caller),
+    })
 }
 
 fn through_esb(accounts: &[Account], request: &Request) -> Result<(Call, Caller), Refusal> {

@@ -35,6 +35,15 @@
 //! | `DELETE /sim/faults`, `DELETE /sim/faults/{id}` | takes all of them away, or one |
 //! | `GET /sim/requests`, `DELETE /sim/requests` | every [`RequestRecord`], oldest first; forgets them |
 //! | `GET /sim/requests?summary=true` | counts per call and outcome |
+//! | `GET /sim/quota`, `DELETE /sim/quota` | every [`QuotaWindow`], oldest first; forgets them, so that all begin anew |
+//!
+//! A [`Quota`] in the state counts the calls of each application, or of each user where there are no applications:
+//!
+//! | what is over it gets | HTTP status | code |
+//! |---|---|---|
+//! | from the gateway | 429 | 1642901, with `X-Bkapi-RateLimit-*` where the quota says so |
+//! | from the ESB | 200 | 1306429 |
+//! | from the apiserver | 200 | 1199997 |
 
 mod admin;
 mod bind_info;
@@ -56,6 +65,7 @@ mod options;
 mod page;
 mod port;
 mod property;
+mod quota;
 mod record;
 mod refusal;
 mod reply;
@@ -83,8 +93,9 @@ use connection::{Connection, CuttableListener};
 use shared::Shared;
 
 pub use edit::EditError;
-pub use fault::{Delay, Drop, DropMoment, Effect, Fault, Hang, HoldNames, Raw, Refuse, ShortIds, SurplusIds};
+pub use fault::{Delay, Drop, DropMoment, Effect, Fault, Hang, HoldNames, Raw, Redirect, Refuse, ShortIds, SurplusIds};
 pub use options::{Options, Schema};
+pub use quota::{Quota, QuotaWindow};
 pub use record::RequestRecord;
 pub use state::{
     Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceCategory, ServiceTemplate, State,
@@ -186,6 +197,17 @@ impl Simulator {
     /// Forgets the requests that came.
     pub fn clear_requests(&self) {
         self.shared.requests().clear();
+    }
+
+    /// What was taken from the quota and what was over it, window by window, oldest first.
+    #[must_use]
+    pub fn quota_windows(&self) -> Vec<QuotaWindow> {
+        self.shared.quotas().all().cloned().collect()
+    }
+
+    /// Forgets what was taken from the quota: everybody begins anew.
+    pub fn clear_quota(&self) {
+        self.shared.quotas().clear();
     }
 
     /// Adds a fault and returns its ID.

@@ -8,6 +8,10 @@ pub(super) mod code {
     pub const ESB_COMMON: i64 = 1_306_000;
     /// ESB: no component of that name.
     pub const ESB_COMPONENT_NOT_FOUND: i64 = 1_306_404;
+    /// ESB: over the quota.
+    pub const ESB_FREQUENCY: i64 = 1_306_429;
+    /// Gateway: over the quota.
+    pub const GATEWAY_RATE_LIMIT: i64 = 1_642_901;
     /// Gateway: credentials above all.
     pub const GATEWAY_INVALID_ARGUMENTS: i64 = 1_640_001;
     /// Gateway: no resource of this method and path.
@@ -127,7 +131,7 @@ pub(super) fn default_text(code: i64, language: Language) -> &'static str {
         1_306_402 => ("User permission is insufficient", "User permission is insufficient"),
         1_306_403 => ("APP permission is insufficient", "APP permission is insufficient"),
         1_306_406 => ("Parameters error", "Parameters error"),
-        1_306_429 => ("Access frequency limit", "Access frequency limit"),
+        code::ESB_FREQUENCY => ("Access frequency limit", "Access frequency limit"),
         code::JSON_UNMARSHAL => ("Deserializing JSON data failed", "反序列化JSON数据失败"),
         1_199_002 => ("HTTP request failed", "HTTP请求失败"),
         code::INPUT_INVALID => ("invalid input parameter", "输入参数无效"),

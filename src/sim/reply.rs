@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::envelope::{self, Shape};
-use super::fault::{Raw, Refuse};
+use super::fault::{Raw, Redirect, Refuse};
 use super::gateway;
+use super::quota::Standing;
 use super::refusal::{Refusal, code, default_text};
 use super::request::Request;
 use super::transport::Transport;
@@ -75,13 +76,29 @@ impl Reply {
         }
     }
 
-    /// Adds the headers that every reply of a transport has.
-    pub fn sign(&mut self, request: &Request) {
+    pub fn redirect(redirect: Redirect) -> Self {
+        Self {
+            http_status: redirect.http_status,
+            headers: BTreeMap::from([("Location".to_owned(), redirect.redirect)]),
+            ..Self::plain("")
+        }
+    }
+
+    /// Adds the headers that every reply of a transport has, those of a quota only when they are to be shown.
+    pub fn sign(&mut self, request: &Request, standing: Option<Standing>) {
         let mut add = |name: &str, value: String| {
-            self.headers.entry(name.to_owned()).or_insert(value);
+            // What a fault says about a header stays.
+            if !self.headers.keys().any(|given| given.eq_ignore_ascii_case(name)) {
+                self.headers.insert(name.to_owned(), value);
+            }
         };
         if request.transport == Transport::Gateway {
             add("X-Bkapi-Request-Id", envelope::dashed(&request.id));
+            if let Some(standing) = standing {
+                add("X-Bkapi-RateLimit-Limit", standing.limit.to_string());
+                add("X-Bkapi-RateLimit-Remaining", standing.remaining.to_string());
+                add("X-Bkapi-RateLimit-Reset", standing.reset.to_string());
+            }
         }
         if request.transport != Transport::Esb {
             add("X-Request-Id", request.header(&["x-request-id"]).unwrap_or(&request.id).to_owned());
