@@ -120,7 +120,7 @@ pub enum Effect {
     SurplusIds(SurplusIds),
     /// A create answers with fewer IDs than it stored.
     ShortIds(ShortIds),
-    /// An error envelope.
+    /// An error in the envelope of the transport that was asked.
     Refuse(Refuse),
     /// Some other body, as a proxy sends it.
     Raw(Raw),
@@ -255,7 +255,7 @@ pub struct Refuse {
     /// Text; the code's usual one unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// HTTP status; 200 unless given.
+    /// HTTP status. Unless given 200, but for a code of the gateway (16xxxxx) through the gateway the one it stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
     /// Whether the call takes effect before it is refused.
