@@ -5,20 +5,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use process_template_operator::sim::{Options, Schema, Simulator};
+use process_template_operator::sim::{Options, Schema, Simulator, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Stand-in for the process template calls of BlueKing CMDB behind an ESB.
+/// Stand-in for the process template calls of BlueKing CMDB.
 ///
-/// Calls are POST /api/c/compapi/v2/cc/<name>/. Routes under /sim show and change the state, add faults and list the
-/// requests that came. `RUST_LOG` sets the level of the log on stderr.
+/// Calls come as they come to an ESB (POST /api/c/compapi/v2/cc/<name>/), to a gateway (/api/bk-cmdb/<stage>/api/v3/...)
+/// and to the apiserver (/api/v3/...). Routes under /sim show and change the state, add faults and list the requests that
+/// came. `RUST_LOG` sets the level of the log on stderr.
 #[derive(Parser)]
 #[command(name = "cmdb-sim", version)]
 struct Arguments {
     /// Address to listen on; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
+    /// Speak HTTPS with this certificate: PEM, those between it and its CA after it.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Key of the certificate: PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Let only clients in whose certificate one of these CAs has signed, as the apiserver does: PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_client_ca: Option<PathBuf>,
     /// Schema of process properties, unless the state file says it.
     #[arg(long, value_enum, default_value = "bind-info")]
     schema: SchemaArgument,
@@ -49,8 +59,11 @@ async fn main() -> io::Result<()> {
     // Before the line that says "ready", so that no signal after it is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let tls = arguments.tls_certificate.zip(arguments.tls_key);
+    let tls = tls.map(|(certificate, key)| Tls { certificate, key, client_ca: arguments.tls_client_ca });
     let simulator = Simulator::start(Options {
         listen: arguments.listen,
+        tls,
         schema: match arguments.schema {
             SchemaArgument::BindInfo => Schema::BindInfo,
             SchemaArgument::Flat => Schema::Flat,

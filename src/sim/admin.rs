@@ -1,4 +1,4 @@
-//! Routes under `/sim`: the state, the faults and the memory of requests, for people and tests.
+//! Routes under `/sim`: the state, the faults, the quotas and the memory of requests, for people and tests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
         .route("/requests", get(requests).delete(clear_requests))
         .route("/state", get(show_state).put(put_state))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
+        .route("/quota", get(quota_windows).delete(clear_quota))
         .route("/faults/{id}", delete(remove_fault))
         .route("/process_templates", post(add_process_template))
         .route("/process_templates/{id}", delete(remove_process_template).patch(edit_process_template))
@@ -101,6 +102,17 @@ async fn clear_faults(State(shared): State<Arc<Shared>>) -> StatusCode {
 
 async fn remove_fault(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> StatusCode {
     if shared.faults().remove(id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
+
+async fn quota_windows(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let quotas = shared.quotas();
+    let windows: Vec<_> = quotas.all().collect();
+    Json(json!({"windows": windows}))
+}
+
+async fn clear_quota(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.quotas().clear();
+    StatusCode::NO_CONTENT
 }
 
 /// What a user of the web interface does to a template.

@@ -1,21 +1,18 @@
-//! One call from its body to its reply: faults, credentials, dispatch.
+//! One call from its request to its reply: admission, faults, dispatch.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
-
 use super::create;
-use super::credentials;
+use super::credentials::Caller;
 use super::database::Database;
-use super::decode::Object;
 use super::delete;
+use super::door::{self, Entry};
 use super::envelope;
-use super::fault::{Delay, DropMoment, Effect, Hang, HoldNames, Raw, Refuse, Selection};
+use super::fault::{Delay, DropMoment, Effect, Hang, HoldNames, Selection};
 use super::list;
-use super::refusal::{Language, Refusal, code, default_text};
+use super::refusal::Refusal;
+use super::reply::{Origin, Reply};
+use super::request::Request;
 use super::service_category;
 use super::service_template;
 use super::shared::Shared;
@@ -34,45 +31,42 @@ pub(super) enum Call {
 }
 
 impl Call {
+    pub const ALL: [Self; 7] = [
+        Self::BatchCreateProcTemplate,
+        Self::UpdateProcTemplate,
+        Self::DeleteProcTemplate,
+        Self::ListProcTemplate,
+        Self::ListServiceTemplate,
+        Self::CreateServiceTemplate,
+        Self::ListServiceCategory,
+    ];
+
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "batch_create_proc_template" => Some(Self::BatchCreateProcTemplate),
-            "update_proc_template" => Some(Self::UpdateProcTemplate),
-            "delete_proc_template" => Some(Self::DeleteProcTemplate),
-            "list_proc_template" => Some(Self::ListProcTemplate),
-            "list_service_template" => Some(Self::ListServiceTemplate),
-            "create_service_template" => Some(Self::CreateServiceTemplate),
-            "list_service_category" => Some(Self::ListServiceCategory),
-            _ => None,
+        Self::ALL.into_iter().find(|call| call.name() == name)
+    }
+
+    /// What the ESB calls it, and so do faults and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BatchCreateProcTemplate => "batch_create_proc_template",
+            Self::UpdateProcTemplate => "update_proc_template",
+            Self::DeleteProcTemplate => "delete_proc_template",
+            Self::ListProcTemplate => "list_proc_template",
+            Self::ListServiceTemplate => "list_service_template",
+            Self::CreateServiceTemplate => "create_service_template",
+            Self::ListServiceCategory => "list_service_category",
         }
     }
-}
 
-/// A request, read.
-pub(super) struct Request {
-    pub sequence: u64,
-    pub name: String,
-    pub body: Object,
-    /// Set when the body was to be JSON and is not.
-    pub is_broken: bool,
-    pub authorization: Option<Map<String, Value>>,
-    pub language: Language,
-    /// Set as soon as the caller is gone.
-    pub hung_up: Arc<AtomicBool>,
-}
-
-/// What goes back to the caller.
-pub(super) struct Reply {
-    pub http_status: u16,
-    pub content_type: String,
-    pub headers: BTreeMap<String, String>,
-    pub body: String,
-    code: Option<i64>,
+    /// Whether it is about service templates or their categories.
+    pub fn is_of_service_templates(self) -> bool {
+        matches!(self, Self::ListServiceTemplate | Self::CreateServiceTemplate | Self::ListServiceCategory)
+    }
 }
 
 /// How the call itself went, before anything happened to its reply.
 struct Outcome {
-    result: Result<Data, Refusal>,
+    result: Result<Data, (Refusal, Origin)>,
     /// IDs of what was created, changed or deleted, even if the call was refused then.
     ids: Vec<i64>,
 }
@@ -82,15 +76,29 @@ enum Data {
     Json(String),
     /// The reply lists the IDs.
     Ids { nested: bool },
+    /// The whole reply, without an envelope.
+    Plain(&'static str),
 }
 
 /// Carries a request out. Nothing means that the connection is to be closed without a reply.
 pub(super) async fn answer(shared: &Shared, request: Request) -> Option<Reply> {
     let started = Instant::now();
-    let selection = shared.faults().select(&request.name, &request.body);
-    let label = selection.label();
+    let quota = shared.database().state.quota.clone();
+    let entry = door::admit(&shared.database().state.accounts, &request);
+    let standing = door::count(shared, quota.as_ref(), &request, &entry);
     let mut ids = Vec::new();
-    let reply = act(shared, &request, selection, &mut ids).await;
+    let mut label = None;
+    let mut reply = if let Some(code) = standing.and_then(|standing| standing.refusal) {
+        // No fault sees a call that is over the quota: it never comes as far as that.
+        Some(Reply::refusal(&request, &Refusal::new(code, &[]), Origin::Door))
+    } else {
+        let selection = shared.faults().select(&request.name, &request.body);
+        label = selection.label();
+        act(shared, &request, &entry, selection, &mut ids).await
+    };
+    if let Some(reply) = &mut reply {
+        reply.sign(&request, standing.filter(|_| quota.is_some_and(|quota| quota.headers)));
+    }
     shared.requests().finish(request.sequence, |record| {
         record.http_status = reply.as_ref().map(|reply| reply.http_status);
         record.code = reply.as_ref().and_then(|reply| reply.code);
@@ -102,7 +110,13 @@ pub(super) async fn answer(shared: &Shared, request: Request) -> Option<Reply> {
     reply
 }
 
-async fn act(shared: &Shared, request: &Request, selection: Selection, ids: &mut Vec<i64>) -> Option<Reply> {
+async fn act(
+    shared: &Shared,
+    request: &Request,
+    entry: &Entry,
+    selection: Selection,
+    ids: &mut Vec<i64>,
+) -> Option<Reply> {
     let delay =
         selection.delays.iter().map(|delay| length(delay, request)).fold(Duration::ZERO, Duration::saturating_add);
     if !delay.is_zero() {
@@ -112,7 +126,7 @@ async fn act(shared: &Shared, request: &Request, selection: Selection, ids: &mut
         }
     }
     let process = |commit: bool, ids: &mut Vec<i64>| {
-        let outcome = dispatch(shared, request, commit);
+        let outcome = dispatch(shared, request, entry, commit);
         if commit {
             ids.clone_from(&outcome.ids);
         }
@@ -151,9 +165,10 @@ async fn act(shared: &Shared, request: &Request, selection: Selection, ids: &mut
             if refuse.after_commit {
                 process(true, ids);
             }
-            Some(Reply::refused(refuse, request.language))
+            Some(Reply::refused(request, refuse))
         }
         Some(Effect::Raw(raw)) => Some(Reply::raw(raw)),
+        Some(Effect::Redirect(redirect)) => Some(Reply::redirect(redirect)),
         Some(Effect::Hang(Hang { hang_seconds, commit: true })) => {
             let outcome = process(true, ids);
             shared.wait(seconds(hang_seconds)).await;
@@ -169,16 +184,10 @@ async fn act(shared: &Shared, request: &Request, selection: Selection, ids: &mut
     }
 }
 
-impl Request {
-    fn has_hung_up(&self) -> bool {
-        self.hung_up.load(Ordering::Acquire)
-    }
-}
-
 /// What a server does that notices that the caller of a create has gone: it stores nothing, but the transaction stays
 /// open and blocks the names for a while.
 fn abandon(shared: &Shared, request: &Request) -> bool {
-    if !request.has_hung_up() || Call::from_name(&request.name) != Some(Call::BatchCreateProcTemplate) {
+    if !request.has_hung_up() || request.call != Ok(Call::BatchCreateProcTemplate) {
         return false;
     }
     let mut database = shared.database();
@@ -191,39 +200,43 @@ fn abandon(shared: &Shared, request: &Request) -> bool {
     true
 }
 
-fn dispatch(shared: &Shared, request: &Request, commit: bool) -> Outcome {
+fn dispatch(shared: &Shared, request: &Request, entry: &Entry, commit: bool) -> Outcome {
     let mut ids = Vec::new();
-    let mut database = shared.database();
-    let result = carry_out(&mut database, request, commit, &mut ids);
-    drop(database);
-    if !ids.is_empty() || is_create(&request.name) {
-        shared.save();
-    }
+    let result = match entry {
+        Entry::NoRoute(text) => Ok(Data::Plain(text)),
+        Entry::Refused(refusal) => Err((refusal.clone(), Origin::Door)),
+        Entry::In { call, caller } => {
+            let result = carry_out(&mut shared.database(), *call, caller, request, commit, &mut ids);
+            // A refused create may have burnt IDs, which are part of the state.
+            if !ids.is_empty() || matches!(call, Call::BatchCreateProcTemplate | Call::CreateServiceTemplate) {
+                shared.save();
+            }
+            result.map_err(|refusal| (refusal, Origin::Daemon))
+        }
+    };
     Outcome { result, ids }
 }
 
-/// A refused create may have burnt IDs, which are part of the state.
-fn is_create(name: &str) -> bool {
-    matches!(Call::from_name(name), Some(Call::BatchCreateProcTemplate | Call::CreateServiceTemplate))
-}
-
 /// Adds the IDs of what is created, changed or deleted to `ids`.
-fn carry_out(database: &mut Database, request: &Request, commit: bool, ids: &mut Vec<i64>) -> Result<Data, Refusal> {
-    let Some(call) = Call::from_name(&request.name) else {
-        return Err(Refusal::new(code::ESB_COMPONENT_NOT_FOUND, &[]));
-    };
+fn carry_out(
+    database: &mut Database,
+    call: Call,
+    caller: &Caller,
+    request: &Request,
+    commit: bool,
+    ids: &mut Vec<i64>,
+) -> Result<Data, Refusal> {
     if request.is_broken {
-        return Err(Refusal::esb("Request JSON string is wrong in format, which cannot be analyzed."));
+        return Err(Refusal::undecodable());
     }
     let body = &request.body;
-    let caller = credentials::authenticate(&database.state.accounts, request.authorization.as_ref(), body)?;
     match call {
         Call::BatchCreateProcTemplate => {
-            create::create(database, &caller, body, commit, ids)?;
+            create::create(database, caller, body, commit, ids)?;
             Ok(Data::Ids { nested: database.state.nested_ids })
         }
         Call::UpdateProcTemplate => {
-            let (id, data) = update::update(database, &caller, body, commit)?;
+            let (id, data) = update::update(database, caller, body, commit)?;
             ids.push(id);
             Ok(Data::Json(data))
         }
@@ -235,7 +248,7 @@ fn carry_out(database: &mut Database, request: &Request, commit: bool, ids: &mut
         Call::ListServiceTemplate => service_template::list(database, body).map(Data::Json),
         Call::ListServiceCategory => service_category::list(database, body).map(Data::Json),
         Call::CreateServiceTemplate => {
-            let (id, data) = service_template::create(database, &caller, body)?;
+            let (id, data) = service_template::create(database, caller, body)?;
             ids.push(id);
             Ok(Data::Json(data))
         }
@@ -244,53 +257,14 @@ fn carry_out(database: &mut Database, request: &Request, commit: bool, ids: &mut
 
 impl Outcome {
     fn reply(self, request: &Request) -> Reply {
-        let request_id = envelope::request_id();
-        match self.result {
-            Ok(data) => {
-                let data = match data {
-                    Data::Json(data) => data,
-                    Data::Ids { nested } if nested && !self.ids.is_empty() => envelope::data(&[self.ids]),
-                    Data::Ids { .. } => envelope::data(&self.ids),
-                };
-                Reply::json(0, envelope::success(&data, &request_id))
-            }
-            Err(refusal) => {
-                let message = refusal.message(request.language);
-                Reply::json(refusal.code, envelope::failure(refusal.code, &message, &Value::Null, &request_id))
-            }
-        }
-    }
-}
-
-impl Reply {
-    fn json(code: i64, body: String) -> Self {
-        Self {
-            http_status: 200,
-            content_type: "application/json".to_owned(),
-            headers: BTreeMap::new(),
-            body,
-            code: Some(code),
-        }
-    }
-
-    fn refused(refuse: Refuse, language: Language) -> Self {
-        let message = refuse.message.unwrap_or_else(|| default_text(refuse.code, language).replace("%s", ""));
-        let body = envelope::failure(refuse.code, &message, &refuse.permission, &envelope::request_id());
-        Self {
-            http_status: refuse.http_status.unwrap_or(200),
-            headers: refuse.headers,
-            ..Self::json(refuse.code, body)
-        }
-    }
-
-    fn raw(raw: Raw) -> Self {
-        Self {
-            http_status: raw.http_status,
-            content_type: raw.content_type.unwrap_or_else(|| "text/html".to_owned()),
-            headers: raw.headers,
-            body: raw.body,
-            code: None,
-        }
+        let data = match self.result {
+            Ok(Data::Json(data)) => data,
+            Ok(Data::Ids { nested }) if nested && !self.ids.is_empty() => envelope::data(&[self.ids]),
+            Ok(Data::Ids { .. }) => envelope::data(&self.ids),
+            Ok(Data::Plain(text)) => return Reply::plain(text),
+            Err((refusal, origin)) => return Reply::refusal(request, &refusal, origin),
+        };
+        Reply::success(request, &data)
     }
 }
 

@@ -5,16 +5,23 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::tls::{Duplex, Stream};
 
 /// A listener whose connections can be cut.
-pub(super) struct CuttableListener(pub TcpListener);
+pub(super) struct CuttableListener {
+    pub listener: TcpListener,
+    /// Set when the port speaks TLS.
+    pub acceptor: Option<TlsAcceptor>,
+}
 
 impl Listener for CuttableListener {
     type Io = CuttableStream;
@@ -22,10 +29,11 @@ impl Listener for CuttableListener {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            match self.0.accept().await {
+            match self.listener.accept().await {
                 Ok((stream, address)) => {
                     // A delayed reply would count as the server's time.
                     let _ = stream.set_nodelay(true);
+                    let stream = Stream::new(stream, self.acceptor.as_ref());
                     return (CuttableStream { stream, connection: Connection::default() }, address);
                 }
                 Err(error) => {
@@ -37,7 +45,7 @@ impl Listener for CuttableListener {
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -53,8 +61,8 @@ impl Connection {
         self.cut.store(true, Ordering::Release);
     }
 
-    fn check(&self) -> io::Result<()> {
-        if self.cut.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 }
 
@@ -66,8 +74,17 @@ impl Connected<IncomingStream<'_, CuttableListener>> for Connection {
 
 /// A stream that fails to write once it was cut.
 pub(super) struct CuttableStream {
-    stream: TcpStream,
+    stream: Stream,
     connection: Connection,
+}
+
+impl CuttableStream {
+    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Duplex>>> {
+        if self.connection.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        self.stream.poll_open(context)
+    }
 }
 
 impl AsyncRead for CuttableStream {
@@ -76,14 +93,13 @@ impl AsyncRead for CuttableStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        ready!(self.stream.poll_open(context))?.poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for CuttableStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.connection.check()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        ready!(self.poll_writable(context))?.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -91,19 +107,22 @@ impl AsyncWrite for CuttableStream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection.check()?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        ready!(self.poll_writable(context))?.poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(self.stream.poll_open(context))?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        // A server that dies does not say goodbye.
+        if self.connection.is_cut() || !self.stream.is_open() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.stream.poll_open(context))?.poll_shutdown(context)
     }
 }

@@ -120,10 +120,12 @@ pub enum Effect {
     SurplusIds(SurplusIds),
     /// A create answers with fewer IDs than it stored.
     ShortIds(ShortIds),
-    /// An error envelope.
+    /// An error in the envelope of the transport that was asked.
     Refuse(Refuse),
     /// Some other body, as a proxy sends it.
     Raw(Raw),
+    /// Another address, as a proxy sends callers away.
+    Redirect(Redirect),
     /// Time passes first; combines with other effects.
     Delay(Delay),
     /// The reply comes late.
@@ -139,6 +141,7 @@ impl Effect {
             Self::ShortIds(_) => "short_ids",
             Self::Refuse(_) => "code",
             Self::Raw(_) => "http_status",
+            Self::Redirect(_) => "redirect",
             Self::Delay(_) => "delay",
             Self::Hang(_) => "hang",
         }
@@ -177,6 +180,12 @@ impl Effect {
             content_type: Some(content_type.to_owned()),
             headers: BTreeMap::new(),
         })
+    }
+
+    /// Another address with HTTP status 302, instead of the call.
+    #[must_use]
+    pub fn redirect(url: &str) -> Self {
+        Self::Redirect(Redirect { redirect: url.to_owned(), http_status: found() })
     }
 
     /// Time passes before the call.
@@ -246,7 +255,7 @@ pub struct Refuse {
     /// Text; the code's usual one unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// HTTP status; 200 unless given.
+    /// HTTP status. Unless given 200, but for a code of the gateway (16xxxxx) through the gateway the one it stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
     /// Whether the call takes effect before it is refused.
@@ -275,6 +284,17 @@ pub struct Raw {
     /// More headers of the reply.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+}
+
+/// See [`Effect::Redirect`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// The `Location` of the reply.
+    pub redirect: String,
+    /// HTTP status; 302 unless given.
+    #[serde(default = "found")]
+    pub http_status: u16,
 }
 
 /// See [`Effect::Delay`].
@@ -373,6 +393,10 @@ fn fraction(seed: u64, count: u64) -> f64 {
     f64::from(high) / 4_294_967_296.0
 }
 
+fn found() -> u16 {
+    302
+}
+
 fn every_call() -> String {
     "*".to_owned()
 }
@@ -400,6 +424,7 @@ mod tests {
             r#"{"short_ids":1}"#,
             r#"{"code":1199018,"message":"x","http_status":500,"after_commit":true,"headers":{"a":"b"}}"#,
             r#"{"http_status":504,"body":"<html>","content_type":"text/html"}"#,
+            r#"{"redirect":"http://elsewhere/","http_status":307}"#,
             r#"{"delay_ms":20,"delay_per_item_ms":2}"#,
             r#"{"hang_seconds":0.5,"commit":true}"#,
         ] {

@@ -1,9 +1,29 @@
-//! The CMDB simulator: a stand-in for the process template calls of BlueKing CMDB behind an ESB.
+//! The CMDB simulator: a stand-in for the process template calls of BlueKing CMDB.
 //!
 //! Real HTTP, the server's own order of checks, codes and texts, and faults on demand. It shares no type with the
 //! client, so that one misreading cannot hide on both sides.
 //!
-//! Calls are `POST /api/c/compapi/v2/cc/<name>/`. Beside them, without credentials:
+//! One port speaks the three ways to CMDB. Calls have their ESB names in faults and records whichever way they come:
+//!
+//! | way | address | credentials | errors |
+//! |---|---|---|---|
+//! | ESB | `POST /api/c/compapi/v2/cc/<name>/` | in the body | `code`, `message`, `request_id` |
+//! | gateway | `/api/bk-cmdb/{stage}/api/v3/...` | `X-Bkapi-Authorization` | its own (16xxxxx), or `code`, `message` |
+//! | apiserver | `/api/v3/...` | none; user and supplier account in headers | `bk_error_code`, `bk_error_msg` |
+//!
+//! | call | method and path behind the gateway and of the apiserver |
+//! |---|---|
+//! | `batch_create_proc_template` | `POST /api/v3/createmany/proc/proc_template` |
+//! | `update_proc_template` | `PUT /api/v3/update/proc/proc_template` |
+//! | `delete_proc_template` | `DELETE /api/v3/deletemany/proc/proc_template` |
+//! | `list_proc_template` | `POST /api/v3/findmany/proc/proc_template` |
+//! | `list_service_template` | `POST /api/v3/findmany/proc/service_template` |
+//! | `create_service_template` | `POST /api/v3/create/proc/service_template` |
+//! | `list_service_category` | `POST /api/v3/findmany/proc/service_category` |
+//!
+//! With [`Options::tls`] all of it is HTTPS, and with a client CA only for those who have a certificate.
+//!
+//! Beside the calls, without credentials:
 //!
 //! | route | what it does |
 //! |---|---|
@@ -15,6 +35,15 @@
 //! | `DELETE /sim/faults`, `DELETE /sim/faults/{id}` | takes all of them away, or one |
 //! | `GET /sim/requests`, `DELETE /sim/requests` | every [`RequestRecord`], oldest first; forgets them |
 //! | `GET /sim/requests?summary=true` | counts per call and outcome |
+//! | `GET /sim/quota`, `DELETE /sim/quota` | every [`QuotaWindow`], oldest first; forgets them, so that all begin anew |
+//!
+//! A [`Quota`] in the state counts the calls of each application, or of each user where there are no applications:
+//!
+//! | what is over it gets | HTTP status | code |
+//! |---|---|---|
+//! | from the gateway | 429 | 1642901, with `X-Bkapi-RateLimit-*` where the quota says so |
+//! | from the ESB | 200 | 1306429 |
+//! | from the apiserver | 200 | 1199997 |
 
 mod admin;
 mod bind_info;
@@ -25,22 +54,29 @@ mod credentials;
 mod database;
 mod decode;
 mod delete;
+mod door;
 mod edit;
 mod envelope;
 mod fault;
 mod flat;
+mod gateway;
 mod list;
 mod options;
 mod page;
 mod port;
 mod property;
+mod quota;
 mod record;
 mod refusal;
+mod reply;
+mod request;
 mod server;
 mod service_category;
 mod service_template;
 mod shared;
 mod state;
+mod tls;
+mod transport;
 mod unique;
 mod update;
 
@@ -57,12 +93,15 @@ use connection::{Connection, CuttableListener};
 use shared::Shared;
 
 pub use edit::EditError;
-pub use fault::{Delay, Drop, DropMoment, Effect, Fault, Hang, HoldNames, Raw, Refuse, ShortIds, SurplusIds};
+pub use fault::{Delay, Drop, DropMoment, Effect, Fault, Hang, HoldNames, Raw, Redirect, Refuse, ShortIds, SurplusIds};
 pub use options::{Options, Schema};
+pub use quota::{Quota, QuotaWindow};
 pub use record::RequestRecord;
 pub use state::{
     Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceCategory, ServiceTemplate, State,
 };
+pub use tls::Tls;
+pub use transport::Transport;
 
 /// How long a stop waits for requests that are under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -70,6 +109,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// A running simulator; it stops when it is dropped.
 pub struct Simulator {
     address: SocketAddr,
+    is_secure: bool,
     shared: Arc<Shared>,
     server: Option<JoinHandle<io::Result<()>>>,
 }
@@ -78,23 +118,26 @@ impl Simulator {
     /// Starts a simulator in a task of the current tokio runtime. It takes calls as soon as this returns.
     pub fn start(options: Options) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let acceptor = options.tls.as_ref().map(Tls::acceptor).transpose()?;
+        let is_secure = acceptor.is_some();
         let listener = std::net::TcpListener::bind(options.listen)?;
         let shared = Arc::new(Shared::open(options)?);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let listener = CuttableListener(TcpListener::from_std(listener)?);
+        let listener = CuttableListener { listener: TcpListener::from_std(listener)?, acceptor };
         let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Connection>();
         let stopping = shared.stopping.clone();
         let server = runtime.spawn(async move {
             axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await
         });
-        Ok(Self { address, shared, server: Some(server) })
+        Ok(Self { address, is_secure, shared, server: Some(server) })
     }
 
     /// Base URL, without a slash at its end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.is_secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Where it listens.
@@ -154,6 +197,17 @@ impl Simulator {
     /// Forgets the requests that came.
     pub fn clear_requests(&self) {
         self.shared.requests().clear();
+    }
+
+    /// What was taken from the quota and what was over it, window by window, oldest first.
+    #[must_use]
+    pub fn quota_windows(&self) -> Vec<QuotaWindow> {
+        self.shared.quotas().all().cloned().collect()
+    }
+
+    /// Forgets what was taken from the quota: everybody begins anew.
+    pub fn clear_quota(&self) {
+        self.shared.quotas().clear();
     }
 
     /// Adds a fault and returns its ID.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::tls::Tls;
+
 /// Which generation of the process property schema the server speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -21,6 +23,8 @@ pub enum Schema {
 pub struct Options {
     /// Address to listen on; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// What the port needs to speak HTTPS instead of HTTP.
+    pub tls: Option<Tls>,
     /// Schema of a fresh state; a state file brings its own.
     pub schema: Schema,
     /// Loaded at the start when it exists, rewritten after every change.
@@ -35,6 +39,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: None,
             schema: Schema::default(),
             state_file: None,
             request_log: None,

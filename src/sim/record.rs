@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::credentials::SECRETS;
+use super::transport::Transport;
 
 /// Bodies beyond this many bytes in all push the oldest requests out.
 const MAXIMUM_BYTES: usize = 64 << 20;
@@ -20,7 +21,10 @@ pub struct RequestRecord {
     pub sequence: u64,
     /// When it came.
     pub time: String,
-    /// Name of the call; empty when the path names none.
+    /// The way that it took.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Name of the call in the ESB's words, whatever the transport; empty when the path names none.
     pub call: String,
     /// HTTP method.
     pub method: String,

@@ -1,11 +1,21 @@
-//! Refusals: CMDB's own error codes and their texts in both message catalogues.
+//! Refusals: error codes and their texts in both message catalogues of CMDB.
 
-/// Codes of CMDB and of the ESB in front of it.
+use super::gateway;
+
+/// Codes of CMDB and of what stands in front of it.
 pub(super) mod code {
     /// ESB: anything that has no code of its own, credentials above all.
     pub const ESB_COMMON: i64 = 1_306_000;
     /// ESB: no component of that name.
     pub const ESB_COMPONENT_NOT_FOUND: i64 = 1_306_404;
+    /// ESB: over the quota.
+    pub const ESB_FREQUENCY: i64 = 1_306_429;
+    /// Gateway: over the quota.
+    pub const GATEWAY_RATE_LIMIT: i64 = 1_642_901;
+    /// Gateway: credentials above all.
+    pub const GATEWAY_INVALID_ARGUMENTS: i64 = 1_640_001;
+    /// Gateway: no resource of this method and path.
+    pub const GATEWAY_NOT_FOUND: i64 = 1_640_401;
     /// The body does not decode into the types that the call expects.
     pub const JSON_UNMARSHAL: i64 = 1_199_000;
     /// An update without properties or ID.
@@ -18,6 +28,8 @@ pub(super) mod code {
     pub const DUPLICATE: i64 = 1_199_014;
     /// Nothing has this ID.
     pub const NOT_FOUND: i64 = 1_199_019;
+    /// A header that says who calls is missing.
+    pub const NOT_AUTHORIZED: i64 = 1_199_027;
     /// More items than one call takes.
     pub const EXCEED_LIMIT: i64 = 1_199_035;
     /// `page.limit` is out of its range.
@@ -26,6 +38,8 @@ pub(super) mod code {
     pub const COMMIT_TRANSACTION: i64 = 1_199_066;
     /// An array has too many elements.
     pub const ARRAY_LENGTH: i64 = 1_199_089;
+    /// The apiserver's own limit.
+    pub const TOO_MANY_REQUESTS: i64 = 1_199_997;
     /// No code fits; the text is the error itself.
     pub const UNKNOWN: i64 = 1_199_998;
     /// Process templates could not be deleted, whatever the cause.
@@ -48,11 +62,13 @@ pub(super) enum Language {
 
 impl Language {
     /// The ESB says `en` unless the caller asks for something else, and CMDB knows no third catalogue.
-    pub fn from_header(value: Option<&str>) -> Self {
-        match value {
-            None | Some("" | "en") => Self::English,
-            Some(_) => Self::Chinese,
-        }
+    pub fn of_esb(header: Option<&str>) -> Self {
+        header.map_or(Self::English, |_| Self::of_cmdb(header))
+    }
+
+    /// CMDB itself is asked for English or speaks Chinese.
+    pub fn of_cmdb(header: Option<&str>) -> Self {
+        if header == Some("en") { Self::English } else { Self::Chinese }
     }
 }
 
@@ -78,6 +94,15 @@ impl Refusal {
 
     pub fn esb(text: &str) -> Self {
         Self::new(code::ESB_COMMON, &[text])
+    }
+
+    pub fn gateway(reason: &str) -> Self {
+        Self::new(code::GATEWAY_INVALID_ARGUMENTS, &[&format!(" [reason=\"{reason}\"]")])
+    }
+
+    /// HTTP status of the reply, if the code alone does not decide it.
+    pub fn http_status(&self) -> Option<u16> {
+        (self.code == code::NOT_AUTHORIZED).then_some(500)
     }
 
     pub fn message(&self, language: Language) -> String {
@@ -106,7 +131,7 @@ pub(super) fn default_text(code: i64, language: Language) -> &'static str {
         1_306_402 => ("User permission is insufficient", "User permission is insufficient"),
         1_306_403 => ("APP permission is insufficient", "APP permission is insufficient"),
         1_306_406 => ("Parameters error", "Parameters error"),
-        1_306_429 => ("Access frequency limit", "Access frequency limit"),
+        code::ESB_FREQUENCY => ("Access frequency limit", "Access frequency limit"),
         code::JSON_UNMARSHAL => ("Deserializing JSON data failed", "反序列化JSON数据失败"),
         1_199_002 => ("HTTP request failed", "HTTP请求失败"),
         code::INPUT_INVALID => ("invalid input parameter", "输入参数无效"),
@@ -118,6 +143,7 @@ pub(super) fn default_text(code: i64, language: Language) -> &'static str {
         code::NOT_FOUND => ("No relevant data found", "未找到相关数据"),
         1_199_020 => ("Failed to update data", "更新数据失败"),
         1_199_021 => ("Failed to delete data", "删除数据失败"),
+        code::NOT_AUTHORIZED => ("'%s' authorization information query failed", "[%s]授权信息查询失败"),
         code::EXCEED_LIMIT => (" %s exceed the limit %s", " %s 超过限制 %s"),
         1_199_045 => ("Parse authorize attributes failed.", "解析授权信息失败"),
         1_199_046 => ("Authorize request failed.", "鉴权失败"),
@@ -137,6 +163,9 @@ pub(super) fn default_text(code: i64, language: Language) -> &'static str {
             "进程名称[%s]+启动参数[%s]唯一校验失败",
         ),
         code::CATEGORY_NOT_LEAF => ("only leaf node available", "仅允许使用叶子结点服务分类"),
+        // The one text of CMDB that is in no catalogue.
+        code::TOO_MANY_REQUESTS => ("too many requests", "too many requests"),
+        code if gateway::is_own(code) => (gateway::text(code), gateway::text(code)),
         code::UNKNOWN | code::ESB_COMMON => ("%s", "%s"),
         _ => ("Unknown or unrecognized error", "未知或未能识别的异常"),
     };
@@ -161,9 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn any_language_but_english_is_chinese() {
-        assert_eq!(Language::from_header(None), Language::English);
-        assert_eq!(Language::from_header(Some("en")), Language::English);
-        assert_eq!(Language::from_header(Some("zh-cn")), Language::Chinese);
+    fn any_language_but_english_is_chinese_and_only_the_esb_has_english_for_its_own() {
+        for (header, esb, cmdb) in [
+            (None, Language::English, Language::Chinese),
+            (Some("en"), Language::English, Language::English),
+            (Some("zh-cn"), Language::Chinese, Language::Chinese),
+        ] {
+            assert_eq!((Language::of_esb(header), Language::of_cmdb(header)), (esb, cmdb));
+        }
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::database::Database;
 use super::fault::FaultBook;
 use super::options::Options;
+use super::quota::QuotaBook;
 use super::record::RequestBook;
 use super::state::State;
 
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     database: Mutex<Database>,
     faults: Mutex<FaultBook>,
     requests: Mutex<RequestBook>,
+    quotas: Mutex<QuotaBook>,
     state_file: Option<PathBuf>,
     /// Saves follow each other, so that an older state never overwrites a newer one.
     saving: Mutex<()>,
@@ -36,6 +38,7 @@ impl Shared {
             database: Mutex::new(Database::new(state)),
             faults: Mutex::default(),
             requests: Mutex::new(RequestBook::open(options.request_limit, options.request_log.as_deref())?),
+            quotas: Mutex::default(),
             state_file: options.state_file,
             saving: Mutex::new(()),
             stopping: CancellationToken::new(),
@@ -52,6 +55,10 @@ impl Shared {
 
     pub fn requests(&self) -> MutexGuard<'_, RequestBook> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn quotas(&self) -> MutexGuard<'_, QuotaBook> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets time pass, but not beyond the simulator's end.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::options::Schema;
+use super::quota::Quota;
 
 /// Everything the simulated CMDB knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct State {
     /// Distance between two IDs.
     #[serde(rename = "idStep")]
     pub id_step: i64,
+    /// How many calls a caller has; nothing means as many as it likes.
+    pub quota: Option<Quota>,
     /// Applications that may call; an empty list lets every non-empty code and secret in.
     pub accounts: Vec<Account>,
     /// Businesses.
@@ -75,6 +78,7 @@ impl State {
             non_atomic: false,
             hold_names_on_hang_up_seconds: 0.0,
             id_step: 1,
+            quota: None,
             accounts: Vec::new(),
             businesses: vec![Business { bk_biz_id: 2, bk_biz_name: "BlueKing".to_owned() }],
             service_categories: vec![
