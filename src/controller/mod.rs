@@ -1,5 +1,6 @@
 //! Floor 4: the controller. From watches to reconciles, from what came of them to status and events.
 
+mod connect;
 mod connections;
 mod deletion;
 mod error;
@@ -33,7 +34,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-pub use connections::{connect, read_credentials, secret_credentials};
+pub use connect::{connect, read_credentials, secret_credentials, secret_identity};
 pub use error::Error;
 pub use memory::from_status;
 
