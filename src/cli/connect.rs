@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::files::Document;
 use crate::api::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef, SchemaChoice, TransportChoice};
-use crate::cmdb::{self, Credentials, Operation};
+use crate::cmdb::{self, Credentials, Fence, Operation};
 use crate::controller;
 use crate::engine::Connection;
 
@@ -145,7 +145,9 @@ fn connect(
     credentials: Credentials,
     identity: Option<SecretString>,
 ) -> anyhow::Result<Connection> {
-    controller::connect(name, spec, credentials, identity, key, Arc::new(Silent)).map_err(|error| match error {
+    // Whoever calls the command may send requests anywhere.
+    let fence = Arc::new(Fence::none());
+    controller::connect(name, spec, credentials, identity, fence, key, Arc::new(Silent)).map_err(|error| match error {
         controller::Error::ConnectionInvalid { reason, .. } => anyhow!("{name}: {reason}"),
         error => anyhow!(error.message()),
     })

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::sender::Sender;
 use super::wire::{Ids, List};
 use super::{
-    Credentials, Error, Lane, Observer, Operation, ProcessTemplate, Properties, ServiceCategory, ServiceTemplate,
-    Transport, UserCredential,
+    Credentials, Error, Fence, Lane, Observer, Operation, ProcessTemplate, Properties, ServiceCategory,
+    ServiceTemplate, Transport, UserCredential,
 };
 
 /// Service templates of one page: the document allows 500.
@@ -35,6 +35,8 @@ pub struct Config {
     pub transport: Transport,
     /// Whom we trust, and who we are, when the URL is https.
     pub tls: Tls,
+    /// Where it may lead.
+    pub fence: Arc<Fence>,
     /// `bk_supplier_account`
     pub supplier_account: String,
     /// Who we are.
@@ -54,6 +56,7 @@ impl std::fmt::Debug for Config {
             .field("url", &url)
             .field("transport", &self.transport)
             .field("tls", &self.tls)
+            .field("fence", &self.fence)
             .field("supplier_account", &self.supplier_account)
             .field("credentials", &self.credentials)
             .field("timeout", &self.timeout)

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::classify::classify;
+use super::fence::FencedResolver;
 use super::gate::{Gate, Lane, Permit};
 use super::wire::{Envelope, Success};
 use super::{Config, Credentials, Error, Observer, Operation, Reply, Transport};
@@ -44,6 +45,8 @@ impl Sender {
         // Does nothing where the program has chosen one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let unusable = |message: String| Error::Configuration { message };
+        let url = normalised(&config.url).map_err(unusable)?;
+        config.fence.check(&url).map_err(unusable)?;
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("process-template-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
@@ -52,6 +55,9 @@ impl Sender {
             .pool_idle_timeout(IDLE)
             .connect_timeout(Duration::from_secs(10).min(config.timeout))
             .timeout(config.timeout);
+        if config.fence.is_closed() {
+            http = http.dns_resolver(FencedResolver(Arc::clone(&config.fence)));
+        }
         if let Some(bundle) = &config.tls.ca_bundle {
             let certificates = Certificate::from_pem_bundle(bundle.as_bytes())
                 .map_err(|_| unusable("tls.caBundle is no list of certificates in PEM".to_owned()))?;
@@ -66,7 +72,7 @@ impl Sender {
         Ok(Self {
             http,
             transport: config.transport,
-            url: normalised(&config.url).map_err(unusable)?,
+            url: url.as_str().trim_end_matches('/').to_owned(),
             supplier_account: config.supplier_account,
             credentials: config.credentials,
             timeout: config.timeout,
@@ -211,8 +217,8 @@ impl Drop for Told<'_> {
     }
 }
 
-// Scheme and host in lower case, no default port, no slash at the end: one name for one CMDB.
-fn normalised(url: &str) -> Result<String, String> {
+// Scheme and host in lower case, no default port: one name for one CMDB.
+fn normalised(url: &str) -> Result<Url, String> {
     // Not shown: it may hold a password.
     let parsed = Url::parse(url).map_err(|error| format!("the URL is none: {error}"))?;
     let plain = parsed.username().is_empty()
@@ -223,7 +229,7 @@ fn normalised(url: &str) -> Result<String, String> {
     if !plain || !["http", "https"].contains(&parsed.scheme()) {
         return Err("the URL must be http or https, with a host, without user, query and fragment".to_owned());
     }
-    Ok(parsed.as_str().trim_end_matches('/').to_owned())
+    Ok(parsed)
 }
 
 fn unanswered(operation: Operation, message: &str, id: &str) -> Error {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::Error;
 use crate::api::{CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, SchemaChoice, TransportChoice};
-use crate::cmdb::{self, Credentials, Observer, Tls, Transport, UserCredential};
+use crate::cmdb::{self, Credentials, Fence, Observer, Tls, Transport, UserCredential};
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
 
@@ -18,11 +18,12 @@ pub fn connect(
     spec: &CmdbConnectionSpec,
     credentials: Credentials,
     identity: Option<SecretString>,
+    fence: Arc<Fence>,
     key: String,
     observer: Arc<dyn Observer>,
 ) -> Result<Connection, Error> {
     let invalid = |error: cmdb::Error| Error::ConnectionInvalid { name: name.to_owned(), reason: error.to_string() };
-    let client = cmdb::Client::new(config(spec, credentials, identity), observer).map_err(invalid)?;
+    let client = cmdb::Client::new(config(spec, credentials, identity, fence), observer).map_err(invalid)?;
     let schema = match spec.schema {
         None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
         Some(SchemaChoice::Flat) => ServerSchema::Flat,
@@ -31,12 +32,18 @@ pub fn connect(
     Ok(Connection { key, client, schema })
 }
 
-fn config(spec: &CmdbConnectionSpec, credentials: Credentials, identity: Option<SecretString>) -> cmdb::Config {
+fn config(
+    spec: &CmdbConnectionSpec,
+    credentials: Credentials,
+    identity: Option<SecretString>,
+    fence: Arc<Fence>,
+) -> cmdb::Config {
     let max_concurrent = spec.limits.as_ref().and_then(|limits| limits.max_concurrent);
     let timeout = spec.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
     cmdb::Config {
         url: spec.url.clone(),
         transport: transport(spec),
+        fence,
         tls: Tls { ca_bundle: spec.tls.as_ref().and_then(|tls| tls.ca_bundle.clone()), identity },
         supplier_account: spec.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
         credentials,

@@ -12,7 +12,7 @@ use super::Error;
 use super::connect::{connect, secret_credentials, secret_identity};
 use super::writer::bounded;
 use crate::api::CmdbConnection;
-use crate::cmdb::Observer;
+use crate::cmdb::{Fence, Observer};
 use crate::engine::Connection;
 
 /// Namespace and name of an object.
@@ -22,6 +22,7 @@ pub type ObjectName = (String, String);
 pub struct Connections {
     client: Client,
     observer: Arc<dyn Observer>,
+    fence: Arc<Fence>,
     entries: Mutex<HashMap<ObjectName, Arc<Entry>>>,
     // By set: the last connection that worked, for a set that will have to delete.
     kept: Mutex<HashMap<ObjectName, Connection>>,
@@ -38,8 +39,8 @@ struct Entry {
 
 impl Connections {
     /// No clients yet.
-    pub fn new(client: Client, observer: Arc<dyn Observer>) -> Self {
-        Self { client, observer, entries: Mutex::default(), kept: Mutex::default() }
+    pub fn new(client: Client, fence: Fence, observer: Arc<dyn Observer>) -> Self {
+        Self { client, observer, fence: Arc::new(fence), entries: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The client for a set's connection.
@@ -118,7 +119,7 @@ impl Connections {
             (Some(certificate_name), Some(certificate)) => Some(secret_identity(certificate_name, certificate)?),
             _ => None,
         };
-        connect(name, spec, credentials, identity, key, Arc::clone(&self.observer))
+        connect(name, spec, credentials, identity, Arc::clone(&self.fence), key, Arc::clone(&self.observer))
     }
 
     async fn secret(&self, namespace: &str, connection: &str, name: &str) -> Result<Secret, Error> {

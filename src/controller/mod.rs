@@ -76,6 +76,8 @@ pub struct Settings {
     pub create_grace: Duration,
     /// Time for which what has left a set is not deleted yet: another set may be about to take it over.
     pub removal_delay: Duration,
+    /// Where connections may lead.
+    pub fence: cmdb::Fence,
 }
 
 /// What a reconcile may use.
@@ -117,7 +119,7 @@ pub async fn run(
     let (woken, to_wake) = mpsc::unbounded_channel();
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), cmdb_observer),
+        connections: Connections::new(client.clone(), settings.fence.clone(), cmdb_observer),
         objects: Objects::default(),
         store: store.clone(),
         woken,
