@@ -19,8 +19,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Lane, Observer, Operation, ProcessTemplate, Properties, Property,
-    ServiceCategory, ServiceTemplate, UserCredential, WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Fence, Lane, Observer, Operation, ProcessTemplate, Properties,
+    Property, ServiceCategory, ServiceTemplate, Tls, Transport, UserCredential, WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -232,6 +232,9 @@ fn credentials(user: UserCredential) -> Credentials {
 
 fn config(url: &str) -> Config {
     Config {
+        transport: Transport::Esb,
+        tls: Tls::default(),
+        fence: Arc::new(Fence::none()),
         url: url.to_owned(),
         supplier_account: "0".to_owned(),
         credentials: credentials(UserCredential::Username("ann".to_owned())),

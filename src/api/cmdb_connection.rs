@@ -32,7 +32,8 @@ pub struct CmdbConnectionSpec {
     /// paths.
     #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"))]
     pub url: String,
-    /// How CMDB is reached. Esb: the BlueKing ESB. Absent: Esb.
+    /// How CMDB is reached. Esb: the BlueKing ESB. Gateway: the BlueKing API gateway; url then has the gateway's name and stage, as in
+    /// <https://bkapi.example.com/api/bk-cmdb/prod>. Direct: CMDB's own API server, which trusts whoever reaches it. Absent: Esb.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<TransportChoice>,
     /// How the server keeps sockets. Flat: `bind_ip`, `port` and `protocol` (before CMDB 3.8.14 and 3.9.5). `BindInfo`: `bind_info` rows. Auto: as the
@@ -43,8 +44,12 @@ pub struct CmdbConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub supplier_account: Option<String>,
-    /// `bk_app_code`, `bk_app_secret` and one of `bk_username`, `bk_token`, `access_token`: a Secret of this namespace with these keys.
+    /// `bk_app_code`, `bk_app_secret` and one of `bk_username`, `bk_token`, `access_token`: a Secret of this namespace with these keys. With
+    /// transport Direct only `bk_username` is read.
     pub credentials_secret_ref: LocalSecretRef,
+    /// Whom we trust, and who we are, when url is https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// Seconds that one call may take, 31 to 300: above the servers' own 30, for a call that is given up may still be stored. Absent: 45.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 31, max = 300))]
@@ -52,6 +57,20 @@ pub struct CmdbConnectionSpec {
     /// Bounds of what this connection may ask of CMDB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
+}
+
+/// Whom we trust, and who we are, on a connection with TLS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsSpec {
+    /// Certificates in PEM, at most 65536 characters: only what they have signed is trusted. Absent: the system's certificate authorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65_536))]
+    pub ca_bundle: Option<String>,
+    /// A Secret of this namespace with our certificate and key in PEM, under the keys tls.crt and tls.key. CMDB's own API server asks for one
+    /// when it speaks TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<LocalSecretRef>,
 }
 
 /// Bounds of what a connection may ask of CMDB.
@@ -78,6 +97,8 @@ pub struct LocalSecretRef {
 #[allow(missing_docs, reason = "a documented variant changes the schema")]
 pub enum TransportChoice {
     Esb,
+    Gateway,
+    Direct,
 }
 
 /// How the server keeps sockets.

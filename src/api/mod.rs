@@ -11,7 +11,7 @@ mod status;
 
 pub use cmdb_connection::{
     CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, LimitsSpec, LocalSecretRef,
-    SchemaChoice, TransportChoice,
+    SchemaChoice, TlsSpec, TransportChoice,
 };
 pub use crd::{crds, yaml};
 pub use process::{BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol};

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use secrecy::SecretString;
 
 use super::files::Document;
-use crate::api::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef, SchemaChoice};
-use crate::cmdb::{self, Credentials, Operation};
+use crate::api::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef, SchemaChoice, TransportChoice};
+use crate::cmdb::{self, Credentials, Fence, Operation};
 use crate::controller;
 use crate::engine::Connection;
 
@@ -25,12 +26,26 @@ pub enum Schema {
     BindInfo,
 }
 
+/// How CMDB is reached, as the command line says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    /// The BlueKing ESB.
+    Esb,
+    /// The BlueKing API gateway; the URL has its name and stage.
+    Gateway,
+    /// CMDB's own API server.
+    Direct,
+}
+
 /// A connection that the command line gives for every set.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Base URL of CMDB, for all sets; without it, the connection that each set names is looked for in the files
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// How CMDB is reached there
+    #[arg(long, value_name = "TRANSPORT", value_enum, default_value_t = Transport::Esb, requires = "url")]
+    transport: Transport,
     /// How that server keeps sockets
     #[arg(long, value_name = "SCHEMA", value_enum, default_value_t = Schema::Auto, requires = "url")]
     schema: Schema,
@@ -81,7 +96,11 @@ impl Connections {
         if let Some(url) = &flags.url {
             let spec = CmdbConnectionSpec {
                 url: url.clone(),
-                transport: None,
+                transport: Some(match flags.transport {
+                    Transport::Esb => TransportChoice::Esb,
+                    Transport::Gateway => TransportChoice::Gateway,
+                    Transport::Direct => TransportChoice::Direct,
+                }),
                 schema: Some(match flags.schema {
                     Schema::Auto => SchemaChoice::Auto,
                     Schema::Flat => SchemaChoice::Flat,
@@ -89,32 +108,57 @@ impl Connections {
                 }),
                 supplier_account: Some(flags.supplier_account.clone()),
                 credentials_secret_ref: LocalSecretRef { name: String::new() },
+                tls: None,
                 timeout_seconds: None,
                 limits: None,
             };
-            return connect("--url", &spec, String::new(), from_environment()?);
+            return connect("--url", &spec, String::new(), from_environment(&spec)?, None);
         }
         let Some(connection) = self.objects.get(&(namespace.to_owned(), name.to_owned())) else {
             bail!("CmdbConnection {name:?} of namespace {namespace:?} is not in the files: add it, or give --url");
         };
-        let secret = &connection.spec.credentials_secret_ref.name;
-        let credentials = match self.secrets.get(&(namespace.to_owned(), secret.clone())) {
-            Some(document) => from_secret(secret, document)?,
-            None => from_environment()
-                .with_context(|| format!("Secret {secret:?} of namespace {namespace:?} is not in the files"))?,
+        let spec = &connection.spec;
+        let secret = &spec.credentials_secret_ref.name;
+        let document = |name: &String| self.secrets.get(&(namespace.to_owned(), name.clone()));
+        let absent = |name: &String| format!("Secret {name:?} of namespace {namespace:?} is not in the files");
+        let credentials = match document(secret) {
+            Some(document) => from_secret(spec, document)?,
+            None => from_environment(spec).with_context(|| absent(secret))?,
         };
-        connect(name, &connection.spec, format!("{namespace}/{name}"), credentials)
+        let certificate = spec.tls.as_ref().and_then(|tls| tls.client_certificate_secret_ref.as_ref());
+        let identity = match certificate.map(|reference| &reference.name) {
+            Some(certificate) => {
+                let document = document(certificate).with_context(|| absent(certificate))?;
+                let identity = controller::secret_identity(certificate, &read_secret(certificate, document)?);
+                Some(identity.map_err(|error| anyhow!(error.message()))?)
+            }
+            None => None,
+        };
+        connect(name, spec, format!("{namespace}/{name}"), credentials, identity)
     }
 }
 
-fn connect(name: &str, spec: &CmdbConnectionSpec, key: String, credentials: Credentials) -> anyhow::Result<Connection> {
-    controller::connect(name, spec, credentials, key, Arc::new(Silent)).map_err(|error| match error {
+fn connect(
+    name: &str,
+    spec: &CmdbConnectionSpec,
+    key: String,
+    credentials: Credentials,
+    identity: Option<SecretString>,
+) -> anyhow::Result<Connection> {
+    // Whoever calls the command may send requests anywhere.
+    let fence = Arc::new(Fence::none());
+    controller::connect(name, spec, credentials, identity, fence, key, Arc::new(Silent)).map_err(|error| match error {
         controller::Error::ConnectionInvalid { reason, .. } => anyhow!("{name}: {reason}"),
         error => anyhow!(error.message()),
     })
 }
 
-fn from_secret(name: &str, document: &Document) -> anyhow::Result<Credentials> {
+fn from_secret(spec: &CmdbConnectionSpec, document: &Document) -> anyhow::Result<Credentials> {
+    let secret = read_secret(&spec.credentials_secret_ref.name, document)?;
+    controller::secret_credentials(spec, &secret).map_err(|error| anyhow!(error.message()))
+}
+
+fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
     // Why it cannot be read is not repeated: the reason may hold a value.
     let unreadable = |_| anyhow!("Secret {name:?} cannot be read as one");
     let mut secret: Secret = serde_json::from_value(document.node.to_json()).map_err(unreadable)?;
@@ -122,15 +166,15 @@ fn from_secret(name: &str, document: &Document) -> anyhow::Result<Credentials> {
     for (key, text) in secret.string_data.take().unwrap_or_default() {
         data.insert(key, ByteString(text.into_bytes()));
     }
-    controller::secret_credentials(name, &secret).map_err(|error| anyhow!(error.message()))
+    Ok(secret)
 }
 
 // The keys of a Secret, as variables: PTSET_BK_APP_CODE.
-fn from_environment() -> anyhow::Result<Credentials> {
+fn from_environment(spec: &CmdbConnectionSpec) -> anyhow::Result<Credentials> {
     let variable = |key: &str| format!("PTSET_{}", key.to_uppercase());
     let read = |key: &str| std::env::var(variable(key)).ok();
-    controller::read_credentials(read).map_err(|missing| match missing {
-        "bk_app_code" | "bk_app_secret" => anyhow!("{} is not set", variable(missing)),
+    controller::read_credentials(spec, read).map_err(|missing| match missing {
+        "bk_app_code" | "bk_app_secret" | "bk_username" => anyhow!("{} is not set", variable(missing)),
         _ => anyhow!("none of PTSET_BK_USERNAME, PTSET_BK_TOKEN and PTSET_ACCESS_TOKEN is set"),
     })
 }

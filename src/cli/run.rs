@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use kube::client::ClientBuilder;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tower::limit::ConcurrencyLimitLayer;
 
 use crate::api::FIELD_MANAGER;
+use crate::cmdb::Fence;
 use crate::controller::{self, Settings};
 use crate::telemetry::{self, LogFormat, Metrics};
 
@@ -39,6 +40,12 @@ pub struct Options {
     /// Seconds for which a template that has left a set is not deleted yet: another set may be about to take it over
     #[arg(long, env = "PTSET_REMOVAL_DELAY_SECONDS", value_name = "SECONDS", default_value_t = 10)]
     removal_delay_seconds: u32,
+    /// Where connections may lead: their URLs begin with one of these; without any, they are https URLs
+    #[arg(long, env = "PTSET_CONNECTION_URLS", value_name = "URL", value_delimiter = ',')]
+    connection_urls: Vec<String>,
+    /// For demonstrations: connections may lead anywhere, also to this machine and to plain http
+    #[arg(long, env = "PTSET_CONNECTIONS_ANYWHERE", conflicts_with = "connection_urls")]
+    connections_anywhere: bool,
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "PTSET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -61,6 +68,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 async fn serve(options: Options) -> anyhow::Result<()> {
     let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
     config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
+    let fence = fence(&options, &config).await?;
     let client = ClientBuilder::try_from(config)
         .context("the cluster's configuration cannot be used")?
         .with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS))
@@ -78,12 +86,30 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         deadline: Duration::from_secs(options.deadline_seconds.into()),
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),
         removal_delay: Duration::from_secs(options.removal_delay_seconds.into()),
+        fence,
     };
     controller::run(client, settings, metrics.clone(), metrics, shutdown).await;
     stop_serving.cancel();
     server.await??;
     tracing::info!("ends: no write is under way");
     Ok(())
+}
+
+// The API server would take our requests for our own.
+async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<Fence> {
+    if options.connections_anywhere {
+        return Ok(Fence::none());
+    }
+    let mut hosts: Vec<String> = std::env::var("KUBERNETES_SERVICE_HOST").into_iter().collect();
+    hosts.extend(config.cluster_url.host().map(str::to_owned));
+    let mut forbidden = Vec::new();
+    for host in hosts {
+        let host = host.trim_matches(['[', ']']).to_owned();
+        if let Ok(found) = tokio::net::lookup_host((host, 0)).await {
+            forbidden.extend(found.map(|address| address.ip()));
+        }
+    }
+    Fence::around(&options.connection_urls, forbidden).map_err(|reason| anyhow!("--connection-urls: {reason}"))
 }
 
 async fn stop_on_signal(shutdown: CancellationToken) {

@@ -4,23 +4,39 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::transport::Transport;
+use super::sender::Sender;
 use super::wire::{Ids, List};
 use super::{
-    Credentials, Error, Lane, Observer, Operation, ProcessTemplate, Properties, ServiceCategory, ServiceTemplate,
-    UserCredential,
+    Credentials, Error, Fence, Lane, Observer, Operation, ProcessTemplate, Properties, ServiceCategory,
+    ServiceTemplate, Transport, UserCredential,
 };
 
 /// Service templates of one page: the document allows 500.
 const PAGE: usize = 500;
 
+/// Whom we trust, and who we are, on a connection with TLS.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Certificates in PEM that are trusted; None: those of the system.
+    pub ca_bundle: Option<String>,
+    /// Our certificate and its key, in PEM.
+    pub identity: Option<SecretString>,
+}
+
 /// How to reach a CMDB.
 pub struct Config {
     /// Base URL; the transport adds its paths.
     pub url: String,
+    /// How CMDB is reached.
+    pub transport: Transport,
+    /// Whom we trust, and who we are, when the URL is https.
+    pub tls: Tls,
+    /// Where it may lead.
+    pub fence: Arc<Fence>,
     /// `bk_supplier_account`
     pub supplier_account: String,
     /// Who we are.
@@ -38,6 +54,9 @@ impl std::fmt::Debug for Config {
         formatter
             .debug_struct("Config")
             .field("url", &url)
+            .field("transport", &self.transport)
+            .field("tls", &self.tls)
+            .field("fence", &self.fence)
             .field("supplier_account", &self.supplier_account)
             .field("credentials", &self.credentials)
             .field("timeout", &self.timeout)
@@ -49,7 +68,7 @@ impl std::fmt::Debug for Config {
 /// A CMDB. Clones share the connections and the bound.
 #[derive(Clone)]
 pub struct Client {
-    transport: Arc<Transport>,
+    sender: Arc<Sender>,
 }
 
 impl std::fmt::Debug for Client {
@@ -64,19 +83,25 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] when the URL cannot be used.
     pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        Ok(Self { transport: Arc::new(Transport::new(config, observer)?) })
+        Ok(Self { sender: Arc::new(Sender::new(config, observer)?) })
     }
 
     /// Normalised base URL.
     #[must_use]
     pub fn url(&self) -> &str {
-        self.transport.url()
+        self.sender.url()
+    }
+
+    /// How CMDB is reached.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.sender.transport()
     }
 
     /// `bk_username`, where the credentials name one.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        match &self.transport.credentials().user {
+        match &self.sender.credentials().user {
             UserCredential::Username(name) => Some(name),
             UserCredential::Token(_) | UserCredential::AccessToken(_) => None,
         }
@@ -98,7 +123,7 @@ impl Client {
             ("processes", processes.into()),
         ]);
         let operation = Operation::CreateProcessTemplates;
-        let result = self.transport.write::<Ids>(operation, &parameters).await;
+        let result = self.sender.write::<Ids>(operation, &parameters).await;
         let result = result.map(|(ids, request_id)| (Vec::from(ids), request_id));
         audit(operation, biz_id, Some(service_template_id), items, &result);
         result.map(|(ids, _)| ids)
@@ -119,7 +144,7 @@ impl Client {
             ("process_property", json!(properties)),
         ]);
         let operation = Operation::UpdateProcessTemplate;
-        let result = self.transport.write::<ProcessTemplate>(operation, &parameters).await;
+        let result = self.sender.write::<ProcessTemplate>(operation, &parameters).await;
         let audited = result.as_ref().map(|(updated, request_id)| (vec![updated.id], request_id.clone()));
         audit(operation, biz_id, Some(service_template_id), 1, &audited.map_err(Clone::clone));
         result.map(|(updated, _)| updated)
@@ -135,7 +160,7 @@ impl Client {
     ) -> Result<(), Error> {
         let parameters = object([("bk_biz_id", biz_id.into()), ("process_templates", ids.into())]);
         let operation = Operation::DeleteProcessTemplates;
-        let result = self.transport.write::<IgnoredAny>(operation, &parameters).await;
+        let result = self.sender.write::<IgnoredAny>(operation, &parameters).await;
         let audited = result.map(|(_, request_id)| (ids.to_vec(), request_id));
         audit(operation, biz_id, Some(service_template_id), ids.len(), &audited);
         audited.map(|_| ())
@@ -150,7 +175,7 @@ impl Client {
     ) -> Result<Vec<ProcessTemplate>, Error> {
         let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
         let operation = Operation::ListProcessTemplates;
-        let list: List<ProcessTemplate> = self.transport.read(operation, lane, &parameters).await?;
+        let list: List<ProcessTemplate> = self.sender.read(operation, lane, &parameters).await?;
         let mut found = list.info;
         found.sort_by_key(|template| template.id);
         Ok(found)
@@ -163,7 +188,7 @@ impl Client {
             let (before, page) = (found.len(), json!({ "start": found.len(), "limit": PAGE, "sort": "id" }));
             let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
             let operation = Operation::ListServiceTemplates;
-            let list: List<ServiceTemplate> = self.transport.read(operation, lane, &parameters).await?;
+            let list: List<ServiceTemplate> = self.sender.read(operation, lane, &parameters).await?;
             let is_last = list.info.len() < PAGE;
             found.extend(list.info.into_iter().map(|template| (template.id, template)));
             let has_all = list.count.is_some_and(|count| found.len() as u64 >= count);
@@ -184,7 +209,7 @@ impl Client {
         let parameters =
             object([("bk_biz_id", biz_id.into()), ("name", name.into()), ("service_category_id", category_id.into())]);
         let operation = Operation::CreateServiceTemplate;
-        let result = self.transport.write::<ServiceTemplate>(operation, &parameters).await;
+        let result = self.sender.write::<ServiceTemplate>(operation, &parameters).await;
         let audited = result.as_ref().map(|(created, id)| (vec![created.id], id.clone())).map_err(Clone::clone);
         audit(operation, biz_id, None, 1, &audited);
         result.map(|(created, _)| created)
@@ -194,7 +219,7 @@ impl Client {
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
         let operation = Operation::ListServiceCategories;
         let parameters = object([("bk_biz_id", biz_id.into())]);
-        let list: List<ServiceCategory> = self.transport.read(operation, Lane::Work, &parameters).await?;
+        let list: List<ServiceCategory> = self.sender.read(operation, Lane::Work, &parameters).await?;
         Ok(list.info)
     }
 }

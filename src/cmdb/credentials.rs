@@ -1,9 +1,10 @@
 //! Who we are to CMDB.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-/// Credentials of an application and of a user.
+/// Credentials of an application and of a user. CMDB's own API server knows no application: then code and secret are
+/// empty.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// `bk_app_code`
@@ -36,6 +37,17 @@ impl Credentials {
             UserCredential::Token(token) => put("bk_token", token.expose_secret()),
             UserCredential::AccessToken(token) => put("bk_access_token", token.expose_secret()),
         };
+    }
+
+    // The gateway takes them from a header, as JSON.
+    pub(super) fn authorization(&self) -> String {
+        let (name, value) = match &self.user {
+            UserCredential::Username(name) => ("bk_username", name.as_str()),
+            UserCredential::Token(token) => ("bk_token", token.expose_secret()),
+            UserCredential::AccessToken(token) => ("access_token", token.expose_secret()),
+        };
+        let (code, secret) = (self.app_code.as_str(), self.app_secret.expose_secret());
+        json!({ "bk_app_code": code, "bk_app_secret": secret, name: value }).to_string()
     }
 
     // What the other side says may repeat what we sent. What is shorter than any secret would only garble it.

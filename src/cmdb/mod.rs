@@ -1,18 +1,22 @@
-//! Floor 2: the CMDB client. Typed calls, one way to send, one table that gives errors their meanings. Knows neither
+//! Floor 2: the CMDB client. Typed calls, three ways to send them, one table that gives errors their meanings. Knows neither
 //! Kubernetes nor plans.
 
 mod classify;
 mod client;
 mod credentials;
 mod error;
+mod fence;
 mod gate;
 mod operation;
+mod sender;
 mod transport;
 mod wire;
 
-pub use client::{Client, Config};
+pub use client::{Client, Config, Tls};
 pub use credentials::{Credentials, UserCredential};
 pub use error::{Disposition, Error, Reply, WriteOutcome};
+pub use fence::Fence;
 pub use gate::Lane;
 pub use operation::{Observer, Operation};
+pub use transport::Transport;
 pub use wire::{ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate};

@@ -1,255 +1,123 @@
-//! The one way to send: ESB, where every call is a POST with the credentials in its body.
+//! The three ways to reach CMDB, and how each writes a call.
 
-use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use backon::{ExponentialBuilder, Retryable};
-use reqwest::redirect::Policy;
-use reqwest::{Response, Url};
-use serde::de::DeserializeOwned;
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
-use super::classify::classify;
-use super::gate::{Gate, Lane, Permit};
-use super::wire::{Envelope, Success};
-use super::{Config, Credentials, Error, Observer, Operation, Reply};
+use super::{Credentials, Error, Operation, UserCredential};
 
-/// Largest answer that is read.
-const BODY_BYTES: usize = 32 << 20;
+/// A way to reach CMDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// The BlueKing ESB: every call is a POST, with the credentials in its body.
+    Esb,
+    /// The BlueKing API gateway: the credentials are in a header. The base URL has the gateway's name and stage:
+    /// `https://bkapi.example.com/api/bk-cmdb/prod`.
+    Gateway,
+    /// CMDB's own API server, which trusts whoever reaches it: a user in a header, no secret.
+    Direct,
+}
 
-/// A connection that was idle for so long may be one that a proxy is just closing: a write on it would be lost.
-const IDLE: Duration = Duration::from_secs(15);
-
-/// Sends calls.
-pub struct Transport {
-    http: reqwest::Client,
-    url: String,
-    supplier_account: String,
-    credentials: Credentials,
-    timeout: Duration,
-    gate: Arc<Gate>,
-    observer: Arc<dyn Observer>,
-    // Begins every correlation ID of this client.
-    prefix: u64,
-    sent: AtomicU64,
+/// A call as it is sent.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Method.
+    pub method: Method,
+    /// Path below the base URL.
+    pub path: String,
+    /// Headers; those that carry secrets are marked as such.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Map<String, Value>,
 }
 
 impl Transport {
-    /// A transport for a configuration.
-    pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        // Does nothing where the program has chosen one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let unusable = |message: String| Error::Configuration { message };
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("process-template-operator/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .http1_only()
-            .pool_idle_timeout(IDLE)
-            .connect_timeout(Duration::from_secs(10).min(config.timeout))
-            .timeout(config.timeout)
-            .build()
-            .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self {
-            http,
-            url: normalised(&config.url).map_err(unusable)?,
-            supplier_account: config.supplier_account,
-            credentials: config.credentials,
-            timeout: config.timeout,
-            gate: Gate::new(config.max_concurrent),
-            observer,
-            prefix: std::hash::RandomState::new().build_hasher().finish(),
-            sent: AtomicU64::new(0),
-        })
-    }
+    /// Every way.
+    pub const ALL: &[Self] = &[Self::Esb, Self::Gateway, Self::Direct];
 
-    /// Normalised base URL.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Who we are.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
-    }
-
-    /// Sends a read: a few quick tries under one deadline. It runs from when the first may be sent: waiting behind calls
-    /// of our own is no slowness of the server.
-    pub async fn read<T: DeserializeOwned>(
-        &self,
-        operation: Operation,
-        lane: Lane,
-        parameters: &Map<String, Value>,
-    ) -> Result<T, Error> {
-        let tries = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(200))
-            .with_factor(2.0)
-            .with_max_times(2)
-            .with_jitter();
-        let transient = |error: &Error| matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. });
-        let mut first = Some(self.gate.enter(lane).await);
-        let attempt = || {
-            let permit = first.take();
-            async move {
-                let permit = match permit {
-                    Some(permit) => permit,
-                    None => self.gate.enter(lane).await,
-                };
-                self.once(permit, operation, parameters).await.map(|(data, _)| data)
-            }
-        };
-        let read = attempt.retry(tries).when(transient);
-        tokio::time::timeout(self.timeout, read).await.unwrap_or_else(|_| {
-            let message = "no answer in time".to_owned();
-            let reply = Reply { operation, code: None, http_status: None, message, request_id: None };
-            Err(Error::OutcomeUnknown { reply })
-        })
-    }
-
-    /// Sends a write, once. Gives the correlation ID too.
-    pub async fn write<T: DeserializeOwned>(
-        &self,
-        operation: Operation,
-        parameters: &Map<String, Value>,
-    ) -> Result<(T, String), Error> {
-        self.once(self.gate.enter(Lane::Work).await, operation, parameters).await
-    }
-
-    async fn once<T: DeserializeOwned>(
-        &self,
-        _permit: Permit,
-        operation: Operation,
-        parameters: &Map<String, Value>,
-    ) -> Result<(T, String), Error> {
-        let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
-        let result = self.exchange(operation, parameters).await;
-        told.outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
-        drop(told);
-        if let Err(error) = &result {
-            let request_id = error.reply().and_then(|reply| reply.request_id.as_deref());
-            tracing::debug!(operation = operation.as_str(), %error, request_id, "a call failed");
+    /// Its name in a connection, in logs and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Esb => "Esb",
+            Self::Gateway => "Gateway",
+            Self::Direct => "Direct",
         }
-        result
     }
 
-    async fn exchange<T: DeserializeOwned>(
-        &self,
+    /// Writes a call.
+    pub(super) fn call(
+        self,
         operation: Operation,
         parameters: &Map<String, Value>,
-    ) -> Result<(T, String), Error> {
+        credentials: &Credentials,
+        supplier_account: &str,
+    ) -> Result<Call, Error> {
+        let mut headers = HeaderMap::new();
         let mut body = parameters.clone();
-        self.credentials.put_into(&mut body);
-        if !self.supplier_account.is_empty() {
-            body.insert("bk_supplier_account".to_owned(), self.supplier_account.as_str().into());
-        }
-        let id = format!("{:016x}-{}", self.prefix, self.sent.fetch_add(1, Ordering::Relaxed));
-        let request = self
-            .http
-            .post(format!("{}/api/c/compapi/v2/cc/{}/", self.url, operation.as_str()))
-            .header("Blueking-Language", "en")
-            .header("X-Request-Id", &id)
-            .header("X-Bkapi-Request-Id", &id)
-            .json(&body);
-        let response = request.send().await.map_err(|error| not_sent(operation, &error, &id))?;
-        let status = response.status().as_u16();
-        let retry_after = retry_after(&response);
-        let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
-        let bytes = bounded(operation, response, &id).await?;
-        let reply = |code, message: &str, request_id: Option<&str>| Reply {
-            operation,
-            code,
-            http_status: Some(status),
-            message: message.to_owned(),
-            request_id: request_id.map(str::to_owned).or_else(|| header_id.clone()).or_else(|| Some(id.clone())),
+        let (method, path) = match self {
+            Self::Esb => (Method::POST, format!("/api/c/compapi/v2/cc/{}/", operation.as_str())),
+            Self::Gateway | Self::Direct => route(operation),
         };
-        // A redirect is none of CMDB's answers, whatever it says.
-        let envelope = serde_json::from_slice::<Envelope>(&bytes).ok().filter(|_| !(300..400).contains(&status));
-        let Some(envelope) = envelope else {
-            let message = format!("HTTP status {status} with a body that is not CMDB's");
-            return Err(classify(reply(None, &message, None), retry_after));
-        };
-        if !envelope.is_success() {
-            let message = self.credentials.masked(envelope.message().unwrap_or("no message"));
-            return Err(classify(reply(envelope.code(), &message, envelope.request_id()), retry_after));
-        }
-        let request_id = reply(None, "", envelope.request_id()).request_id.unwrap_or_default();
-        if let Ok(success) = serde_json::from_slice::<Success<T>>(&bytes) {
-            Ok((success.data, request_id))
-        } else {
-            let reply = reply(Some(0), "a success whose data have another form", Some(&request_id));
-            Err(Error::Protocol { reply })
-        }
-    }
-}
-
-// Tells the observer of a call that ends, also of one that is given up.
-struct Told<'a> {
-    observer: &'a dyn Observer,
-    operation: Operation,
-    begun: Instant,
-    outcome: &'static str,
-}
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        self.observer.call_finished(self.operation, self.outcome, self.begun.elapsed());
-    }
-}
-
-// Scheme and host in lower case, no default port, no slash at the end: one name for one CMDB.
-fn normalised(url: &str) -> Result<String, String> {
-    // Not shown: it may hold a password.
-    let parsed = Url::parse(url).map_err(|error| format!("the URL is none: {error}"))?;
-    let plain = parsed.username().is_empty()
-        && parsed.password().is_none()
-        && parsed.query().is_none()
-        && parsed.fragment().is_none()
-        && parsed.has_host();
-    if !plain || !["http", "https"].contains(&parsed.scheme()) {
-        return Err("the URL must be http or https, with a host, without user, query and fragment".to_owned());
-    }
-    Ok(parsed.as_str().trim_end_matches('/').to_owned())
-}
-
-fn unanswered(operation: Operation, message: &str, id: &str) -> Error {
-    Error::OutcomeUnknown { reply: Reply::none(operation, message, id) }
-}
-
-// Without a connection nothing was sent; after that, nobody knows.
-fn not_sent(operation: Operation, error: &reqwest::Error, id: &str) -> Error {
-    if error.is_builder() {
-        return Error::Configuration { message: "the request could not be built".to_owned() };
-    }
-    if error.is_connect() {
-        let message = if error.is_timeout() { "no connection in time" } else { "no connection" };
-        return Error::Unavailable { reply: Reply::none(operation, message, id) };
-    }
-    unanswered(operation, if error.is_timeout() { "no answer in time" } else { "the connection broke" }, id)
-}
-
-async fn bounded(operation: Operation, mut response: Response, id: &str) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if bytes.len() + chunk.len() <= BODY_BYTES => bytes.extend_from_slice(&chunk),
-            Ok(Some(_)) => {
-                let http_status = Some(response.status().as_u16());
-                let reply = Reply::none(operation, "the answer is larger than any of CMDB's", id);
-                return Err(Error::Protocol { reply: Reply { http_status, ..reply } });
+        match self {
+            Self::Esb => {
+                credentials.put_into(&mut body);
+                body.insert("bk_supplier_account".to_owned(), supplier_account.into());
+                put(&mut headers, "Blueking-Language", "en")?;
             }
-            Ok(None) => return Ok(bytes),
-            Err(_) => return Err(unanswered(operation, "the connection broke within the answer", id)),
+            Self::Gateway => {
+                let mut value = HeaderValue::try_from(credentials.authorization())
+                    .map_err(|_| unusable("the credentials cannot stand in a header"))?;
+                value.set_sensitive(true);
+                headers.insert("X-Bkapi-Authorization", value);
+                // The gateway sets user and supplier account; servers of either age read one of the two.
+                put(&mut headers, "HTTP_BLUEKING_LANGUAGE", "en")?;
+                put(&mut headers, "X-Bkcmdb-Language", "en")?;
+            }
+            Self::Direct => {
+                let UserCredential::Username(user) = &credentials.user else {
+                    return Err(unusable("transport Direct takes bk_username and no token"));
+                };
+                // Both families: before and since CMDB 3.14.
+                for (name, value) in [
+                    ("BK_User", user.as_str()),
+                    ("HTTP_BLUEKING_SUPPLIER_ID", supplier_account),
+                    ("HTTP_BK_SUPPLIER_ACCOUNT", supplier_account),
+                    ("HTTP_BLUEKING_LANGUAGE", "en"),
+                    ("X-Bkcmdb-User", user),
+                    ("X-Bkcmdb-Supplier-Account", supplier_account),
+                    ("X-Bkcmdb-Language", "en"),
+                ] {
+                    put(&mut headers, name, value)?;
+                }
+            }
         }
+        Ok(Call { method, path, headers, body })
     }
 }
 
-fn header(response: &Response, name: &str) -> Option<String> {
-    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+// Where the gateway and CMDB's own API server have a call.
+fn route(operation: Operation) -> (Method, String) {
+    let (method, path) = match operation {
+        Operation::CreateProcessTemplates => (Method::POST, "createmany/proc/proc_template"),
+        Operation::UpdateProcessTemplate => (Method::PUT, "update/proc/proc_template"),
+        Operation::DeleteProcessTemplates => (Method::DELETE, "deletemany/proc/proc_template"),
+        Operation::ListProcessTemplates => (Method::POST, "findmany/proc/proc_template"),
+        Operation::CreateServiceTemplate => (Method::POST, "create/proc/service_template"),
+        Operation::ListServiceTemplates => (Method::POST, "findmany/proc/service_template"),
+        Operation::ListServiceCategories => (Method::POST, "findmany/proc/service_category"),
+    };
+    (method, format!("/api/v3/{path}"))
 }
 
-// The gateway says how many seconds of its window are left.
-fn retry_after(response: &Response) -> Option<Duration> {
-    header(response, "X-Bkapi-RateLimit-Reset")?.trim().parse().ok().map(Duration::from_secs)
+fn put(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Error> {
+    let name = HeaderName::try_from(name).map_err(|_| unusable("a header's name is none"))?;
+    let value =
+        HeaderValue::try_from(value).map_err(|_| unusable("user or supplier account cannot stand in a header"))?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+fn unusable(message: &str) -> Error {
+    Error::Configuration { message: message.to_owned() }
 }

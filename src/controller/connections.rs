@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
 use kube::{Api, Client};
-use secrecy::SecretString;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::Error;
+use super::connect::{connect, secret_credentials, secret_identity};
 use super::writer::bounded;
-use crate::api::{CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, SchemaChoice};
-use crate::cmdb::{self, Credentials, Observer, UserCredential};
+use crate::api::CmdbConnection;
+use crate::cmdb::{Fence, Observer};
 use crate::engine::Connection;
-use crate::plan::ServerSchema;
 
 /// Namespace and name of an object.
 pub type ObjectName = (String, String);
@@ -23,6 +22,7 @@ pub type ObjectName = (String, String);
 pub struct Connections {
     client: Client,
     observer: Arc<dyn Observer>,
+    fence: Arc<Fence>,
     entries: Mutex<HashMap<ObjectName, Arc<Entry>>>,
     // By set: the last connection that worked, for a set that will have to delete.
     kept: Mutex<HashMap<ObjectName, Connection>>,
@@ -30,8 +30,8 @@ pub struct Connections {
 
 #[derive(Default)]
 struct Entry {
-    // Sets that use the connection, and the Secret that it names.
-    users: Mutex<(BTreeSet<ObjectName>, Option<String>)>,
+    // Sets that use the connection, and the Secrets that it names.
+    users: Mutex<(BTreeSet<ObjectName>, Vec<String>)>,
     // Counts the changes of connection and Secret.
     changes: Mutex<u64>,
     built: AsyncMutex<Option<(u64, Connection)>>,
@@ -39,8 +39,8 @@ struct Entry {
 
 impl Connections {
     /// No clients yet.
-    pub fn new(client: Client, observer: Arc<dyn Observer>) -> Self {
-        Self { client, observer, entries: Mutex::default(), kept: Mutex::default() }
+    pub fn new(client: Client, fence: Fence, observer: Arc<dyn Observer>) -> Self {
+        Self { client, observer, fence: Arc::new(fence), entries: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The client for a set's connection.
@@ -90,22 +90,42 @@ impl Connections {
         let found = found.ok_or_else(|| Error::ConnectionMissing { name: name.to_owned() })?;
         let invalid = |reason: String| Error::ConnectionInvalid { name: name.to_owned(), reason };
         let connection = found.0.map_err(|object| invalid(object.error))?;
-        let secret_name = &connection.spec.credentials_secret_ref.name;
-        lock(&entry.users).1 = Some(secret_name.clone());
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret =
-            bounded(secrets.get_opt(secret_name)).await.map_err(|error| Error::ApiServer(error.to_string()))?;
-        let secret =
-            secret.ok_or_else(|| Error::SecretMissing { connection: name.to_owned(), secret: secret_name.clone() })?;
-        let key = [&connection.metadata.uid, &secret.metadata.uid, &secret.metadata.resource_version]
-            .map(|part| part.as_deref().unwrap_or_default())
-            .join("/");
-        let key = format!("{key}/{}", connection.metadata.generation.unwrap_or_default());
+        let spec = &connection.spec;
+        let secret_name = &spec.credentials_secret_ref.name;
+        let certificate = spec.tls.as_ref().and_then(|tls| tls.client_certificate_secret_ref.as_ref());
+        let certificate_name = certificate.map(|reference| &reference.name);
+        lock(&entry.users).1 = [Some(secret_name), certificate_name].into_iter().flatten().cloned().collect();
+        let secret = self.secret(namespace, name, secret_name).await?;
+        let certificate = match certificate_name {
+            Some(certificate_name) => Some(self.secret(namespace, name, certificate_name).await?),
+            None => None,
+        };
+        let version = |metadata: &ObjectMeta| {
+            let (uid, version) = (metadata.uid.as_deref(), metadata.resource_version.as_deref());
+            format!("{}/{}", uid.unwrap_or_default(), version.unwrap_or_default())
+        };
+        let key = format!(
+            "{}/{} {} {}",
+            connection.metadata.uid.as_deref().unwrap_or_default(),
+            connection.metadata.generation.unwrap_or_default(),
+            version(&secret.metadata),
+            certificate.as_ref().map(|certificate| version(&certificate.metadata)).unwrap_or_default(),
+        );
         if let Some(last) = last.filter(|last| last.key == key) {
             return Ok(last.clone());
         }
-        let credentials = secret_credentials(secret_name, &secret)?;
-        connect(name, &connection.spec, credentials, key, Arc::clone(&self.observer))
+        let credentials = secret_credentials(spec, &secret)?;
+        let identity = match (certificate_name, &certificate) {
+            (Some(certificate_name), Some(certificate)) => Some(secret_identity(certificate_name, certificate)?),
+            _ => None,
+        };
+        connect(name, spec, credentials, identity, Arc::clone(&self.fence), key, Arc::clone(&self.observer))
+    }
+
+    async fn secret(&self, namespace: &str, connection: &str, name: &str) -> Result<Secret, Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let secret = bounded(secrets.get_opt(name)).await.map_err(|error| Error::ApiServer(error.to_string()))?;
+        secret.ok_or_else(|| Error::SecretMissing { connection: connection.to_owned(), secret: name.to_owned() })
     }
 
     /// A connection has changed: the sets that use it.
@@ -118,7 +138,7 @@ impl Connections {
     /// A Secret has changed: the sets whose connection names it.
     pub fn secret_changed(&self, namespace: &str, name: &str) -> Vec<ObjectName> {
         let entries = lock(&self.entries);
-        let uses = |entry: &&Arc<Entry>| lock(&entry.users).1.as_deref() == Some(name);
+        let uses = |entry: &&Arc<Entry>| lock(&entry.users).1.iter().any(|secret| secret == name);
         let here = entries.iter().filter(|((space, _), _)| space == namespace).map(|(_, entry)| entry);
         here.filter(uses).flat_map(|entry| entry.changed()).collect()
     }
@@ -153,59 +173,4 @@ impl Entry {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The CMDB that a connection leads to. `key` tells it, with these credentials, from all others.
-pub fn connect(
-    name: &str,
-    spec: &CmdbConnectionSpec,
-    credentials: Credentials,
-    key: String,
-    observer: Arc<dyn Observer>,
-) -> Result<Connection, Error> {
-    let invalid = |error: cmdb::Error| Error::ConnectionInvalid { name: name.to_owned(), reason: error.to_string() };
-    let client = cmdb::Client::new(config(spec, credentials), observer).map_err(invalid)?;
-    let schema = match spec.schema {
-        None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
-        Some(SchemaChoice::Flat) => ServerSchema::Flat,
-        Some(SchemaChoice::BindInfo) => ServerSchema::BindInfo,
-    };
-    Ok(Connection { key, client, schema })
-}
-
-fn config(spec: &CmdbConnectionSpec, credentials: Credentials) -> cmdb::Config {
-    let max_concurrent = spec.limits.as_ref().and_then(|limits| limits.max_concurrent);
-    let timeout = spec.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    cmdb::Config {
-        url: spec.url.clone(),
-        supplier_account: spec.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
-        credentials,
-        timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
-        max_concurrent: usize::try_from(max_concurrent.unwrap_or(DEFAULT_MAX_CONCURRENT)).unwrap_or(1),
-    }
-}
-
-/// The credentials that a Secret holds.
-pub fn secret_credentials(name: &str, secret: &Secret) -> Result<Credentials, Error> {
-    let read = |key: &str| Some(std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()?.to_owned());
-    let missing = |missing| Error::CredentialsIncomplete { secret: name.to_owned(), missing };
-    read_credentials(read).map_err(missing)
-}
-
-/// Credentials by the keys of a Secret; or what is missing.
-pub fn read_credentials(read: impl Fn(&str) -> Option<String>) -> Result<Credentials, &'static str> {
-    let read = |key: &str| {
-        // A trailing line break comes from the editor.
-        let text = read(key)?.trim_end_matches(['\r', '\n']).to_owned();
-        Some(text).filter(|text| !text.is_empty())
-    };
-    let user = read("bk_username")
-        .map(UserCredential::Username)
-        .or_else(|| read("bk_token").map(|token| UserCredential::Token(SecretString::from(token))))
-        .or_else(|| read("access_token").map(|token| UserCredential::AccessToken(SecretString::from(token))));
-    Ok(Credentials {
-        app_code: read("bk_app_code").ok_or("bk_app_code")?,
-        app_secret: SecretString::from(read("bk_app_secret").ok_or("bk_app_secret")?),
-        user: user.ok_or("all of bk_username, bk_token and access_token")?,
-    })
 }

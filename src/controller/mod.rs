@@ -1,5 +1,6 @@
 //! Floor 4: the controller. From watches to reconciles, from what came of them to status and events.
 
+mod connect;
 mod connections;
 mod deletion;
 mod error;
@@ -32,7 +33,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-pub use connections::{connect, read_credentials, secret_credentials};
+pub use connect::{connect, read_credentials, secret_credentials, secret_identity};
 pub use error::Error;
 pub use memory::from_status;
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub create_grace: Duration,
     /// Time for which what has left a set is not deleted yet: another set may be about to take it over.
     pub removal_delay: Duration,
+    /// Where connections may lead.
+    pub fence: cmdb::Fence,
 }
 
 /// What a reconcile may use.
@@ -118,7 +121,7 @@ pub async fn run(
     let (woken, to_wake) = mpsc::unbounded_channel();
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), cmdb_observer),
+        connections: Connections::new(client.clone(), settings.fence.clone(), cmdb_observer),
         objects: Objects::default(),
         store: store.clone(),
         woken,

@@ -123,7 +123,14 @@ impl Operator {
     async fn start_once(log: &Path, kubeconfig: &Path, namespace: Option<&str>) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr())?;
         let mut command = Command::new(beside("ptset")?);
-        command.args(["run", "--listen", &address.to_string(), "--log=info", "--log-format=text"]);
+        command.args([
+            "run",
+            "--connections-anywhere",
+            "--listen",
+            &address.to_string(),
+            "--log=info",
+            "--log-format=text",
+        ]);
         match namespace {
             Some(namespace) => command.args(["--namespace", namespace]),
             None => command.env_remove("PTSET_NAMESPACE"),

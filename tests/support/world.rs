@@ -66,10 +66,13 @@ impl World {
         secrets.patch("cmdb", &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
     }
 
+    /// A connection to a simulator, over the transport that `PTSET_TEST_TRANSPORT` names, else the ESB.
     pub async fn put_connection(&self, name: &str, url: &str) {
+        let transport = std::env::var("PTSET_TEST_TRANSPORT").unwrap_or_else(|_| "Esb".to_owned());
+        let url = if transport == "Gateway" { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() };
         let connection = json!({
             "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "CmdbConnection", "metadata": { "name": name },
-            "spec": { "url": url, "credentialsSecretRef": { "name": "cmdb" } },
+            "spec": { "url": url, "transport": transport, "credentialsSecretRef": { "name": "cmdb" } },
         });
         let connections: Api<CmdbConnection> = Api::namespaced(self.client.clone(), &self.namespace);
         connections.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&connection)).await.unwrap();
@@ -98,7 +101,7 @@ impl World {
         let log = self.plane.folder().join(format!("operator-{}.log", self.namespace));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
         command
-            .args(["run", "--listen", "127.0.0.1:0", "--namespace", &self.namespace])
+            .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--namespace", &self.namespace])
             .args(arguments)
             .env("KUBECONFIG", kubeconfig);
         let process = Held::start(&command, &log, None).await.unwrap();
