@@ -769,7 +769,27 @@ fn connections(table: &Table) {
     secret("of 254 letters", &"x".repeat(254)).server_only("credentialsSecretRef.name", TOO_LONG);
     secret("without letters", "").server_only("credentialsSecretRef.name", TOO_SHORT);
     secret("in capitals", "CMDB").server_only("credentialsSecretRef.name", NO_MATCH);
-    for (field, values) in [("transport", ["Esb"].as_slice()), ("schema", &["Auto", "Flat", "BindInfo"])] {
+    let certificate = |what: &str, name: &str| {
+        let tls = json!({ "clientCertificateSecretRef": { "name": name } });
+        table.connection(&format!("a certificate's Secret {what}"), json!({ "tls": tls }))
+    };
+    let at = "tls.clientCertificateSecretRef.name";
+    certificate("of 253 letters", &"x".repeat(253)).accepted();
+    certificate("of 254 letters", &"x".repeat(254)).server_only(at, TOO_LONG);
+    certificate("without letters", "").server_only(at, TOO_SHORT);
+    certificate("in capitals", "TLS").server_only(at, NO_MATCH);
+    table
+        .connection("no name of a certificate's Secret", json!({ "tls": { "clientCertificateSecretRef": {} } }))
+        .unreadable(at, ABSENT);
+    let bundle = |what: &str, text: String| {
+        table.connection(&format!("a CA bundle {what}"), json!({ "tls": { "caBundle": text } }))
+    };
+    bundle("of 65536 letters", "x".repeat(65_536)).accepted();
+    bundle("of 65537 letters", "x".repeat(65_537)).server_only("tls.caBundle", TOO_LONG);
+    bundle("without letters", String::new()).server_only("tls.caBundle", TOO_SHORT);
+    for (field, values) in
+        [("transport", ["Esb", "Gateway", "Direct"].as_slice()), ("schema", &["Auto", "Flat", "BindInfo"])]
+    {
         for value in values {
             table.connection(&format!("{field} {value}"), json!({ field: value })).accepted();
         }

@@ -62,7 +62,9 @@ impl Transport {
         match self {
             Self::Esb => {
                 credentials.put_into(&mut body);
-                body.insert("bk_supplier_account".to_owned(), supplier_account.into());
+                if !supplier_account.is_empty() {
+                    body.insert("bk_supplier_account".to_owned(), supplier_account.into());
+                }
                 put(&mut headers, "Blueking-Language", "en")?;
             }
             Self::Gateway => {
