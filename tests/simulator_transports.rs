@@ -7,13 +7,17 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+#[path = "support/authority.rs"]
+mod authority;
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
+use authority::Authority;
 use process_template_operator::sim::{Account, Effect, Fault, Options, Quota, Simulator, Tls, Transport};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -567,29 +571,7 @@ async fn raw_replies_drops_delays_and_hangs_work_on_each_transport() {
     }
 }
 
-/// A CA and what it signs.
-struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
 impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = parameters.self_signed(&key).unwrap().pem();
-        Self { certificate, issuer: Issuer::new(parameters, key) }
-    }
-
-    /// A certificate for loopback and its key.
-    fn sign(&self, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        parameters.extended_key_usages = vec![purpose];
-        (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
     fn client(&self) -> reqwest::ClientBuilder {
         plain_client().tls_certs_only([reqwest::Certificate::from_pem(self.certificate.as_bytes()).unwrap()])
     }

@@ -1,14 +1,18 @@
 //! The client over each of the three transports, plain and with TLS: every call arrives as that way wants it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+#[path = "support/authority.rs"]
+mod authority;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use authority::Authority;
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Fence, Lane, Observer, Operation, Properties, Property, Tls, Transport, UserCredential,
 };
 use process_template_operator::sim::{self, Options, Simulator};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::ExtendedKeyUsagePurpose;
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -93,30 +97,6 @@ async fn a_refusal_of_each_transport_is_told_by_its_own_envelope() {
         let error = client.create_process_templates(2, 1, &[named("a")]).await.unwrap_err();
         assert_eq!((error.label(), error.is_item_error()), ("conflict", true), "{transport:?}: {error}");
         sim.stop().await;
-    }
-}
-
-/// A certificate authority of a test.
-struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = parameters.self_signed(&key).unwrap().pem();
-        Self { certificate, issuer: Issuer::new(parameters, key) }
-    }
-
-    /// A certificate for loopback, and its key.
-    fn sign(&self, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        parameters.extended_key_usages = vec![purpose];
-        (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }
 

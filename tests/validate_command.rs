@@ -207,7 +207,7 @@ kind: CmdbConnection
 metadata: {name: Default, namespace: shop}
 spec:
   url: https://admin:letmein@example.com
-  transport: Gateway
+  transport: Proxy
   timeoutSeconds: 10
   credentialsSecretRef: {name: \"\"}
   limits: {maxConcurrent: 1000}
@@ -218,7 +218,7 @@ spec:
     assert_eq!(found.len(), 7, "{found:?} {starts:?}");
     assert!(found[0].starts_with(":3:18: shop/Default: metadata.name: \"Default\" is no name"), "{found:?}");
     assert!(found[1].starts_with(":5:8: shop/Default: spec.url: should match ^https?"), "{found:?}");
-    assert_eq!(found[2], ":6:14: shop/Default: spec.transport: \"Gateway\" is none of Esb");
+    assert_eq!(found[2], ":6:14: shop/Default: spec.transport: \"Proxy\" is none of Esb, Gateway, Direct");
     assert_eq!(found[3], ":7:19: shop/Default: spec.timeoutSeconds: should be greater than or equal to 31");
     let name = ":8:32: shop/Default: spec.credentialsSecretRef.name";
     assert_eq!(found[4], format!("{name}: should be at least 1 characters long"));
