@@ -234,6 +234,25 @@ async fn templates_that_somebody_deleted_already_are_no_trouble() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn what_a_set_leaves_behind_goes_to_the_set_that_waits_for_it_also_when_that_wants_it_changed() {
+    let Some(world) = ready_world("go-handed-over", "Delete").await else { return };
+    let mut heir = spec("Delete");
+    heir["resyncIntervalSeconds"] = 600.into();
+    heir["processes"] = json!([{ "name": "b", "funcName": "b", "startCmd": "./new" }]);
+    let id = world.set("web").await.status.unwrap().processes[1].id;
+    world.apply("heir", heir).await;
+    world.until_reason("heir", "Conflict").await;
+    world.sim.clear_requests();
+    world.delete("web").await;
+    let seen = world.until_ready("heir").await;
+    assert_eq!(seen.process("b").id, id);
+    world.until_gone("web").await;
+    assert_eq!((left(&world), world.requests("batch_create_proc_template").len()), (1, 0));
+    assert_eq!(world.requests("update_proc_template").len(), 1);
+    world.end().await;
+}
+
 /// Every order of four.
 fn orders() -> Vec<Vec<&'static str>> {
     let mut orders: Vec<Vec<&str>> = vec![Vec::new()];

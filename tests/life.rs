@@ -6,7 +6,7 @@ mod support;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
-use process_template_operator::sim::{self, Property, Simulator};
+use process_template_operator::sim::{self, Effect, Fault, Property, Simulator};
 use serde_json::{Value, json};
 use support::world::{Seen, World};
 
@@ -337,4 +337,27 @@ async fn a_process_that_moves_and_changes_keeps_its_template() {
         assert_eq!(calls, [0, 1, 0], "one update, no create, no delete");
         world.end().await;
     }
+}
+
+#[tokio::test]
+async fn a_set_is_not_ready_while_a_create_of_a_process_that_has_left_it_may_still_be_stored() {
+    let mut spec = one("./run");
+    spec["deletionPolicy"] = "Delete".into();
+    let Some(mut world) = World::new("left-undecided").await else { return };
+    world.service_template("web");
+    world.start_operator(&["--removal-delay-seconds", "0", "--create-grace-seconds", "4"]).await;
+    world.apply("web", spec.clone()).await;
+    world.until_ready("web").await;
+    world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, Effect::drop_before_commit()));
+    let mut more = spec.clone();
+    more["processes"].as_array_mut().unwrap().push(json!({ "name": "more", "funcName": "more" }));
+    world.apply("web", more).await;
+    world.until("web", "a create was begun", |seen| seen.status.pending.len() == 1).await;
+    world.apply("web", spec).await;
+    let judged = |seen: &Seen| seen.is_current() && seen.status.process_count == Some(1);
+    let seen = world.until("web", "the smaller set was judged", judged).await;
+    assert_eq!((seen.condition("Ready"), seen.reason("Ready")), ("False", "WaitingForOutcome"), "{}", seen.describe());
+    let seen = world.until_ready("web").await;
+    assert!(seen.status.pending.is_empty(), "{}", seen.describe());
+    world.end().await;
 }

@@ -29,14 +29,19 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     }
     let (namespace, name, uid) = (namespace(set), set.name_any(), uid(set));
     let mut journal = StatusJournal::new(context, subject(set), target(set));
-    let is_kept = match is_orphaned(set, context).await {
-        Ok(is_orphaned) => !is_orphaned,
+    let is_orphaned = match is_orphaned(set, context).await {
+        Ok(is_orphaned) => is_orphaned,
         Err(error) => return report::retry(context, set, &error),
     };
-    if !is_kept || has_made_nothing(set.status.as_ref()) {
+    if is_orphaned || has_made_nothing(set.status.as_ref()) {
         return let_go(set, context, &mut journal, Tally::default()).await;
     }
-    if let Some(left) = context.objects.begin(&namespace, &name, &uid, generation(set), false).held_for {
+    let begun = context.objects.begin(&namespace, &name, &uid, generation(set), false);
+    if begun.is_edited {
+        // What it gives, another may have waited for.
+        context.wake_neighbours(set.spec.biz_id, &set.spec.service_template);
+    }
+    if let Some(left) = begun.held_for {
         return Action::requeue(left);
     }
     match work(set, context, pulse, &mut journal).await {
@@ -104,8 +109,8 @@ async fn work(
         return Err(engine::Error::EndpointChanged { made_in, here }.into());
     }
     let carried = context.engine.carry_out(&job, view, pulse, journal).await;
-    let is_done =
-        carried.stopped.is_none() && !carried.view.plan.has_removals() && carried.view.memory.intents.is_empty();
+    let plan = &carried.view.plan;
+    let is_done = carried.stopped.is_none() && !plan.has_removals() && plan.undecided.is_empty();
     Ok(if is_done {
         Progress::Done(carried.tally)
     } else {

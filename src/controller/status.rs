@@ -65,11 +65,12 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
     let total = view.plan.items.len();
     let in_sync = states.get(&ItemState::InSync).map_or(0, Vec::len);
     let id = view.sight.scope.service_template_id;
-    if in_sync == total && stopped.is_none() && view.plan.has_removals() {
-        let message = removing(view);
-        return Verdict { ready: false, reason: "Progressing", message, outlook: Outlook::Reconciling("Progressing") };
+    let has_left = view.plan.has_removals() || !view.plan.undecided.is_empty();
+    if in_sync == total && stopped.is_none() && has_left {
+        let (reason, message) = left(view);
+        return Verdict { ready: false, reason, message, outlook: Outlook::Reconciling(reason) };
     }
-    if in_sync == total && !view.plan.has_removals() {
+    if in_sync == total && !has_left {
         let message = format!("{} of service template {id} as the set says", count(total, "process template"));
         return Verdict { ready: true, reason: "InSync", message, outlook: Outlook::Settled };
     }
@@ -110,7 +111,7 @@ pub fn suspended(view: &View) -> Verdict {
         Step::Update { .. } => [creates, updates + 1, deletes],
         Step::Delete { .. } => [creates, updates, deletes + 1],
     });
-    would[2] = would[2].max(view.plan.removals.iter().filter(|removal| removal.is_outstanding()).count());
+    would[2] = would[2].max(view.plan.removals.iter().filter(|removal| removal.is_deleted()).count());
     let [creates, updates, deletes] = would;
     let message = if judged.ready {
         format!("suspended; {}", judged.message)
@@ -126,12 +127,8 @@ pub fn deleting(set: &ProcessTemplateSet, view: &View, stopped: Option<&Error>) 
     if let Some(error) = stopped {
         return deletion_blocked(set, error);
     }
-    let message = if view.memory.intents.is_empty() {
-        removing(view)
-    } else {
-        format!("waits for the outcome of {}", count(view.memory.intents.len(), "create"))
-    };
-    Verdict { ready: false, reason: "Deleting", message, outlook: Outlook::Reconciling("Progressing") }
+    let (outlook, message) = left(view);
+    Verdict { ready: false, reason: "Deleting", message, outlook: Outlook::Reconciling(outlook) }
 }
 
 /// The verdict on a set that cannot go: why, and the way out.
@@ -147,9 +144,14 @@ pub fn deletion_blocked(set: &ProcessTemplateSet, error: &Error) -> Verdict {
     Verdict { ready: false, reason: "DeletionBlocked", message, outlook: Outlook::Reconciling("DeletionBlocked") }
 }
 
-fn removing(view: &View) -> String {
+// What is outstanding of processes that have left the set: in a word, and in a sentence.
+fn left(view: &View) -> (&'static str, String) {
+    let undecided = view.plan.undecided.len();
+    if undecided > 0 {
+        return ("WaitingForOutcome", format!("waits for the outcome of {}", count(undecided, "create")));
+    }
     let outstanding = view.plan.removals.iter().filter(|removal| removal.is_outstanding()).count();
-    format!("{} left to be deleted", count(outstanding, "process template"))
+    ("Progressing", format!("{} left to be deleted or handed over", count(outstanding, "process template")))
 }
 
 /// The verdict on a set that could not be looked at.
@@ -291,13 +293,18 @@ fn leaving(view: &View) -> impl Iterator<Item = ProcessStatus> {
     let outstanding = view.plan.removals.iter().filter(|removal| removal.is_outstanding());
     outstanding.filter(move |removal| !is_item(&removal.key)).filter_map(|removal| {
         let remembered = view.memory.items.get(&removal.key).filter(|remembered| remembered.id == removal.id)?;
+        let message = if removal.is_deleted() {
+            "has left the set and is to be deleted"
+        } else {
+            "has left the set and is kept for another set, which wants it"
+        };
         Some(ProcessStatus {
             name: removal.key.clone(),
             id: Some(removal.id),
             created_at: remembered.created_at.and_then(memory::time),
             process_name: Some(removal.process_name.clone()),
             state: ItemState::Removing,
-            message: Some("has left the set and is to be deleted".to_owned()),
+            message: Some(message.to_owned()),
             ignored: Vec::new(),
             drift: None,
             applied_hash: remembered.applied_hash.clone(),

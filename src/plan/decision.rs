@@ -231,7 +231,7 @@ impl Plan {
         !self.steps.is_empty()
     }
 
-    /// Whether templates are still to be deleted.
+    /// Whether something is still to happen to templates that are no item's.
     #[must_use]
     pub fn has_removals(&self) -> bool {
         self.removals.iter().any(Removal::is_outstanding)
@@ -246,12 +246,18 @@ impl Item {
 }
 
 impl Removal {
-    /// Whether the template is still to be deleted.
+    /// Whether something is still to happen to the template.
     #[must_use]
     pub fn is_outstanding(&self) -> bool {
+        self.is_deleted() || self.fate == Fate::HandOver
+    }
+
+    /// Whether the template is to be deleted, now or later.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
         match self.fate {
-            Fate::Delete | Fate::DeleteLater | Fate::HandOver | Fate::Superseded => true,
-            Fate::Orphan | Fate::Released => false,
+            Fate::Delete | Fate::DeleteLater | Fate::Superseded => true,
+            Fate::HandOver | Fate::Orphan | Fate::Released => false,
         }
     }
 }

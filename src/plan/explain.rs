@@ -63,7 +63,10 @@ fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
             format!("{template} is ProcessTemplateSet {name:?}'s; take the process out of one of the two sets")
         }
         Owner::Set(None) => {
-            format!("{template} is another set's, in another namespace; take the process out of one of the two sets")
+            format!(
+                "{template} is another set's, in another namespace or under another URL; take the process out of one of \
+                 the two sets"
+            )
         }
         Owner::Stranger if fields.is_empty() => format!(
             "{template} was not created by this set, which may not take it over; remove or rename it in CMDB, or change \

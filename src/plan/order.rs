@@ -38,7 +38,9 @@ pub fn ordered(set: &SetName, items: &mut [Item], removals: &[Removal], observed
         let Some((key, holder)) = stuck(&writes, &holders) else {
             return Order::new(set, writes, &holders).steps();
         };
-        let conflict = Conflict { id: Some(holder), owner: Owner::Stranger, differences: Vec::new() };
+        let is_items = items.iter().any(|item| item.found.as_ref().is_some_and(|found| found.id == holder));
+        let owner = if is_items { Owner::Process } else { Owner::Stranger };
+        let conflict = Conflict { id: Some(holder), owner, differences: Vec::new() };
         for item in items.iter_mut().filter(|item| item.key == key) {
             item.decision = Decision::Conflict(conflict.clone());
         }
