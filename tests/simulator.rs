@@ -7,75 +7,24 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
-use std::sync::Once;
+#[path = "support/esb.rs"]
+mod esb;
+
 use std::time::{Duration, Instant};
 
+use esb::{
+    CREATE, LIST, Server, batch, client, invalid, locked, process, process_with, refusal, service_template, undecodable,
+};
 use process_template_operator::sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use serde_json::{Value, json};
 
-const CREATE: &str = "batch_create_proc_template";
-const LIST: &str = "list_proc_template";
-
-struct Server {
-    simulator: Simulator,
-    client: reqwest::Client,
-}
-
-fn client() -> reqwest::Client {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
 impl Server {
-    /// A server with the service template 1, "web", in business 2.
-    async fn start() -> Self {
-        Self::with(Options::default()).await
-    }
-
-    async fn flat() -> Self {
-        Self::with(Options { schema: Schema::Flat, ..Options::default() }).await
-    }
-
-    async fn with(options: Options) -> Self {
-        let server = Self { simulator: Simulator::start(options).unwrap(), client: client() };
-        let reply = server.call("create_service_template", service_template("web")).await;
-        assert_eq!(reply["data"]["id"], 1, "{reply}");
-        server
-    }
-
-    fn url(&self, name: &str) -> String {
-        format!("{}/api/c/compapi/v2/cc/{name}/", self.simulator.url())
-    }
-
-    async fn send(&self, name: &str, mut body: Value) -> Result<reqwest::Response, reqwest::Error> {
-        for (key, value) in [("bk_app_code", "app"), ("bk_app_secret", "secret"), ("bk_username", "ann")] {
-            let object = body.as_object_mut().unwrap();
-            object.entry(key).or_insert(json!(value));
-        }
-        self.client.post(self.url(name)).json(&body).send().await
-    }
-
-    async fn call(&self, name: &str, body: Value) -> Value {
-        let response = self.send(name, body).await.unwrap();
-        assert_eq!(response.status(), 200);
-        response.json().await.unwrap()
-    }
-
     async fn raw(&self, name: &str, body: &str) -> Value {
         self.client.post(self.url(name)).body(body.to_owned()).send().await.unwrap().json().await.unwrap()
     }
 
     async fn create(&self, processes: Vec<Value>) -> Value {
         self.call(CREATE, batch(processes)).await
-    }
-
-    async fn created(&self, processes: Vec<Value>) -> Vec<i64> {
-        let reply = self.create(processes).await;
-        assert_eq!(reply["code"], 0, "{reply}");
-        serde_json::from_value(reply["data"].clone()).unwrap()
     }
 
     async fn refused(&self, processes: Vec<Value>) -> (i64, String) {
@@ -90,53 +39,10 @@ impl Server {
     async fn names(&self) -> Vec<String> {
         self.list().await.iter().map(|template| template["bk_process_name"].as_str().unwrap().to_owned()).collect()
     }
-
-    async fn admin(&self, method: reqwest::Method, path: &str, body: Value) -> (u16, Value) {
-        let url = format!("{}/sim/{path}", self.simulator.url());
-        let response = self.client.request(method, url).json(&body).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
-    }
-}
-
-fn batch(processes: Vec<Value>) -> Value {
-    json!({"bk_biz_id": 2, "service_template_id": 1, "processes": processes})
-}
-
-fn service_template(name: &str) -> Value {
-    json!({"bk_biz_id": 2, "name": name, "service_category_id": 2})
-}
-
-fn locked(value: impl Into<Value>) -> Value {
-    json!({"value": value.into(), "as_default_value": true})
-}
-
-fn process(name: &str) -> Value {
-    json!({"spec": {"bk_process_name": locked(name), "bk_func_name": locked(format!("{name}d"))}})
-}
-
-fn process_with(name: &str, property: &str, value: Value) -> Value {
-    let mut process = process(name);
-    process["spec"][property] = value;
-    process
 }
 
 fn row(ip: &str, port: &str, protocol: &str) -> Value {
     json!({"ip": locked(ip), "port": locked(port), "protocol": locked(protocol), "enable": locked(true)})
-}
-
-fn refusal(reply: &Value) -> (i64, String) {
-    assert_eq!(reply["result"], false, "{reply}");
-    assert_eq!(reply["data"], Value::Null);
-    assert_eq!(reply["permission"], Value::Null);
-    (reply["code"].as_i64().unwrap(), reply["message"].as_str().unwrap().to_owned())
-}
-
-fn invalid(field: &str) -> (i64, String) {
-    (1_199_006, format!("'{field}' data parameter verification does not pass"))
-}
-
-fn undecodable() -> (i64, String) {
-    (1_199_000, "Deserializing JSON data failed".to_owned())
 }
 
 #[tokio::test]

@@ -7,70 +7,19 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
-use std::sync::Once;
+#[path = "support/esb.rs"]
+mod esb;
+
 use std::time::{Duration, Instant};
 
-use process_template_operator::sim::{
-    Attribute, EditError, Effect, Fault, Options, ProcessTemplate, Property, Refuse, Schema, Simulator,
-};
+use esb::{CREATE, LIST, Server, batch, invalid, locked, process, process_with, refusal, undecodable};
+use process_template_operator::sim::{Attribute, EditError, Effect, Fault, Options, ProcessTemplate, Property, Refuse};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const CREATE: &str = "batch_create_proc_template";
 const UPDATE: &str = "update_proc_template";
 const DELETE: &str = "delete_proc_template";
-const LIST: &str = "list_proc_template";
-
-struct Server {
-    simulator: Simulator,
-    client: reqwest::Client,
-}
-
-fn client() -> reqwest::Client {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
 impl Server {
-    /// A server with the service template 1, "web", in business 2. Ann creates.
-    async fn start() -> Self {
-        Self::with(Options::default()).await
-    }
-
-    async fn flat() -> Self {
-        Self::with(Options { schema: Schema::Flat, ..Options::default() }).await
-    }
-
-    async fn with(options: Options) -> Self {
-        let server = Self { simulator: Simulator::start(options).unwrap(), client: client() };
-        let body = json!({"bk_biz_id": 2, "name": "web", "service_category_id": 2});
-        assert_eq!(server.call("create_service_template", body).await["data"]["id"], 1);
-        server
-    }
-
-    async fn send(&self, name: &str, mut body: Value) -> Result<reqwest::Response, reqwest::Error> {
-        for (key, value) in [("bk_app_code", "app"), ("bk_app_secret", "secret"), ("bk_username", "ann")] {
-            body.as_object_mut().unwrap().entry(key).or_insert(json!(value));
-        }
-        let url = format!("{}/api/c/compapi/v2/cc/{name}/", self.simulator.url());
-        self.client.post(url).json(&body).send().await
-    }
-
-    async fn call(&self, name: &str, body: Value) -> Value {
-        let response = self.send(name, body).await.unwrap();
-        assert_eq!(response.status(), 200);
-        response.json().await.unwrap()
-    }
-
-    async fn created(&self, processes: Vec<Value>) -> Vec<i64> {
-        let reply = self.call(CREATE, batch(processes)).await;
-        assert_eq!(reply["code"], 0, "{reply}");
-        serde_json::from_value(reply["data"].clone()).unwrap()
-    }
-
     async fn updated(&self, id: i64, property: Value) -> Value {
         let reply = self.call(UPDATE, change(id, property)).await;
         assert_eq!((&reply["code"], &reply["message"]), (&json!(0), &json!("success")), "{reply}");
@@ -110,20 +59,10 @@ impl Server {
         });
     }
 
-    async fn admin(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
-        let url = format!("{}/sim/{path}", self.simulator.url());
-        let response = self.client.request(method, url).json(&body).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap_or(Value::Null))
-    }
-
     /// IDs of the latest request of a call, as the simulator remembers it.
     fn recorded_ids(&self, call: &str) -> Vec<i64> {
         self.simulator.requests().iter().rfind(|request| request.call == call).unwrap().ids.clone()
     }
-}
-
-fn batch(processes: Vec<Value>) -> Value {
-    json!({"bk_biz_id": 2, "service_template_id": 1, "processes": processes})
 }
 
 fn change(id: i64, property: Value) -> Value {
@@ -134,22 +73,8 @@ fn deletion(ids: &[i64]) -> Value {
     json!({"bk_biz_id": 2, "process_templates": ids})
 }
 
-fn locked(value: impl Into<Value>) -> Value {
-    json!({"value": value.into(), "as_default_value": true})
-}
-
 fn none() -> Value {
     json!({"value": null, "as_default_value": null})
-}
-
-fn process(name: &str) -> Value {
-    json!({"spec": {"bk_process_name": locked(name), "bk_func_name": locked(format!("{name}d"))}})
-}
-
-fn process_with(name: &str, property: &str, value: Value) -> Value {
-    let mut process = process(name);
-    process["spec"][property] = value;
-    process
 }
 
 fn row(row_id: i64, port: &str) -> Value {
@@ -163,20 +88,6 @@ fn row_ids(template: &Value) -> Vec<i64> {
 
 fn property(value: Value) -> Property {
     serde_json::from_value(value).unwrap()
-}
-
-fn refusal(reply: &Value) -> (i64, String) {
-    assert_eq!(reply["result"], false, "{reply}");
-    assert_eq!(reply["data"], Value::Null);
-    (reply["code"].as_i64().unwrap(), reply["message"].as_str().unwrap().to_owned())
-}
-
-fn invalid(field: &str) -> (i64, String) {
-    (1_199_006, format!("'{field}' data parameter verification does not pass"))
-}
-
-fn undecodable() -> (i64, String) {
-    (1_199_000, "Deserializing JSON data failed".to_owned())
 }
 
 fn missing_input() -> (i64, String) {
