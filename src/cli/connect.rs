@@ -121,10 +121,10 @@ impl Connections {
         let secret = &spec.credentials_secret_ref.name;
         let document = |name: &String| self.secrets.get(&(namespace.to_owned(), name.clone()));
         let absent = |name: &String| format!("Secret {name:?} of namespace {namespace:?} is not in the files");
-        let credentials = match document(secret) {
-            Some(document) => from_secret(spec, document)?,
-            None => from_environment(spec).with_context(|| absent(secret))?,
-        };
+        // Those of the environment go only where the command line says: a file may name any URL.
+        let document_of_secret = document(secret)
+            .with_context(|| format!("{}: add it, or give --url and credentials in the environment", absent(secret)))?;
+        let credentials = from_secret(spec, document_of_secret)?;
         let certificate = spec.tls.as_ref().and_then(|tls| tls.client_certificate_secret_ref.as_ref());
         let identity = match certificate.map(|reference| &reference.name) {
             Some(certificate) => {

@@ -32,8 +32,8 @@ const CONCURRENCY: usize = 8;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Nothing is written, neither to CMDB nor to a cluster. Credentials are those of the Secret that the CmdbConnection names, \
-if it is in the files; else, and with --url, those of the environment: PTSET_BK_APP_CODE, PTSET_BK_APP_SECRET and one \
-of PTSET_BK_USERNAME, PTSET_BK_TOKEN, PTSET_ACCESS_TOKEN.
+which must be in the files; with --url, those of the environment: PTSET_BK_APP_CODE, PTSET_BK_APP_SECRET and one of \
+PTSET_BK_USERNAME, PTSET_BK_TOKEN, PTSET_ACCESS_TOKEN.
 
 What the operator remembers of a set stands in its status: give the sets as the cluster has them, and after them the \
 manifests that are to be applied. Of a set that stands twice, the later spec counts with the earlier status. Without a \
@@ -46,8 +46,8 @@ status, templates that leave a set cannot be told. Other sets are seen only if t
 Exit status: 0 nothing would be written; 2 something would; 1 a set could not be planned, or a file not be read.
 
 Example:
-  $ kubectl get ptset,cmdbconn -A -o yaml > live.yaml
-  $ ptset plan -f live.yaml -f manifests/
+  $ kubectl get ptset -A -o yaml > live.yaml
+  $ ptset plan -f live.yaml -f manifests/ --url https://cmdb.example.com
   blueking/web: business 2, service template 5 \"web-frontend\"
     ~ update nginx: template 52 \"nginx\"
         startCmd: \"./start.sh\" -> \"./start.sh -d\"
