@@ -266,6 +266,8 @@ async fn a_secret_that_the_other_side_repeats_is_in_no_text_of_ours() {
     world.sim.add_fault(serde_json::from_value(repeats).unwrap());
     world.apply("web", spec()).await;
     let seen = world.until_reason("web", "Invalid").await;
+    // Events come beside the status, and later.
+    world.until_event("Invalid", "bad request").await;
     let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(world.client.clone(), &world.namespace);
     let events = events.list(&kube::api::ListParams::default()).await.unwrap();
     let texts = [seen.describe(), serde_json::to_string(&events.items).unwrap(), world.operator_log()];
@@ -282,16 +284,8 @@ async fn properties_that_the_server_does_not_have_are_named_on_the_item_and_in_o
     world.apply("web", json!({ "processes": [process] })).await;
     let seen = world.until_ready("web").await;
     assert_eq!(seen.process("nginx").ignored, ["nosuch"]);
-    let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(world.client.clone(), &world.namespace);
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let events = events.list(&kube::api::ListParams::default()).await.unwrap();
-        if events.items.iter().any(|event| event.reason.as_deref() == Some("Ignored")) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "no event");
-        sleep(std::time::Duration::from_millis(50)).await;
-    }
+    world.until_event("Ignored", "nosuch").await;
+    assert_eq!(world.events("Ignored").await.len(), 1);
     assert_well(world).await;
 }
 

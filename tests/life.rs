@@ -3,9 +3,7 @@
 
 mod support;
 
-use k8s_openapi::api::core::v1::Event;
-use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use process_template_operator::sim::{self, Effect, Fault, Property, Simulator};
 use serde_json::{Value, json};
 use support::world::{Seen, World};
@@ -31,13 +29,6 @@ fn stored(world: &World, id: i64) -> Property {
     templates.into_iter().find(|template| template.id == id).unwrap().property
 }
 
-async fn events(world: &World, reason: &str) -> Vec<String> {
-    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
-    let all = events.list(&ListParams::default()).await.unwrap();
-    let of_reason = all.items.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
-    of_reason.filter_map(|event| event.message).collect()
-}
-
 async fn ready_world(name: &str, spec: Value) -> Option<(World, Seen)> {
     let mut world = World::new(name).await?;
     world.service_template("web");
@@ -60,7 +51,7 @@ async fn what_a_person_changes_is_put_back_and_what_is_unmanaged_is_left() {
     world.until_event("DriftCorrected", "nginx").await;
     assert_eq!(stored(&world, id)["user"].value, "root");
     assert_eq!(stored(&world, id)["description"].value, "by hand");
-    let told = events(&world, "DriftCorrected").await;
+    let told = world.events("DriftCorrected").await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("user") && told[0].contains("\"zhang\""), "{told:?}");
     assert_eq!(world.requests("update_proc_template").len(), 1, "what we wrote ourselves is no drift");
@@ -94,7 +85,9 @@ async fn what_a_person_changes_is_only_shown_under_detect_with_who_and_when() {
     world.until_ready("web").await;
     assert_eq!(stored(&world, id)["start_cmd"].value, "./new");
     assert_eq!(stored(&world, id)["user"].value, "root");
-    assert_eq!(events(&world, "Drifted").await.len(), 1, "one event for one change");
+    // Events come in their order.
+    world.until_event("Updated", "nginx").await;
+    assert_eq!(world.events("Drifted").await.len(), 1, "one event for one change");
 
     world.sim.update_state(|state| state.process_templates.clear());
     let seen = world.until_reason("web", "Drifted").await;
@@ -359,5 +352,45 @@ async fn a_set_is_not_ready_while_a_create_of_a_process_that_has_left_it_may_sti
     assert_eq!((seen.condition("Ready"), seen.reason("Ready")), ("False", "WaitingForOutcome"), "{}", seen.describe());
     let seen = world.until_ready("web").await;
     assert!(seen.status.pending.is_empty(), "{}", seen.describe());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn every_write_has_its_own_event_and_what_leaves_is_named_also_beside_a_write() {
+    let with = |processes: &[(&str, &str)]| {
+        let processes =
+            processes.iter().map(|(name, command)| json!({ "name": name, "funcName": name, "startCmd": command }));
+        json!({ "processes": processes.collect::<Value>() })
+    };
+    let Some((world, seen)) = ready_world("events", with(&[("a", "1"), ("b", "1")])).await else { return };
+    let left = seen.process("b").id.unwrap();
+    world.apply("web", with(&[("a", "2")])).await;
+    world.until_event("Released", &format!("{left} (\"b\")")).await;
+    world.until_event("Updated", "\"a\"").await;
+    world.until_ready("web").await;
+    world.apply("web", with(&[("a", "3"), ("c", "1")])).await;
+    world.until_event("Created", "created 1 process template").await;
+    world.until_ready("web").await;
+    world.until_events("Updated", 2).await;
+    assert_eq!(world.events("Created").await.len(), 2);
+    world.end().await;
+}
+
+// One CMDB under two URLs: neither set takes, nor deletes, what the other holds.
+#[tokio::test]
+async fn what_a_set_holds_is_safe_from_a_set_that_reaches_the_same_cmdb_under_another_url() {
+    let Some((world, seen)) = ready_world("two-urls", one("./run")).await else { return };
+    let id = seen.process("nginx").id.unwrap();
+    world.put_connection("alias", &world.sim.url().replace("127.0.0.1", "localhost")).await;
+    let mut rival = one("./other");
+    rival["connectionRef"] = json!({ "name": "alias" });
+    rival["serviceTemplate"] = json!({ "name": "web" });
+    rival["adoptionPolicy"] = "Always".into();
+    rival["deletionPolicy"] = "Delete".into();
+    world.apply("rival", rival).await;
+    world.until_reason("rival", "Conflict").await;
+    world.delete("rival").await;
+    world.until_gone("rival").await;
+    assert_eq!((stored(&world, id)["start_cmd"].value.as_str(), writes(&world)), (Some("./run"), 0));
     world.end().await;
 }

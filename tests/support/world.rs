@@ -160,20 +160,32 @@ impl World {
 
     /// Waits for an event of this reason whose message has this text.
     pub async fn until_event(&self, reason: &str, text: &str) {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        self.until_told(reason, |notes| notes.iter().any(|note| note.contains(text))).await;
+    }
+
+    /// Waits for so many events of this reason.
+    pub async fn until_events(&self, reason: &str, count: usize) {
+        self.until_told(reason, |notes| notes.len() >= count).await;
+    }
+
+    async fn until_told(&self, reason: &str, holds: impl Fn(&[String]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let seen = events.list(&ListParams::default()).await.unwrap().items;
-            let is_it = |event: &Event| {
-                event.reason.as_deref() == Some(reason)
-                    && event.message.as_ref().is_some_and(|note| note.contains(text))
-            };
-            if seen.iter().any(is_it) {
+            let notes = self.events(reason).await;
+            if holds(&notes) {
                 return;
             }
-            assert!(Instant::now() <= deadline, "no event {reason} with {text:?}\n{}", self.operator_log());
+            assert!(Instant::now() <= deadline, "{reason}: {notes:?}\n{}", self.operator_log());
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// The messages of all events of this reason.
+    pub async fn events(&self, reason: &str) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = events.list(&ListParams::default()).await.unwrap().items;
+        let of_reason = all.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        of_reason.filter_map(|event| event.message).collect()
     }
 
     /// Waits until the simulator has seen so many requests of one call.
