@@ -39,7 +39,7 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     let begun = context.objects.begin(&namespace, &name, &uid, generation(set), false);
     if begun.is_edited {
         // What it gives, another may have waited for.
-        context.wake_neighbours(set.spec.biz_id, &set.spec.service_template);
+        context.wake_neighbours(&uid, set.spec.biz_id, &set.spec.service_template);
     }
     if let Some(left) = begun.held_for {
         return Action::requeue(left);

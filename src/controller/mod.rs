@@ -199,7 +199,7 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
             let Some((uid, names)) = context.objects.forget(&name.0, &name.1) else { return };
             context.engine.forget(&uid);
             if let Some((biz_id, selector)) = names {
-                context.wake_neighbours(biz_id, &selector);
+                context.wake_neighbours(&uid, biz_id, &selector);
             }
         }
         Err(error) => tracing::warn!(%error, "a watch failed and is begun again"),
@@ -218,8 +218,8 @@ where
 
 impl Context {
     // What a set no longer claims, another may have waited for.
-    fn wake_neighbours(&self, biz_id: i64, selector: &ServiceTemplateSelector) {
-        for neighbour in rivals::neighbours(biz_id, selector, self) {
+    fn wake_neighbours(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
+        for neighbour in rivals::neighbours(uid, biz_id, selector, self) {
             self.objects.release(neighbour.namespace.as_deref().unwrap_or_default(), &neighbour.name);
             if self.woken.send(neighbour).is_err() {
                 tracing::debug!("the controller ends: nobody is woken any more");

@@ -44,7 +44,7 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
     let (biz_id, selector) = (set.spec.biz_id, &set.spec.service_template);
     context.objects.names(&namespace(set), &set.name_any(), &uid(set), biz_id, selector);
     if begun.is_edited {
-        context.wake_neighbours(biz_id, selector);
+        context.wake_neighbours(&uid(set), biz_id, selector);
     }
     if let Some(left) = begun.held_for {
         return Action::requeue(left);

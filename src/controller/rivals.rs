@@ -39,10 +39,18 @@ pub async fn others(
     others
 }
 
-/// The sets that may have waited for what a set claimed in a service template.
-pub fn neighbours(biz_id: i64, selector: &ServiceTemplateSelector, context: &Context) -> Vec<ObjectRef<Watched>> {
+/// The sets that may have waited for what the set of this uid claimed in a service template.
+pub fn neighbours(
+    uid: &str,
+    biz_id: i64,
+    selector: &ServiceTemplateSelector,
+    context: &Context,
+) -> Vec<ObjectRef<Watched>> {
     let state = context.store.state();
-    let is_near = |other: &&Arc<Watched>| other.claims().is_some_and(|claims| may_meet(biz_id, selector, claims));
+    let is_near = |other: &&Arc<Watched>| {
+        other.meta().uid.as_deref() != Some(uid)
+            && other.claims().is_some_and(|claims| may_meet(biz_id, selector, claims))
+    };
     state.iter().filter(is_near).map(|other| ObjectRef::from_obj(&**other)).collect()
 }
 
