@@ -10,7 +10,7 @@ use super::translate::changes;
 use super::{Carried, Engine, Error, Freshness, Job, Journal, Pulse};
 use crate::api::PROCESS_NAME;
 use crate::cmdb::{self, Lane};
-use crate::plan::{Cause, Decision, DesiredItem, Properties, Step};
+use crate::plan::{Cause, Decision, DesiredItem, MOST_PLANS, Properties, Step};
 
 /// Most process templates of one delete: CMDB takes 500, and needs about a second for a hundred.
 const DELETE_CHUNK: usize = 100;
@@ -18,9 +18,6 @@ const DELETE_CHUNK: usize = 100;
 // CMDB up to 3.9.26 answers with a success and leaves the name as it was.
 const RENAME_IGNORED: &str = "this CMDB does not rename process templates (3.9.27 and later do): rename it by hand in \
                               CMDB, or change the name back";
-
-// Plans that are carried out one after the other: a replacement takes two, and what waits for it a third.
-const MOST_PLANS: usize = 8;
 
 /// What was written to CMDB.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -232,9 +232,7 @@ impl Chunk {
 
 impl Order {
     pub(super) fn new(plan: &Plan, key: &str, create: &Create) -> Self {
-        let item = plan.items.iter().find(|item| item.key == key);
-        let is_temporary = item.is_some_and(|item| item.process_name != create.process_name);
-        Self { key: key.to_owned(), create: create.clone(), is_temporary }
+        Self { key: key.to_owned(), create: create.clone(), is_temporary: plan.is_temporary(key, create) }
     }
 
     fn intent(&self, after_id: i64) -> Intent {

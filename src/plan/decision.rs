@@ -219,6 +219,12 @@ impl Plan {
         })
     }
 
+    /// Whether a create stands beside the template that it is to replace, under a temporary name.
+    #[must_use]
+    pub fn is_temporary(&self, key: &str, create: &Create) -> bool {
+        self.items.iter().any(|item| item.key == key && item.process_name != create.process_name)
+    }
+
     /// Whether there is nothing to do, nothing to confirm and nothing to wait for.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Desired, Memory, Observed, Plan, Policy, Properties, Step, Template, plan};
 
-// A replacement takes two plans, and what waits for it a third.
-const MOST_PLANS: usize = 8;
+/// Plans that are carried out one after the other: a replacement takes two, and what waits for it a third.
+pub const MOST_PLANS: usize = 8;
 
 /// The writes until nothing is left to do. Templates that are created on the way get IDs above every listed one.
 #[must_use]
@@ -25,8 +25,8 @@ pub fn forecast(desired: &Desired, observed: &Observed, memory: &Memory, policy:
     steps
 }
 
-/// What one write makes of a scope and of what is remembered.
-pub fn carry_out(step: &Step, plan: &Plan, observed: &mut Observed, memory: &mut Memory) {
+// What one write makes of a scope and of what is remembered.
+fn carry_out(step: &Step, plan: &Plan, observed: &mut Observed, memory: &mut Memory) {
     let next_id = observed.highest_id().max(plan.highest_id) + 1;
     let user = observed.user.clone().unwrap_or_default();
     let templates = Arc::make_mut(&mut observed.templates);
@@ -50,9 +50,7 @@ pub fn carry_out(step: &Step, plan: &Plan, observed: &mut Observed, memory: &mut
                 modifier: user,
                 changed_at: Some(next_id),
             });
-            let is_replacement =
-                plan.items.iter().any(|item| item.key == *key && item.process_name != create.process_name);
-            memory.created(key, &create.process_name, next_id, is_replacement);
+            memory.created(key, &create.process_name, next_id, plan.is_temporary(key, create));
         }
         Step::Update { id, properties, .. } => {
             for template in templates.iter_mut().filter(|template| template.id == *id) {

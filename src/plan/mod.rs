@@ -27,7 +27,7 @@ pub use compare::Difference;
 pub use decision::{Basis, Cause, Change, Conflict, Create, Decision, Fate, Found, Item, Owner, Plan, Removal, Step};
 pub use desired::{Desired, DesiredItem, SetName};
 pub use explain::{count, explain, state};
-pub use forecast::{carry_out, forecast};
+pub use forecast::{MOST_PLANS, forecast};
 use hash::applied_hash;
 pub use hash::intent_hash;
 pub use memory::{Intent, IntentFate, Memory, Remembered};

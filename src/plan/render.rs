@@ -230,7 +230,7 @@ impl Preview {
                     last_id += 1;
                     there.insert(last_id, (create.process_name.clone(), create.properties.clone()));
                     let (process_name, cause) = (create.process_name.clone(), Some(create.cause));
-                    let is_temporary = item(key).is_some_and(|item| item.process_name != process_name);
+                    let is_temporary = self.plan.is_temporary(key, create);
                     let changes = Change::created(&create.properties);
                     Shown { action: Action::Create, key, id: None, process_name, is_temporary, cause, changes }
                 }
