@@ -4,13 +4,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Seconds that one call may take when the connection does not say: above every server's own limit.
-pub const DEFAULT_TIMEOUT_SECONDS: i32 = 45;
-
-/// Calls in flight when the connection does not say.
-pub const DEFAULT_MAX_CONCURRENT: i32 = 4;
+use super::{ConnectionStatus, EndpointSpec, TlsSpec};
 
 /// Endpoint and credentials of one CMDB, for the `ProcessTemplateSet` objects of its namespace.
+#[allow(clippy::duplicated_attributes, reason = "each printer column has its own")]
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cmdb.bk.tencent.com",
@@ -23,64 +20,46 @@ pub const DEFAULT_MAX_CONCURRENT: i32 = 4;
     namespaced,
     doc = "How to reach one CMDB, for the ProcessTemplateSet objects of its namespace.",
     derive = "PartialEq",
-    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    status = "ConnectionStatus",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether CMDB answers and takes the credentials."
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why Ready is what it is."
+    ),
+    printcolumn(
+        name = "Sets",
+        type_ = "integer",
+        json_path = ".status.sets",
+        description = "ProcessTemplateSet objects that use the connection."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.url", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1,
+        description = "What happened, and what to do."
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CmdbConnectionSpec {
-    /// The base URL, for example <https://bkapi.example.com>, at most 2048 characters, without user, query or fragment; the transport adds its
-    /// paths.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"))]
-    pub url: String,
-    /// How CMDB is reached. Esb: the BlueKing ESB. Gateway: the BlueKing API gateway; url then has the gateway's name and stage, as in
-    /// <https://bkapi.example.com/api/bk-cmdb/prod>. Direct: CMDB's own API server, which trusts whoever reaches it. Absent: Esb.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transport: Option<TransportChoice>,
-    /// How the server keeps sockets. Flat: `bind_ip`, `port` and `protocol` (before CMDB 3.8.14 and 3.9.5). `BindInfo`: `bind_info` rows. Auto: as the
-    /// first listed template shows; until one does, both forms are sent. Absent: Auto.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<SchemaChoice>,
-    /// `bk_supplier_account`: the supplier account, at most 64 characters. Absent: "0".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub supplier_account: Option<String>,
+    /// The CMDB, and how it is to be spoken to.
+    #[serde(flatten)]
+    pub endpoint: EndpointSpec,
     /// `bk_app_code`, `bk_app_secret` and one of `bk_username`, `bk_token`, `access_token`: a Secret of this namespace with these keys. With
     /// transport Direct only `bk_username` is read.
     pub credentials_secret_ref: LocalSecretRef,
     /// Whom we trust, and who we are, when url is https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsSpec>,
-    /// Seconds that one call may take, 31 to 300: above the servers' own 30, for a call that is given up may still be stored. Absent: 45.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 31, max = 300))]
-    pub timeout_seconds: Option<i32>,
-    /// Bounds of what this connection may ask of CMDB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<LimitsSpec>,
-}
-
-/// Whom we trust, and who we are, on a connection with TLS.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TlsSpec {
-    /// Certificates in PEM, at most 65536 characters: only what they have signed is trusted. Absent: the system's certificate authorities.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 65_536))]
-    pub ca_bundle: Option<String>,
-    /// A Secret of this namespace with our certificate and key in PEM, under the keys tls.crt and tls.key. CMDB's own API server asks for one
-    /// when it speaks TLS.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_certificate_secret_ref: Option<LocalSecretRef>,
-}
-
-/// Bounds of what a connection may ask of CMDB.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LimitsSpec {
-    /// Calls in flight at a time, 1 to 100. Absent: 4.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100))]
-    pub max_concurrent: Option<i32>,
+    pub tls: Option<TlsSpec<LocalSecretRef>>,
 }
 
 /// A Secret in the namespace of the object that names it.
@@ -90,22 +69,4 @@ pub struct LocalSecretRef {
     /// Name of the Secret, 1 to 253 characters.
     #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: String,
-}
-
-/// Ways to reach CMDB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "a documented variant changes the schema")]
-pub enum TransportChoice {
-    Esb,
-    Gateway,
-    Direct,
-}
-
-/// How the server keeps sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "a documented variant changes the schema")]
-pub enum SchemaChoice {
-    Auto,
-    Flat,
-    BindInfo,
 }

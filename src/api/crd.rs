@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::{CmdbConnection, ProcessTemplateSet};
+use super::{ClusterCmdbConnection, CmdbConnection, ProcessTemplateSet};
 
 /// Every CRD of the project with the name of its file.
 ///
@@ -16,6 +16,7 @@ pub fn crds() -> Result<Vec<(&'static str, Value)>, serde_json::Error> {
     Ok(vec![
         ("processtemplatesets.yaml", finish(&ProcessTemplateSet::crd())?),
         ("cmdbconnections.yaml", finish(&CmdbConnection::crd())?),
+        ("clustercmdbconnections.yaml", finish(&ClusterCmdbConnection::crd())?),
     ])
 }
 

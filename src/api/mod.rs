@@ -1,19 +1,27 @@
 //! Floor 0: the vocabulary. The custom resources as people write them, their schema, and the names of everything that
 //! we put on Kubernetes objects.
 
+mod cluster_cmdb_connection;
 mod cmdb_connection;
+mod connection_status;
 mod crd;
+mod endpoint;
 mod process;
 mod process_template_set;
 mod property;
 mod schema;
 mod status;
 
-pub use cmdb_connection::{
-    CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, LimitsSpec, LocalSecretRef,
-    SchemaChoice, TlsSpec, TransportChoice,
+pub use cluster_cmdb_connection::{
+    ClusterCmdbConnection, ClusterCmdbConnectionSpec, Grant, LabelExpression, LabelOperator, LabelSelection,
+    NamespaceSelection, SecretRef, ServiceTemplateSelection,
 };
+pub use cmdb_connection::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef};
+pub use connection_status::ConnectionStatus;
 pub use crd::{crds, yaml};
+pub use endpoint::{
+    DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, EndpointSpec, LimitsSpec, SchemaChoice, TlsSpec, TransportChoice,
+};
 pub use process::{BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol};
 pub use process_template_set::{
     AdoptionPolicy, CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, ConnectionKind, ConnectionRef,

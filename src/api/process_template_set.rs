@@ -201,7 +201,7 @@ pub struct CategorySelector {
     pub name: Option<String>,
 }
 
-/// A connection in the set's own namespace.
+/// A connection: of the set's own namespace, or one of the cluster whose grants name that namespace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionRef {
@@ -214,10 +214,12 @@ pub struct ConnectionRef {
 }
 
 /// Kinds of connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "a documented variant changes the schema")]
 pub enum ConnectionKind {
+    #[default]
     CmdbConnection,
+    ClusterCmdbConnection,
 }
 
 /// What happens to templates that leave the set.
@@ -266,6 +268,12 @@ pub enum LockPolicy {
 }
 
 impl ProcessTemplateSetSpec {
+    /// Kind of the connection that this set uses.
+    #[must_use]
+    pub fn connection_kind(&self) -> ConnectionKind {
+        self.connection_ref.as_ref().and_then(|reference| reference.kind).unwrap_or_default()
+    }
+
     /// Name of the connection that this set uses.
     #[must_use]
     pub fn connection_name(&self) -> &str {

@@ -1,19 +1,24 @@
 //! The connections of `ptset plan`: from the files, or from the command line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 use secrecy::SecretString;
 
 use super::files::Document;
-use crate::api::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef, SchemaChoice, TransportChoice};
+use super::node::Node;
+use crate::api::{
+    ClusterCmdbConnection, CmdbConnection, ConnectionKind, EndpointSpec, Grant, SchemaChoice, SecretRef,
+    TransportChoice,
+};
 use crate::cmdb::{self, Credentials, Fence, Operation};
-use crate::controller;
-use crate::engine::Connection;
+use crate::controller::{self, ConnectionName, Description};
+use crate::engine::{Connection, Grants, Touched, Unbounded};
 
 /// How sockets are kept, as the command line says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,12 +59,29 @@ pub struct Flags {
     supplier_account: String,
 }
 
-/// The connections of the files by namespace and name, with their Secrets.
+/// The connections of the files, with their Secrets and what their grants are judged by.
 #[derive(Default)]
 pub struct Connections {
-    objects: HashMap<(String, String), CmdbConnection>,
+    descriptions: HashMap<ConnectionName, Description>,
+    grants: HashMap<ConnectionName, Vec<Grant>>,
     secrets: HashMap<(String, String), Document>,
-    built: HashMap<(String, String), Result<Connection, String>>,
+    // Labels of the namespaces that are in the files.
+    labels: HashMap<String, BTreeMap<String, String>>,
+    built: HashMap<Option<ConnectionName>, Result<Connection, String>>,
+}
+
+/// The grants of one connection of the files to one namespace.
+#[derive(Clone, Debug)]
+struct FileGrants {
+    grants: Vec<Grant>,
+    namespace: String,
+    labels: BTreeMap<String, String>,
+}
+
+impl Grants for FileGrants {
+    fn cover(&self, touched: Touched<'_>) -> bool {
+        controller::cover(&self.grants, &self.namespace, &self.labels, touched)
+    }
 }
 
 struct Silent;
@@ -69,10 +91,44 @@ impl cmdb::Observer for Silent {
 }
 
 impl Connections {
-    /// Adds a connection.
-    pub fn add(&mut self, namespace: &str, connection: CmdbConnection) {
-        let name = connection.metadata.name.clone().unwrap_or_default();
-        self.objects.insert((namespace.to_owned(), name), connection);
+    /// Adds a connection of a namespace.
+    pub fn add(&mut self, namespace: &str, connection: &CmdbConnection) {
+        let name = ConnectionName {
+            kind: ConnectionKind::CmdbConnection,
+            namespace: namespace.to_owned(),
+            name: connection.name_any(),
+        };
+        self.descriptions.insert(name, Description::of(namespace, &connection.spec));
+    }
+
+    /// Adds a connection of the cluster.
+    pub fn add_of_cluster(&mut self, connection: &ClusterCmdbConnection) {
+        let name = ConnectionName {
+            kind: ConnectionKind::ClusterCmdbConnection,
+            namespace: String::new(),
+            name: connection.name_any(),
+        };
+        self.grants.insert(name.clone(), connection.spec.grants.clone());
+        self.descriptions.insert(name, Description::of_cluster(&connection.spec));
+    }
+
+    /// Adds a namespace with its labels.
+    pub fn add_namespace(&mut self, document: &Document) {
+        let metadata = document.node.get("metadata").map(Node::to_json).unwrap_or_default();
+        let name = metadata["name"].as_str().unwrap_or_default().to_owned();
+        self.labels.insert(name, serde_json::from_value(metadata["labels"].clone()).unwrap_or_default());
+    }
+
+    /// What the sets of a namespace may touch through a connection; one that the command line gives has no bounds.
+    pub fn grants(&self, namespace: &str, name: &ConnectionName, flags: &Flags) -> Arc<dyn Grants> {
+        if flags.url.is_some() || !name.is_shared() {
+            return Arc::new(Unbounded);
+        }
+        Arc::new(FileGrants {
+            grants: self.grants.get(name).cloned().unwrap_or_default(),
+            namespace: namespace.to_owned(),
+            labels: self.labels.get(namespace).cloned().unwrap_or_default(),
+        })
     }
 
     /// Adds a Secret.
@@ -81,20 +137,20 @@ impl Connections {
         self.secrets.insert((namespace.to_owned(), name.to_owned()), document);
     }
 
-    /// The CMDB that a set of this namespace uses under this name of a connection.
-    pub fn get(&mut self, namespace: &str, name: &str, flags: &Flags) -> Result<Connection, String> {
-        let key = if flags.url.is_some() { Default::default() } else { (namespace.to_owned(), name.to_owned()) };
+    /// The CMDB that a connection leads to.
+    pub fn get(&mut self, name: &ConnectionName, flags: &Flags) -> Result<Connection, String> {
+        let key = Some(name.clone()).filter(|_| flags.url.is_none());
         if let Some(built) = self.built.get(&key) {
             return built.clone();
         }
-        let built = self.build(namespace, name, flags).map_err(|error| format!("{error:#}"));
+        let built = self.build(name, flags).map_err(|error| format!("{error:#}"));
         self.built.insert(key, built.clone());
         built
     }
 
-    fn build(&self, namespace: &str, name: &str, flags: &Flags) -> anyhow::Result<Connection> {
+    fn build(&self, name: &ConnectionName, flags: &Flags) -> anyhow::Result<Connection> {
         if let Some(url) = &flags.url {
-            let spec = CmdbConnectionSpec {
+            let endpoint = EndpointSpec {
                 url: url.clone(),
                 transport: Some(match flags.transport {
                     Transport::Esb => TransportChoice::Esb,
@@ -107,55 +163,53 @@ impl Connections {
                     Schema::BindInfo => SchemaChoice::BindInfo,
                 }),
                 supplier_account: Some(flags.supplier_account.clone()),
-                credentials_secret_ref: LocalSecretRef { name: String::new() },
-                tls: None,
                 timeout_seconds: None,
                 limits: None,
             };
-            return connect("--url", &spec, String::new(), from_environment(&spec)?, None);
+            let credentials = from_environment(&endpoint)?;
+            let nowhere = SecretRef { namespace: String::new(), name: String::new() };
+            let description = Description { endpoint, ca_bundle: None, credentials: nowhere, certificate: None };
+            return connect("--url", &description, String::new(), credentials, None);
         }
-        let Some(connection) = self.objects.get(&(namespace.to_owned(), name.to_owned())) else {
-            bail!("CmdbConnection {name:?} of namespace {namespace:?} is not in the files: add it, or give --url");
+        let Some(description) = self.descriptions.get(name) else {
+            let place = if name.is_shared() { String::new() } else { format!(" of namespace {:?}", name.namespace) };
+            bail!("{name}{place} is not in the files: add it, or give --url");
         };
-        let spec = &connection.spec;
-        let secret = &spec.credentials_secret_ref.name;
-        let document = |name: &String| self.secrets.get(&(namespace.to_owned(), name.clone()));
-        let absent = |name: &String| format!("Secret {name:?} of namespace {namespace:?} is not in the files");
+        let document = |secret: &SecretRef| self.secrets.get(&(secret.namespace.clone(), secret.name.clone()));
+        let absent = |secret: &SecretRef| {
+            format!("Secret {:?} of namespace {:?} is not in the files", secret.name, secret.namespace)
+        };
         // Those of the environment go only where the command line says: a file may name any URL.
-        let document_of_secret = document(secret)
-            .with_context(|| format!("{}: add it, or give --url and credentials in the environment", absent(secret)))?;
-        let credentials = from_secret(spec, document_of_secret)?;
-        let certificate = spec.tls.as_ref().and_then(|tls| tls.client_certificate_secret_ref.as_ref());
-        let identity = match certificate.map(|reference| &reference.name) {
+        let secret = document(&description.credentials).with_context(|| {
+            format!("{}: add it, or give --url and credentials in the environment", absent(&description.credentials))
+        })?;
+        let secret = read_secret(&description.credentials.name, secret)?;
+        let said = |error: controller::Error| anyhow!(error.message());
+        let credentials = description.read_credentials(&secret).map_err(said)?;
+        let identity = match &description.certificate {
             Some(certificate) => {
                 let document = document(certificate).with_context(|| absent(certificate))?;
-                let identity = controller::secret_identity(certificate, &read_secret(certificate, document)?);
-                Some(identity.map_err(|error| anyhow!(error.message()))?)
+                let secret = read_secret(&certificate.name, document)?;
+                Some(controller::read_identity(&certificate.name, &secret).map_err(said)?)
             }
             None => None,
         };
-        connect(name, spec, format!("{namespace}/{name}"), credentials, identity)
+        let key = format!("{}/{name}", name.namespace);
+        connect(&name.name, description, key, credentials, identity)
     }
 }
 
 fn connect(
     name: &str,
-    spec: &CmdbConnectionSpec,
+    description: &Description,
     key: String,
     credentials: Credentials,
     identity: Option<SecretString>,
 ) -> anyhow::Result<Connection> {
     // Whoever calls the command may send requests anywhere.
     let fence = Arc::new(Fence::none());
-    controller::connect(name, spec, credentials, identity, fence, key, Arc::new(Silent)).map_err(|error| match error {
-        controller::Error::ConnectionInvalid { reason, .. } => anyhow!("{name}: {reason}"),
-        error => anyhow!(error.message()),
-    })
-}
-
-fn from_secret(spec: &CmdbConnectionSpec, document: &Document) -> anyhow::Result<Credentials> {
-    let secret = read_secret(&spec.credentials_secret_ref.name, document)?;
-    controller::secret_credentials(spec, &secret).map_err(|error| anyhow!(error.message()))
+    let connection = description.connect(credentials, identity, fence, key, Arc::new(Silent));
+    connection.map_err(|reason| anyhow!("{name}: {reason}"))
 }
 
 fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
@@ -170,10 +224,10 @@ fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
 }
 
 // The keys of a Secret, as variables: PTSET_BK_APP_CODE.
-fn from_environment(spec: &CmdbConnectionSpec) -> anyhow::Result<Credentials> {
+fn from_environment(endpoint: &EndpointSpec) -> anyhow::Result<Credentials> {
     let variable = |key: &str| format!("PTSET_{}", key.to_uppercase());
     let read = |key: &str| std::env::var(variable(key)).ok();
-    controller::read_credentials(spec, read).map_err(|missing| match missing {
+    controller::read_credentials(endpoint, read).map_err(|missing| match missing {
         "bk_app_code" | "bk_app_secret" | "bk_username" => anyhow!("{} is not set", variable(missing)),
         _ => anyhow!("none of PTSET_BK_USERNAME, PTSET_BK_TOKEN and PTSET_ACCESS_TOKEN is set"),
     })

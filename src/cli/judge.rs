@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::files::{Document, Finding};
 use super::node::Node;
 use super::shape::{Fault, Shape};
-use crate::api::{self, CmdbConnection, GROUP, ProcessTemplateSet, VERSION};
+use crate::api::{self, ClusterCmdbConnection, CmdbConnection, GROUP, ProcessTemplateSet, VERSION};
 use crate::plan::check;
 
 /// What a document is.
@@ -17,8 +17,12 @@ pub enum Kind {
     Set,
     /// `CmdbConnection`
     Connection,
+    /// `ClusterCmdbConnection`
+    ClusterConnection,
     /// `Secret`
     Secret,
+    /// `Namespace`
+    Namespace,
     /// A kind of this project's group that does not exist.
     Unknown,
     /// Nothing to this project.
@@ -32,8 +36,10 @@ pub fn kind(document: &Document) -> Kind {
     match document.kind.as_str() {
         "ProcessTemplateSet" if document.api_version == version => Kind::Set,
         "CmdbConnection" if document.api_version == version => Kind::Connection,
+        "ClusterCmdbConnection" if document.api_version == version => Kind::ClusterConnection,
         "Secret" if document.api_version == "v1" => Kind::Secret,
-        "ProcessTemplateSet" | "CmdbConnection" => Kind::Unknown,
+        "Namespace" if document.api_version == "v1" => Kind::Namespace,
+        "ProcessTemplateSet" | "CmdbConnection" | "ClusterCmdbConnection" => Kind::Unknown,
         _ if group == GROUP => Kind::Unknown,
         _ => Kind::Other,
     }
@@ -43,17 +49,19 @@ pub fn kind(document: &Document) -> Kind {
 pub struct Judge {
     set: Value,
     connection: Value,
+    cluster_connection: Value,
 }
 
 impl Judge {
     /// A judge with the schemas of the CRDs.
     pub fn new() -> anyhow::Result<Self> {
-        let mut judge = Self { set: Value::Null, connection: Value::Null };
+        let mut judge = Self { set: Value::Null, connection: Value::Null, cluster_connection: Value::Null };
         for (_, crd) in api::crds()? {
             let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default();
             match crd.pointer("/spec/names/kind").and_then(Value::as_str) {
                 Some("ProcessTemplateSet") => judge.set = with_envelope(schema)?,
                 Some("CmdbConnection") => judge.connection = with_envelope(schema)?,
+                Some("ClusterCmdbConnection") => judge.cluster_connection = with_envelope(schema)?,
                 _ => {}
             }
         }
@@ -70,6 +78,11 @@ impl Judge {
         read(&self.connection, true, document)
     }
 
+    /// A connection of the cluster, likewise.
+    pub fn cluster_connection(&self, document: &Document) -> (Option<ClusterCmdbConnection>, Vec<Finding>) {
+        read(&self.cluster_connection, true, document)
+    }
+
     /// Everything that is wrong with a document; None when it is nothing to this project.
     pub fn judge(&self, document: &Document) -> Option<Vec<Finding>> {
         match kind(document) {
@@ -80,8 +93,9 @@ impl Judge {
                 Some(findings)
             }
             Kind::Connection => Some(self.connection(document).1),
+            Kind::ClusterConnection => Some(self.cluster_connection(document).1),
             Kind::Unknown => Some(vec![unknown(document)]),
-            Kind::Secret | Kind::Other => None,
+            Kind::Secret | Kind::Namespace | Kind::Other => None,
         }
     }
 }
@@ -100,7 +114,8 @@ pub fn unknown(document: &Document) -> Finding {
     let name = if document.api_version == format!("{GROUP}/{VERSION}") { "kind" } else { "apiVersion" };
     let place = document.node.get(name).unwrap_or(&document.node).place;
     let message = format!(
-        "there is no kind {:?} in {:?}; there are ProcessTemplateSet and CmdbConnection in {GROUP}/{VERSION}",
+        "there is no kind {:?} in {:?}; there are ProcessTemplateSet, CmdbConnection and ClusterCmdbConnection in \
+         {GROUP}/{VERSION}",
         document.kind, document.api_version
     );
     document.finding(place, name.to_owned(), message)

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -16,8 +17,8 @@ use super::files::Finding;
 use super::output::{self, Output};
 use super::sets::{Inventory, Set, is_leaving, rivals};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
-use crate::controller::{self, from_status};
-use crate::engine::{self, Connection, Engine, Freshness, Job, Pulse};
+use crate::controller::{self, ConnectionName, from_status};
+use crate::engine::{self, Connection, Engine, Freshness, Grants, Job, Pulse};
 use crate::plan::{
     Counts, Desired, Memory, Observed, Policy, Preview, Rival, SetName, Stage, count, forecast, plan as plan_for,
 };
@@ -67,6 +68,12 @@ pub struct Options {
     output: Output,
 }
 
+// The CMDB that a set uses, and what it may touch there.
+struct Access {
+    connection: Connection,
+    grants: Arc<dyn Grants>,
+}
+
 // What came of one set; or why it could not be planned.
 type Outcome<'a> = (&'a SetName, Result<Preview, String>);
 
@@ -77,8 +84,9 @@ pub fn plan(options: &Options) -> anyhow::Result<ExitCode> {
     for set in &inventory.sets {
         connections.push(match &set.object {
             Ok(object) => {
-                let (namespace, name) = (&set.name.namespace, object.spec.connection_name());
-                inventory.connections.get(namespace, name, &options.flags)
+                let name = ConnectionName::of_set(&set.name.namespace, &object.spec);
+                let grants = inventory.connections.grants(&set.name.namespace, &name, &options.flags);
+                inventory.connections.get(&name, &options.flags).map(|connection| Access { connection, grants })
             }
             Err(findings) => Err(lines(findings)),
         });
@@ -102,17 +110,18 @@ fn lines(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-async fn preview_all<'a>(sets: &'a [Set], connections: &[Result<Connection, String>]) -> Vec<Outcome<'a>> {
+async fn preview_all<'a>(sets: &'a [Set], accesses: &[Result<Access, String>]) -> Vec<Outcome<'a>> {
     let engine = Engine::new(CREATE_GRACE);
     let begun = Instant::now();
-    let known: Vec<Option<Connection>> = connections.iter().map(|connection| connection.clone().ok()).collect();
-    let previews = sets.iter().zip(connections).enumerate().map(|(index, (set, connection))| {
+    let known: Vec<Option<Connection>> =
+        accesses.iter().map(|access| access.as_ref().ok().map(|access| access.connection.clone())).collect();
+    let previews = sets.iter().zip(accesses).enumerate().map(|(index, (set, access))| {
         let (engine, known) = (&engine, &known);
         async move {
-            let outcome = match (&set.object, connection) {
-                (Ok(object), Ok(connection)) => {
+            let outcome = match (&set.object, access) {
+                (Ok(object), Ok(access)) => {
                     let others = rivals(sets, known, index);
-                    preview(engine, &set.name, object, connection, others, begun).await
+                    preview(engine, &set.name, object, access, others, begun).await
                 }
                 (_, Err(reason)) => Err(reason.clone()),
                 (Err(findings), _) => Err(lines(findings)),
@@ -127,7 +136,7 @@ async fn preview(
     engine: &Engine,
     name: &SetName,
     set: &ProcessTemplateSet,
-    connection: &Connection,
+    access: &Access,
     others: Vec<(ServiceTemplateSelector, Rival)>,
     begun: Instant,
 ) -> Result<Preview, String> {
@@ -142,7 +151,8 @@ async fn preview(
     let (memory, made_in) = set.status.as_ref().map(from_status).unwrap_or_default();
     let job = Job {
         set: format!("{}/{}", name.namespace, name.name),
-        connection: connection.clone(),
+        connection: access.connection.clone(),
+        grants: Arc::clone(&access.grants),
         biz_id: set.spec.biz_id,
         service_template: set.spec.service_template.clone(),
         desired,
@@ -189,9 +199,9 @@ fn nothing_yet(job: &Job) -> Observed {
     let rivals = job.others.iter().filter(|(selector, _)| is_ours(selector)).map(|(_, rival)| rival.clone());
     Observed {
         schema: job.connection.schema,
-        templates: std::sync::Arc::default(),
+        templates: Arc::default(),
         user: job.connection.client.user().map(str::to_owned),
-        rivals: std::sync::Arc::new(rivals.collect()),
+        rivals: Arc::new(rivals.collect()),
     }
 }
 

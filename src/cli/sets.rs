@@ -53,10 +53,18 @@ impl Inventory {
                 Kind::Connection => {
                     let (connection, findings) = judge.connection(&document);
                     if let Some(connection) = connection.filter(|_| findings.is_empty()) {
-                        inventory.connections.add(&namespace, connection);
+                        inventory.connections.add(&namespace, &connection);
                     }
                     inventory.findings.extend(findings);
                 }
+                Kind::ClusterConnection => {
+                    let (connection, findings) = judge.cluster_connection(&document);
+                    if let Some(connection) = connection.filter(|_| findings.is_empty()) {
+                        inventory.connections.add_of_cluster(&connection);
+                    }
+                    inventory.findings.extend(findings);
+                }
+                Kind::Namespace => inventory.connections.add_namespace(&document),
                 Kind::Secret => inventory.connections.add_secret(&namespace, document),
                 Kind::Unknown => inventory.findings.push(judge::unknown(&document)),
                 Kind::Other => {}

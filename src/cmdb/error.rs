@@ -9,6 +9,9 @@ use super::Operation;
 /// Most bytes of CMDB's own text that are passed on.
 const TEXT_BYTES: usize = 512;
 
+/// Codes of the ESB (legacy ESB `common/errors.py`).
+const ESB_CODES: RangeInclusive<i64> = 1_306_000..=1_306_999;
+
 /// Codes of the API gateway (blueking-apigateway `bk-core/errorx.lua`).
 const GATEWAY_CODES: RangeInclusive<i64> = 1_640_000..=1_659_999;
 
@@ -50,6 +53,11 @@ impl Reply {
         text.truncate(text.floor_char_boundary(TEXT_BYTES));
         self.message = text;
         self
+    }
+
+    // Whether CMDB itself spoke, and not the ESB, the gateway or a proxy before it.
+    pub(super) fn is_of_cmdb(&self) -> bool {
+        self.is_theirs() && !self.code.is_some_and(|code| ESB_CODES.contains(&code))
     }
 
     // Whether CMDB or the ESB refused, and not the gateway or a proxy before them.

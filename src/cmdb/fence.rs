@@ -15,8 +15,8 @@ pub struct Fence {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Rules {
-    // Normalised beginnings of URLs; empty: every https URL.
-    urls: Vec<Url>,
+    // Normalised beginnings of URLs; empty: every https URL; None: every URL.
+    urls: Option<Vec<Url>>,
     forbidden: Vec<IpAddr>,
 }
 
@@ -35,7 +35,15 @@ impl Fence {
     pub fn around(urls: &[String], forbidden: Vec<IpAddr>) -> Result<Self, String> {
         let parse = |url: &String| Url::parse(url).map_err(|error| format!("{url:?} is no URL: {error}"));
         let urls = urls.iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { rules: Some(Rules { urls, forbidden }) })
+        Ok(Self { rules: Some(Rules { urls: Some(urls), forbidden }) })
+    }
+
+    /// The same for those who may write what belongs to the cluster: they may name every URL, plain http too; the
+    /// addresses that no connection may lead to stay forbidden.
+    #[must_use]
+    pub fn for_any_url(&self) -> Self {
+        let rules = |rules: &Rules| Rules { urls: None, forbidden: rules.forbidden.clone() };
+        Self { rules: self.rules.as_ref().map(rules) }
     }
 
     /// Whether a connection may name this URL.
@@ -44,11 +52,12 @@ impl Fence {
     /// Why not.
     pub(super) fn check(&self, url: &Url) -> Result<(), String> {
         let Some(rules) = &self.rules else { return Ok(()) };
-        if rules.urls.is_empty() && url.scheme() != "https" {
-            return Err("this operator takes only https URLs".to_owned());
-        }
-        if !rules.urls.is_empty() && !rules.urls.iter().any(|allowed| begins_with(url, allowed)) {
-            return Err("the URL is none of those that this operator may be led to".to_owned());
+        match rules.urls.as_deref() {
+            Some([]) if url.scheme() != "https" => return Err("this operator takes only https URLs".to_owned()),
+            Some(urls @ [_, ..]) if !urls.iter().any(|allowed| begins_with(url, allowed)) => {
+                return Err("the URL is none of those that this operator may be led to".to_owned());
+            }
+            _ => {}
         }
         let address = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),

@@ -1,4 +1,4 @@
-//! From a connection's spec and its Secrets to a client.
+//! From what a connection says and its Secrets to a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,68 +7,106 @@ use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
 use super::Error;
-use crate::api::{CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, SchemaChoice, TransportChoice};
+use crate::api::{
+    ClusterCmdbConnectionSpec, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, EndpointSpec,
+    SchemaChoice, SecretRef, TransportChoice,
+};
 use crate::cmdb::{self, Credentials, Fence, Observer, Tls, Transport, UserCredential};
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
 
-/// The CMDB that a connection leads to. `key` tells it, with these credentials, from all others.
-pub fn connect(
-    name: &str,
-    spec: &CmdbConnectionSpec,
-    credentials: Credentials,
-    identity: Option<SecretString>,
-    fence: Arc<Fence>,
-    key: String,
-    observer: Arc<dyn Observer>,
-) -> Result<Connection, Error> {
-    let invalid = |error: cmdb::Error| Error::ConnectionInvalid { name: name.to_owned(), reason: error.to_string() };
-    let client = cmdb::Client::new(config(spec, credentials, identity, fence), observer).map_err(invalid)?;
-    let schema = match spec.schema {
-        None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
-        Some(SchemaChoice::Flat) => ServerSchema::Flat,
-        Some(SchemaChoice::BindInfo) => ServerSchema::BindInfo,
-    };
-    Ok(Connection { key, client, schema })
+/// What a connection of either kind says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// The CMDB, and how it is to be spoken to.
+    pub endpoint: EndpointSpec,
+    /// Certificates in PEM that are trusted; None: those of the system.
+    pub ca_bundle: Option<String>,
+    /// The Secret with the credentials.
+    pub credentials: SecretRef,
+    /// The Secret with our certificate and its key.
+    pub certificate: Option<SecretRef>,
 }
 
-fn config(
-    spec: &CmdbConnectionSpec,
-    credentials: Credentials,
-    identity: Option<SecretString>,
-    fence: Arc<Fence>,
-) -> cmdb::Config {
-    let max_concurrent = spec.limits.as_ref().and_then(|limits| limits.max_concurrent);
-    let timeout = spec.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    cmdb::Config {
-        url: spec.url.clone(),
-        transport: transport(spec),
-        fence,
-        tls: Tls { ca_bundle: spec.tls.as_ref().and_then(|tls| tls.ca_bundle.clone()), identity },
-        supplier_account: spec.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
-        credentials,
-        timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
-        max_concurrent: usize::try_from(max_concurrent.unwrap_or(DEFAULT_MAX_CONCURRENT)).unwrap_or(1),
+impl Description {
+    /// What a connection of this namespace says.
+    pub fn of(namespace: &str, spec: &CmdbConnectionSpec) -> Self {
+        let secret = |name: &String| SecretRef { namespace: namespace.to_owned(), name: name.clone() };
+        let tls = spec.tls.as_ref();
+        let certificate = tls.and_then(|tls| tls.client_certificate_secret_ref.as_ref());
+        Self {
+            endpoint: spec.endpoint.clone(),
+            ca_bundle: tls.and_then(|tls| tls.ca_bundle.clone()),
+            credentials: secret(&spec.credentials_secret_ref.name),
+            certificate: certificate.map(|reference| secret(&reference.name)),
+        }
+    }
+
+    /// What a connection of the cluster says.
+    pub fn of_cluster(spec: &ClusterCmdbConnectionSpec) -> Self {
+        let tls = spec.tls.as_ref();
+        Self {
+            endpoint: spec.endpoint.clone(),
+            ca_bundle: tls.and_then(|tls| tls.ca_bundle.clone()),
+            credentials: spec.credentials_secret_ref.clone(),
+            certificate: tls.and_then(|tls| tls.client_certificate_secret_ref.clone()),
+        }
+    }
+
+    /// The CMDB that it leads to. `key` tells it, with these credentials, from all others.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn connect(
+        &self,
+        credentials: Credentials,
+        identity: Option<SecretString>,
+        fence: Arc<Fence>,
+        key: String,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Connection, String> {
+        let client = cmdb::Client::new(self.config(credentials, identity, fence), observer);
+        let schema = match self.endpoint.schema {
+            None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
+            Some(SchemaChoice::Flat) => ServerSchema::Flat,
+            Some(SchemaChoice::BindInfo) => ServerSchema::BindInfo,
+        };
+        Ok(Connection { key, client: client.map_err(|error| error.to_string())?, schema })
+    }
+
+    fn config(&self, credentials: Credentials, identity: Option<SecretString>, fence: Arc<Fence>) -> cmdb::Config {
+        let endpoint = &self.endpoint;
+        let max_concurrent = endpoint.limits.as_ref().and_then(|limits| limits.max_concurrent);
+        let timeout = endpoint.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
+        cmdb::Config {
+            url: endpoint.url.clone(),
+            transport: transport(endpoint),
+            fence,
+            tls: Tls { ca_bundle: self.ca_bundle.clone(), identity },
+            supplier_account: endpoint.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
+            credentials,
+            timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
+            max_concurrent: usize::try_from(max_concurrent.unwrap_or(DEFAULT_MAX_CONCURRENT)).unwrap_or(1),
+        }
+    }
+
+    /// The credentials that its Secret holds.
+    pub fn read_credentials(&self, secret: &Secret) -> Result<Credentials, Error> {
+        let missing = |missing| Error::CredentialsIncomplete { secret: self.credentials.name.clone(), missing };
+        read_credentials(&self.endpoint, |key| text(secret, key)).map_err(missing)
     }
 }
 
-fn transport(spec: &CmdbConnectionSpec) -> Transport {
-    match spec.transport {
+fn transport(endpoint: &EndpointSpec) -> Transport {
+    match endpoint.transport {
         None | Some(TransportChoice::Esb) => Transport::Esb,
         Some(TransportChoice::Gateway) => Transport::Gateway,
         Some(TransportChoice::Direct) => Transport::Direct,
     }
 }
 
-/// The credentials that a connection's Secret holds.
-pub fn secret_credentials(spec: &CmdbConnectionSpec, secret: &Secret) -> Result<Credentials, Error> {
-    let name = &spec.credentials_secret_ref.name;
-    let missing = |missing| Error::CredentialsIncomplete { secret: name.clone(), missing };
-    read_credentials(spec, |key| text(secret, key)).map_err(missing)
-}
-
 /// The client certificate and key that a Secret holds, one after the other.
-pub fn secret_identity(name: &str, secret: &Secret) -> Result<SecretString, Error> {
+pub fn read_identity(name: &str, secret: &Secret) -> Result<SecretString, Error> {
     let read = |key| text(secret, key).ok_or(Error::CredentialsIncomplete { secret: name.to_owned(), missing: key });
     Ok(SecretString::from(format!("{}\n{}", read("tls.crt")?, read("tls.key")?)))
 }
@@ -77,9 +115,9 @@ fn text(secret: &Secret, key: &str) -> Option<String> {
     Some(std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()?.to_owned())
 }
 
-/// Credentials by the keys of a Secret, as the connection's transport needs them; or what is missing.
+/// Credentials by the keys of a Secret, as the transport needs them; or what is missing.
 pub fn read_credentials(
-    spec: &CmdbConnectionSpec,
+    endpoint: &EndpointSpec,
     read: impl Fn(&str) -> Option<String>,
 ) -> Result<Credentials, &'static str> {
     let read = |key: &str| {
@@ -88,7 +126,7 @@ pub fn read_credentials(
         Some(text).filter(|text| !text.is_empty())
     };
     let name = read("bk_username").map(UserCredential::Username);
-    if transport(spec) == Transport::Direct {
+    if transport(endpoint) == Transport::Direct {
         let user = name.ok_or("bk_username")?;
         return Ok(Credentials { app_code: String::new(), app_secret: SecretString::default(), user });
     }

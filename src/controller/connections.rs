@@ -1,19 +1,28 @@
-//! From a set's reference to a client: the connection and its Secret, read when needed, kept until one of them changes.
+//! From a set's reference to a client: the connection and its Secrets, read when needed, kept until one of them changes.
+//!
+//! New credentials are tried before those that work are given up, and from then on nobody uses the old ones.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use kube::{Api, Client};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
 
 use super::Error;
-use super::connect::{connect, secret_credentials, secret_identity};
+use super::catalogue::Catalogue;
+use super::connect::read_identity;
+use super::connection_name::ConnectionName;
 use super::writer::bounded;
-use crate::api::CmdbConnection;
-use crate::cmdb::{Fence, Observer};
-use crate::engine::Connection;
+use crate::api::SecretRef;
+use crate::cmdb::{self, Fence, Observer, Operation};
+use crate::engine::{Connection, Grants};
+
+// A watch tells of every change; should it lag, this is how often the Secrets are read without it.
+const REREAD_AFTER: Duration = Duration::from_secs(30);
 
 /// Namespace and name of an object.
 pub type ObjectName = (String, String);
@@ -23,39 +32,133 @@ pub struct Connections {
     client: Client,
     observer: Arc<dyn Observer>,
     fence: Arc<Fence>,
-    entries: Mutex<HashMap<ObjectName, Arc<Entry>>>,
+    shared_fence: Arc<Fence>,
+    catalogue: Catalogue,
+    entries: Mutex<HashMap<ConnectionName, Arc<Entry>>>,
+    // By set: the connection that it uses.
+    uses: Mutex<HashMap<ObjectName, ConnectionName>>,
     // By set: the last connection that worked, for a set that will have to delete.
     kept: Mutex<HashMap<ObjectName, Connection>>,
 }
 
+/// A connection that is in use.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The CMDB.
+    pub connection: Connection,
+    /// `resourceVersion` of the Secret whose credentials are in use.
+    pub credentials_version: String,
+    /// Why newer credentials are not in use.
+    pub refused: Option<Arc<cmdb::Error>>,
+    /// When it was made.
+    pub built_at: Instant,
+    spec_key: String,
+    secrets_key: String,
+    heard: Arc<Heard>,
+}
+
+/// What was last heard from CMDB over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastAnswer {
+    /// When.
+    pub at: Instant,
+    /// Whether it shows that CMDB is there and takes the credentials.
+    pub is_good: bool,
+}
+
+impl Live {
+    /// What was last heard from CMDB over this connection.
+    pub fn last_answer(&self) -> Option<LastAnswer> {
+        *lock(&self.heard.last)
+    }
+}
+
 #[derive(Default)]
 struct Entry {
-    // Sets that use the connection, and the Secrets that it names.
-    users: Mutex<(BTreeSet<ObjectName>, Vec<String>)>,
-    // Counts the changes of connection and Secret.
+    users: Mutex<BTreeSet<ObjectName>>,
+    secrets: Mutex<Vec<SecretRef>>,
+    // A business that one of them is about; 0: none is known.
+    biz_id: Mutex<i64>,
+    // When a refusal last had the Secrets read anew.
+    refused_at: Mutex<Option<Instant>>,
+    // uid and generation, while the object exists.
+    object: Mutex<Option<(String, i64)>>,
+    // Counts the changes of connection and Secrets.
     changes: Mutex<u64>,
-    built: AsyncMutex<Option<(u64, Connection)>>,
+    built: AsyncMutex<Built>,
+}
+
+#[derive(Default)]
+struct Built {
+    // The change that it was built at; none: it has to be looked at again.
+    at: Option<u64>,
+    live: Option<Live>,
+}
+
+// Hears what CMDB answers.
+struct Heard {
+    observer: Arc<dyn Observer>,
+    last: Mutex<Option<LastAnswer>>,
+}
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Heard").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+impl Observer for Heard {
+    fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration) {
+        // A call that was not made, or that others took the turn of, says nothing.
+        if !matches!(outcome, "busy" | "throttled") {
+            let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
+            *lock(&self.last) = Some(LastAnswer { at: Instant::now(), is_good: !is_bad });
+        }
+        self.observer.call_finished(operation, outcome, elapsed);
+    }
 }
 
 impl Connections {
     /// No clients yet.
-    pub fn new(client: Client, fence: Fence, observer: Arc<dyn Observer>) -> Self {
-        Self { client, observer, fence: Arc::new(fence), entries: Mutex::default(), kept: Mutex::default() }
+    pub fn new(client: Client, catalogue: Catalogue, fence: Fence, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            client,
+            observer,
+            shared_fence: Arc::new(fence.for_any_url()),
+            fence: Arc::new(fence),
+            catalogue,
+            entries: Mutex::default(),
+            uses: Mutex::default(),
+            kept: Mutex::default(),
+        }
     }
 
-    /// The client for a set's connection.
-    pub async fn get(&self, set: &ObjectName, name: &str) -> Result<Connection, Error> {
-        let entry = self.entry(&set.0, name);
-        // Noted before anything is read: a change that comes meanwhile finds the set.
-        lock(&entry.users).0.insert(set.clone());
+    /// The client for the connection of a set, which is about this business.
+    pub async fn get(&self, set: &ObjectName, name: &ConnectionName, biz_id: i64) -> Result<Connection, Error> {
+        self.note_use(set, name);
+        *lock(&self.entry(name).biz_id) = biz_id;
+        Ok(self.live(name).await?.connection)
+    }
+
+    /// A connection for its own sake.
+    pub async fn live(&self, name: &ConnectionName) -> Result<Live, Error> {
+        let entry = self.entry(name);
         let mut built = entry.built.lock().await;
         let change = *lock(&entry.changes);
-        if let Some((_, connection)) = built.as_ref().filter(|(at, _)| *at == change) {
-            return Ok(connection.clone());
+        if let Some(live) = built.live.as_ref().filter(|_| built.at == Some(change)) {
+            return Ok(live.clone());
         }
-        let connection = self.build(&entry, &set.0, name, built.as_ref().map(|(_, connection)| connection)).await?;
-        *built = Some((change, connection.clone()));
-        Ok(connection)
+        let live = self.build(&entry, name, built.live.as_ref()).await?;
+        // What time alone may mend is tried again at the next occasion.
+        let is_final =
+            live.refused.as_ref().is_none_or(|error| error.disposition() == cmdb::Disposition::WaitForChange);
+        *built = Built { at: is_final.then_some(change), live: Some(live.clone()) };
+        Ok(live)
+    }
+
+    /// What the sets of a namespace may touch through a connection.
+    pub async fn grants(&self, namespace: &str, name: &ConnectionName) -> Result<Arc<dyn Grants>, Error> {
+        self.catalogue.grants(namespace, name).await
     }
 
     /// Keeps a connection that worked, for when the set goes and the connection has gone before it.
@@ -64,8 +167,13 @@ impl Connections {
     }
 
     /// The client for the connection of a set that goes: the last one that worked when there is none any more.
-    pub async fn get_for_deletion(&self, set: &ObjectName, name: &str) -> Result<Connection, Error> {
-        let found = self.get(set, name).await;
+    pub async fn get_for_deletion(
+        &self,
+        set: &ObjectName,
+        name: &ConnectionName,
+        biz_id: i64,
+    ) -> Result<Connection, Error> {
+        let found = self.get(set, name, biz_id).await;
         let is_gone = |error: &Error| {
             matches!(
                 error,
@@ -78,99 +186,173 @@ impl Connections {
         }
     }
 
-    async fn build(
-        &self,
-        entry: &Entry,
-        namespace: &str,
-        name: &str,
-        last: Option<&Connection>,
-    ) -> Result<Connection, Error> {
-        let api: Api<kube::core::DeserializeGuard<CmdbConnection>> = Api::namespaced(self.client.clone(), namespace);
-        let found = bounded(api.get_opt(name)).await.map_err(|error| Error::ApiServer(error.to_string()))?;
-        let found = found.ok_or_else(|| Error::ConnectionMissing { name: name.to_owned() })?;
-        let invalid = |reason: String| Error::ConnectionInvalid { name: name.to_owned(), reason };
-        let connection = found.0.map_err(|object| invalid(object.error))?;
-        let spec = &connection.spec;
-        let secret_name = &spec.credentials_secret_ref.name;
-        let certificate = spec.tls.as_ref().and_then(|tls| tls.client_certificate_secret_ref.as_ref());
-        let certificate_name = certificate.map(|reference| &reference.name);
-        lock(&entry.users).1 = [Some(secret_name), certificate_name].into_iter().flatten().cloned().collect();
-        let secret = self.secret(namespace, name, secret_name).await?;
-        let certificate = match certificate_name {
-            Some(certificate_name) => Some(self.secret(namespace, name, certificate_name).await?),
+    async fn build(&self, entry: &Entry, name: &ConnectionName, last: Option<&Live>) -> Result<Live, Error> {
+        let found = self.catalogue.find(name).await?;
+        let description = &found.description;
+        let named = [Some(&description.credentials), description.certificate.as_ref()];
+        // Noted before they are read: a change that comes meanwhile finds the connection.
+        *lock(&entry.secrets) = named.into_iter().flatten().cloned().collect();
+        let secret = self.secret(name, &description.credentials).await?;
+        let certificate = match &description.certificate {
+            Some(certificate) => Some(self.secret(name, certificate).await?),
             None => None,
         };
-        let version = |metadata: &ObjectMeta| {
-            let (uid, version) = (metadata.uid.as_deref(), metadata.resource_version.as_deref());
-            format!("{}/{}", uid.unwrap_or_default(), version.unwrap_or_default())
-        };
-        let key = format!(
-            "{}/{} {} {}",
-            connection.metadata.uid.as_deref().unwrap_or_default(),
-            connection.metadata.generation.unwrap_or_default(),
-            version(&secret.metadata),
-            certificate.as_ref().map(|certificate| version(&certificate.metadata)).unwrap_or_default(),
-        );
-        if let Some(last) = last.filter(|last| last.key == key) {
-            return Ok(last.clone());
+        let spec_key = format!("{}/{}", found.uid, found.generation);
+        let secrets_key = format!("{} {}", version(&secret), certificate.as_ref().map(version).unwrap_or_default());
+        let last = last.filter(|last| last.spec_key == spec_key);
+        if let Some(last) = last.filter(|last| last.secrets_key == secrets_key) {
+            return Ok(Live { refused: None, ..last.clone() });
         }
-        let credentials = secret_credentials(spec, &secret)?;
-        let identity = match (certificate_name, &certificate) {
-            (Some(certificate_name), Some(certificate)) => Some(secret_identity(certificate_name, certificate)?),
+        let credentials = description.read_credentials(&secret)?;
+        let identity = match (&description.certificate, &certificate) {
+            (Some(reference), Some(certificate)) => Some(read_identity(&reference.name, certificate)?),
             _ => None,
         };
-        connect(name, spec, credentials, identity, Arc::clone(&self.fence), key, Arc::clone(&self.observer))
+        let fence = Arc::clone(if name.is_shared() { &self.shared_fence } else { &self.fence });
+        let heard = Arc::new(Heard { observer: Arc::clone(&self.observer), last: Mutex::default() });
+        let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
+        let key = format!("{spec_key} {secrets_key}");
+        let candidate = description.connect(credentials, identity, fence, key, heard.clone()).map_err(invalid)?;
+        let credentials_version = secret.metadata.resource_version.clone().unwrap_or_default();
+        let built_at = Instant::now();
+        let live =
+            Live { connection: candidate, credentials_version, refused: None, built_at, spec_key, secrets_key, heard };
+        Ok(match last {
+            Some(last) => {
+                let biz_id = *lock(&entry.biz_id);
+                succeed(last, live, biz_id).await
+            }
+            None => live,
+        })
     }
 
-    async fn secret(&self, namespace: &str, connection: &str, name: &str) -> Result<Secret, Error> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = bounded(secrets.get_opt(name)).await.map_err(|error| Error::ApiServer(error.to_string()))?;
-        secret.ok_or_else(|| Error::SecretMissing { connection: connection.to_owned(), secret: name.to_owned() })
+    async fn secret(&self, connection: &ConnectionName, reference: &SecretRef) -> Result<Secret, Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &reference.namespace);
+        let secret = bounded(secrets.get_opt(&reference.name)).await;
+        let secret = secret.map_err(|error| Error::ApiServer(error.to_string()))?;
+        let missing = || Error::SecretMissing { connection: connection.clone(), secret: reference.clone() };
+        secret.ok_or_else(missing)
     }
 
-    /// A connection has changed: the sets that use it.
-    pub fn connection_changed(&self, namespace: &str, name: &str) -> Vec<ObjectName> {
+    /// Notes a connection as it is now. Gives the sets that use it when it has changed.
+    pub fn seen(&self, name: &ConnectionName, uid: &str, generation: i64) -> Vec<ObjectName> {
+        let entry = self.entry(name);
+        let object = Some((uid.to_owned(), generation));
+        if std::mem::replace(&mut *lock(&entry.object), object.clone()) == object {
+            return Vec::new();
+        }
+        entry.changed()
+    }
+
+    /// A connection is gone: the sets that used it.
+    pub fn gone(&self, name: &ConnectionName) -> Vec<ObjectName> {
+        let entry = self.entry(name);
+        *lock(&entry.object) = None;
+        let users = entry.changed();
+        self.drop_unused();
+        users
+    }
+
+    /// A Secret has changed: the connections that name it, and the sets that use them.
+    pub fn secret_changed(&self, namespace: &str, name: &str) -> (Vec<ConnectionName>, Vec<ObjectName>) {
+        let names = |entry: &Entry| {
+            let secrets = lock(&entry.secrets);
+            secrets.iter().any(|secret| secret.namespace == namespace && secret.name == name)
+        };
         let entries = lock(&self.entries);
-        let entry = entries.get(&(namespace.to_owned(), name.to_owned()));
-        entry.map(|entry| entry.changed()).unwrap_or_default()
+        let (mut connections, mut sets) = (Vec::new(), Vec::new());
+        for (connection, entry) in entries.iter().filter(|(_, entry)| names(entry)) {
+            connections.push(connection.clone());
+            sets.extend(entry.changed());
+        }
+        (connections, sets)
     }
 
-    /// A Secret has changed: the sets whose connection names it.
-    pub fn secret_changed(&self, namespace: &str, name: &str) -> Vec<ObjectName> {
-        let entries = lock(&self.entries);
-        let uses = |entry: &&Arc<Entry>| lock(&entry.users).1.iter().any(|secret| secret == name);
-        let here = entries.iter().filter(|((space, _), _)| space == namespace).map(|(_, entry)| entry);
-        here.filter(uses).flat_map(|entry| entry.changed()).collect()
+    /// The sets of a namespace that use a connection of the cluster.
+    pub fn users_of_shared(&self, namespace: &str) -> Vec<ObjectName> {
+        let uses = lock(&self.uses);
+        let here = uses.iter().filter(|((space, _), connection)| space == namespace && connection.is_shared());
+        here.map(|(set, _)| set.clone()).collect()
     }
 
-    /// CMDB refused the credentials: they are read anew before the next try.
-    pub fn refused(&self, namespace: &str, name: &str) {
-        self.connection_changed(namespace, name);
+    /// Whether CMDB is there and takes the credentials of a connection.
+    pub async fn check(&self, name: &ConnectionName, live: &Live) -> Result<(), cmdb::Error> {
+        let biz_id = *lock(&self.entry(name).biz_id);
+        live.connection.client.check(biz_id).await
     }
 
-    /// Forgets a set that is gone, and connections that nobody uses.
-    pub fn forget(&self, set: &ObjectName) {
+    /// How many sets use a connection.
+    pub fn count_users(&self, name: &ConnectionName) -> usize {
+        lock(&self.entry(name).users).len()
+    }
+
+    /// CMDB refused the credentials: they are read anew before the next use, but not for each set that is refused.
+    pub fn refused(&self, name: &ConnectionName) {
+        let entry = self.entry(name);
+        let now = Instant::now();
+        let mut refused_at = lock(&entry.refused_at);
+        if refused_at.is_none_or(|last| now.duration_since(last) >= REREAD_AFTER) {
+            *refused_at = Some(now);
+            entry.changed();
+        }
+    }
+
+    /// Forgets a set that is gone. Gives the connection that it used.
+    pub fn forget(&self, set: &ObjectName) -> Option<ConnectionName> {
         lock(&self.kept).remove(set);
-        lock(&self.entries).retain(|_, entry| {
-            let mut users = lock(&entry.users);
-            users.0.remove(set);
-            !users.0.is_empty()
-        });
+        let used = lock(&self.uses).remove(set)?;
+        lock(&self.entry(&used).users).remove(set);
+        self.drop_unused();
+        Some(used)
     }
 
-    fn entry(&self, namespace: &str, name: &str) -> Arc<Entry> {
-        let mut entries = lock(&self.entries);
-        Arc::clone(entries.entry((namespace.to_owned(), name.to_owned())).or_default())
+    // Noted before anything is read: a change that comes meanwhile finds the set.
+    fn note_use(&self, set: &ObjectName, name: &ConnectionName) {
+        let before = lock(&self.uses).insert(set.clone(), name.clone());
+        if let Some(before) = before.filter(|before| before != name) {
+            lock(&self.entry(&before).users).remove(set);
+        }
+        lock(&self.entry(name).users).insert(set.clone());
+    }
+
+    fn drop_unused(&self) {
+        lock(&self.entries).retain(|_, entry| lock(&entry.object).is_some() || !lock(&entry.users).is_empty());
+    }
+
+    fn entry(&self, name: &ConnectionName) -> Arc<Entry> {
+        Arc::clone(lock(&self.entries).entry(name.clone()).or_default())
     }
 }
 
 impl Entry {
     fn changed(&self) -> Vec<ObjectName> {
         *lock(&self.changes) += 1;
-        lock(&self.users).0.iter().cloned().collect()
+        lock(&self.users).iter().cloned().collect()
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+// Newer credentials take over once CMDB has answered to them; until then those go on that worked.
+async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
+    match candidate.connection.client.check(biz_id).await {
+        Ok(()) => {
+            let client = last.connection.client.clone();
+            client.switch_login(&candidate.connection.client);
+            tracing::info!(url = client.url(), "changed credentials are in use");
+            let connection = Connection { client, ..candidate.connection };
+            Live { connection, heard: Arc::clone(&last.heard), ..candidate }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "changed credentials are not taken into use; those before them are");
+            Live { refused: Some(Arc::new(error)), ..last.clone() }
+        }
+    }
+}
+
+fn version(secret: &Secret) -> String {
+    let ObjectMeta { uid, resource_version, .. } = &secret.metadata;
+    format!("{}/{}", uid.as_deref().unwrap_or_default(), resource_version.as_deref().unwrap_or_default())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

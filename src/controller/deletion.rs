@@ -7,7 +7,7 @@ use kube::{CustomResourceExt, ResourceExt};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use super::journal::{StatusJournal, remembered};
-use super::reconcile::{generation, job, namespace, set_name, subject, target, uid};
+use super::reconcile::{connection_name, generation, job, namespace, set_name, subject, target, uid};
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, ProcessTemplateSetStatus};
@@ -90,11 +90,12 @@ async fn work(
         return Err(Error::Suspended);
     }
     let name = (namespace(set), set.name_any());
-    let connection = context.connections.get_for_deletion(&name, set.spec.connection_name()).await?;
+    let biz_id = set.spec.biz_id;
+    let connection = context.connections.get_for_deletion(&name, &connection_name(set), biz_id).await?;
     let (memory, made_in) = remembered(journal);
     let here = connection.client.url().to_owned();
     let endpoint = made_in.endpoint.clone().filter(|made_in| *made_in != here);
-    let job = job(set, context, connection, made_in).await;
+    let job = job(set, context, connection, made_in).await?;
     let job = Job { policy: Policy { removals_are_due: true, ..job.policy }, is_read_only: true, ..job };
 
     let view = match look(set, context, &job, memory, pulse).await {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::connection_name::ConnectionName;
+use crate::api::SecretRef;
 use crate::engine::{self, Disposition};
 use crate::plan::Violation;
 
@@ -9,26 +11,32 @@ use crate::plan::Violation;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The connection that the set names does not exist.
-    #[error("CmdbConnection {name:?} does not exist in this namespace")]
+    #[error("{connection} does not exist{}", in_this_namespace(connection))]
     ConnectionMissing {
-        /// Name of the connection.
-        name: String,
+        /// The connection.
+        connection: ConnectionName,
     },
-    /// The connection cannot be read as one.
-    #[error("CmdbConnection {name:?} cannot be used: {reason}")]
+    /// The connection belongs to the cluster, and this operator serves one namespace.
+    #[error("{connection} is not served: this operator watches one namespace only")]
+    ConnectionNotServed {
+        /// The connection.
+        connection: ConnectionName,
+    },
+    /// The connection cannot be read as one, or leads where it may not.
+    #[error("{connection} cannot be used: {reason}")]
     ConnectionInvalid {
-        /// Name of the connection.
-        name: String,
+        /// The connection.
+        connection: ConnectionName,
         /// What is wrong with it.
         reason: String,
     },
     /// The Secret that the connection names does not exist.
-    #[error("Secret {secret:?}, which CmdbConnection {connection:?} names, does not exist in this namespace")]
+    #[error("Secret {:?}, which {connection} names, does not exist in {}", secret.name, space_of(connection, secret))]
     SecretMissing {
-        /// Name of the connection.
-        connection: String,
-        /// Name of the Secret.
-        secret: String,
+        /// The connection.
+        connection: ConnectionName,
+        /// The Secret.
+        secret: SecretRef,
     },
     /// The Secret lacks a key.
     #[error("Secret {secret:?} lacks {missing}")]
@@ -58,6 +66,14 @@ pub enum Error {
     Panicked,
 }
 
+fn in_this_namespace(connection: &ConnectionName) -> &'static str {
+    if connection.is_shared() { "" } else { " in this namespace" }
+}
+
+fn space_of(connection: &ConnectionName, secret: &SecretRef) -> String {
+    if connection.is_shared() { format!("namespace {:?}", secret.namespace) } else { "this namespace".to_owned() }
+}
+
 fn list(violations: &[Violation]) -> String {
     let mut text = String::new();
     for violation in violations {
@@ -72,6 +88,7 @@ impl Error {
     pub fn label(&self) -> &'static str {
         match self {
             Self::ConnectionMissing { .. } => "WaitingForConnection",
+            Self::ConnectionNotServed { .. } => "ConnectionNotServed",
             Self::ConnectionInvalid { .. } => "ConnectionInvalid",
             Self::SecretMissing { .. } => "WaitingForSecret",
             Self::CredentialsIncomplete { .. } => "CredentialsIncomplete",
@@ -91,7 +108,8 @@ impl Error {
             Self::ConnectionMissing { .. } | Self::SecretMissing { .. } | Self::ApiServer(_) | Self::Panicked => {
                 Disposition::RetryLater(None)
             }
-            Self::ConnectionInvalid { .. }
+            Self::ConnectionNotServed { .. }
+            | Self::ConnectionInvalid { .. }
             | Self::CredentialsIncomplete { .. }
             | Self::Invalid(_)
             | Self::Malformed(_)
@@ -109,6 +127,7 @@ impl Error {
                 engine::Error::ServiceTemplateMissing { .. }
                 | engine::Error::ServiceTemplateUnknown { .. }
                 | engine::Error::ServiceTemplateRenamed { .. }
+                | engine::Error::NotGranted { .. }
                 | engine::Error::CategoryMissing { .. }
                 | engine::Error::EndpointChanged { .. }
                 | engine::Error::TooLarge { .. } => true,
@@ -118,6 +137,7 @@ impl Error {
                 | engine::Error::Stopped => false,
             },
             Self::ConnectionMissing { .. }
+            | Self::ConnectionNotServed { .. }
             | Self::ConnectionInvalid { .. }
             | Self::SecretMissing { .. }
             | Self::CredentialsIncomplete { .. }
@@ -131,6 +151,7 @@ impl Error {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::ConnectionMissing { .. } => "Create it, or name another in spec.connectionRef.",
+            Self::ConnectionNotServed { .. } => "Name a CmdbConnection in spec.connectionRef.",
             Self::ConnectionInvalid { .. } => "Correct its spec.",
             Self::SecretMissing { .. } => "Create it, or name another in the connection's spec.credentialsSecretRef.",
             Self::CredentialsIncomplete { .. } => {
@@ -189,6 +210,7 @@ fn engine_advice(error: &engine::Error) -> &'static str {
             "Rename it back, or delete this set and apply it with the new name: with deletionPolicy Orphan its \
              templates stay and are adopted."
         }
+        engine::Error::NotGranted { .. } => "Have a grant for it added to the connection.",
         engine::Error::CategoryMissing { .. } => "Correct spec.serviceTemplate.createIfMissing.category.",
         engine::Error::EndpointChanged { .. } => "Correct spec.url of the connection.",
         engine::Error::TooLarge { .. } => "Split the set into smaller ones; nothing was sent.",

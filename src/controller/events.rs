@@ -2,13 +2,14 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 
-use super::status::{self, Verdict};
+use super::status;
+use super::verdict::Verdict;
 use super::writer::bounded;
 use super::{Context, Error, Outcome, memory};
 use crate::api::{FIELD_MANAGER, ProcessTemplateSet, ProcessTemplateSetStatus};
@@ -27,7 +28,7 @@ const QUEUE: usize = 1000;
 /// Where reconciles leave their events.
 pub type Events = mpsc::Sender<Told>;
 
-/// An event about a set.
+/// An event about a set or a connection.
 pub struct Told {
     about: ObjectReference,
     type_: &'static str,
@@ -42,7 +43,7 @@ pub fn queue(client: Client, instance: String) -> (Events, impl Future<Output = 
     let (events, mut waiting) = mpsc::channel::<Told>(QUEUE);
     let publishing = async move {
         while let Some(told) = waiting.recv().await {
-            let api: Api<Event> = Api::namespaced(client.clone(), told.about.namespace.as_deref().unwrap_or_default());
+            let api: Api<Event> = Api::namespaced(client.clone(), told.namespace());
             let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
             if let Err(error) = bounded(api.create(&parameters, &told.event(&instance))).await {
                 tracing::debug!(%error, "an event could not be published");
@@ -53,11 +54,16 @@ pub fn queue(client: Client, instance: String) -> (Events, impl Future<Output = 
 }
 
 impl Told {
+    // Events about objects of the cluster are kept in the namespace "default", as Kubernetes does.
+    fn namespace(&self) -> &str {
+        self.about.namespace.as_deref().unwrap_or("default")
+    }
+
     fn event(self, instance: &str) -> Event {
         Event {
             metadata: ObjectMeta {
                 generate_name: Some(format!("{}-", self.about.name.as_deref().unwrap_or_default())),
-                namespace: self.about.namespace.clone(),
+                namespace: Some(self.namespace().to_owned()),
                 ..ObjectMeta::default()
             },
             action: Some(self.action.to_owned()),
@@ -199,8 +205,8 @@ fn ignored_of(item: &Item) -> String {
 }
 
 /// Ready has turned, or has another reason.
-pub async fn turned(context: &Context, set: &ProcessTemplateSet, before: &ProcessTemplateSetStatus, verdict: &Verdict) {
-    let ready = before.conditions.iter().find(|condition| condition.type_ == "Ready");
+pub async fn turned(context: &Context, about: ObjectReference, before: &[Condition], verdict: &Verdict) {
+    let ready = before.iter().find(|condition| condition.type_ == "Ready");
     let same = |(status, reason): (&str, &str)| {
         ready.is_some_and(|condition| condition.status == status && condition.reason == reason)
     };
@@ -209,8 +215,8 @@ pub async fn turned(context: &Context, set: &ProcessTemplateSet, before: &Proces
     if same((status, verdict.reason)) || matches!(verdict.reason, "Progressing" | "Drifted") {
         return;
     }
-    let type_ = if verdict.ready { NORMAL } else { WARNING };
-    publish(context, set, type_, verdict.reason, "Reconcile", verdict.message.clone()).await;
+    let type_ = if verdict.ready && verdict.reason != "NewCredentialsRefused" { NORMAL } else { WARNING };
+    tell(context, about, type_, verdict.reason, "Reconcile", verdict.message.clone()).await;
 }
 
 /// A set that was in sync could not be checked.
@@ -240,10 +246,21 @@ async fn publish(
     type_: &'static str,
     reason: &str,
     action: &'static str,
+    note: String,
+) {
+    tell(context, set.object_ref(&()), type_, reason, action, note).await;
+}
+
+async fn tell(
+    context: &Context,
+    about: ObjectReference,
+    type_: &'static str,
+    reason: &str,
+    action: &'static str,
     mut note: String,
 ) {
     note.truncate(note.floor_char_boundary(NOTE_BYTES));
-    let told = Told { about: set.object_ref(&()), type_, reason: reason.to_owned(), action, note };
+    let told = Told { about, type_, reason: reason.to_owned(), action, note };
     if context.events.send(told).await.is_err() {
         tracing::debug!("an event could not be published: nobody publishes any more");
     }

@@ -1,11 +1,17 @@
 //! Floor 4: the controller. From watches to reconciles, from what came of them to status and events.
 
+mod catalogue;
+mod cluster;
 mod connect;
+mod connection_name;
+mod connection_reconcile;
+mod connection_status;
 mod connections;
 mod deletion;
 mod error;
 mod events;
 mod finalizer;
+mod grants;
 mod journal;
 mod memory;
 mod objects;
@@ -15,6 +21,7 @@ mod rivals;
 mod size;
 mod status;
 mod supervise;
+mod verdict;
 mod watched;
 mod writer;
 
@@ -25,7 +32,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
@@ -33,14 +40,18 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-pub use connect::{connect, read_credentials, secret_credentials, secret_identity};
+pub use connect::{Description, read_credentials, read_identity};
+pub use connection_name::ConnectionName;
 pub use error::Error;
+pub use grants::cover;
 pub use memory::from_status;
 
-use crate::api::{CmdbConnection, FIELD_MANAGER, ServiceTemplateSelector};
+use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, FIELD_MANAGER, ServiceTemplateSelector};
 use crate::cmdb;
 use crate::engine::{Engine, Tally, View};
 use crate::plan::Removal;
+use catalogue::Catalogue;
+use cluster::Cluster;
 use connections::{Connections, ObjectName};
 use objects::Objects;
 use watched::Watched;
@@ -86,12 +97,34 @@ struct Context {
     engine: Engine,
     connections: Connections,
     objects: Objects,
+    connection_objects: Objects,
     store: Store<Watched>,
-    // Sets that are to be looked at, whatever their watch says.
-    woken: UnboundedSender<ObjectRef<Watched>>,
+    // What is to be looked at, whatever its watch says.
+    woken: Woken,
     removal_delay: Duration,
     events: events::Events,
     observer: Arc<dyn Observer>,
+}
+
+#[derive(Debug)]
+struct Woken {
+    sets: UnboundedSender<ObjectRef<Watched>>,
+    connections: UnboundedSender<ObjectRef<DeserializeGuard<CmdbConnection>>>,
+    cluster_connections: UnboundedSender<ObjectRef<DeserializeGuard<ClusterCmdbConnection>>>,
+}
+
+struct ToWake {
+    sets: UnboundedReceiver<ObjectRef<Watched>>,
+    connections: UnboundedReceiver<ObjectRef<DeserializeGuard<CmdbConnection>>>,
+    cluster_connections: UnboundedReceiver<ObjectRef<DeserializeGuard<ClusterCmdbConnection>>>,
+}
+
+fn wakers() -> (Woken, ToWake) {
+    let (sets, to_sets) = mpsc::unbounded_channel();
+    let (connections, to_connections) = mpsc::unbounded_channel();
+    let (cluster_connections, to_cluster_connections) = mpsc::unbounded_channel();
+    let to_wake = ToWake { sets: to_sets, connections: to_connections, cluster_connections: to_cluster_connections };
+    (Woken { sets, connections, cluster_connections }, to_wake)
 }
 
 /// What came of a reconcile that looked at CMDB.
@@ -117,12 +150,19 @@ pub async fn run(
     let publishing = tokio::spawn(publishing);
     let controller =
         Controller::new(api::<Watched>(&client, &settings), watcher::Config::default().page_size(PAGE_SIZE));
+    let connections =
+        Controller::new(api::<DeserializeGuard<CmdbConnection>>(&client, &settings), watcher::Config::default());
+    // Who serves one namespace needs no rights on the cluster.
+    let cluster = settings.namespace.is_none().then(|| Cluster::new(&client));
+    let catalogue =
+        Catalogue { namespaced: connections.store(), shared: cluster.as_ref().map(|cluster| cluster.shared.clone()) };
     let store = controller.store();
-    let (woken, to_wake) = mpsc::unbounded_channel();
+    let (woken, to_wake) = wakers();
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), settings.fence.clone(), cmdb_observer),
+        connections: Connections::new(client.clone(), catalogue, settings.fence.clone(), cmdb_observer),
         objects: Objects::default(),
+        connection_objects: Objects::default(),
         store: store.clone(),
         woken,
         removal_delay: settings.removal_delay,
@@ -131,30 +171,29 @@ pub async fn run(
         client: client.clone(),
     });
     tokio::spawn(async move {
-        // The controller waits for its store too, and kube 5.0 wakes only one of those who wait.
-        let look = Duration::from_millis(200);
-        while tokio::time::timeout(look, store.wait_until_ready()).await.is_err() {}
+        ready(&store).await;
         observer.synced(true);
     });
-    let (of_connection, of_secret) = (Arc::clone(&context), Arc::clone(&context));
+    let beside = CancellationToken::new();
+    tokio::spawn(connection_reconcile::run(connections, to_wake.connections, Arc::clone(&context), beside.clone()));
+    if let Some(cluster) = cluster {
+        cluster.run(to_wake.cluster_connections, Arc::clone(&context), beside.clone());
+    }
+    let of_secret = Arc::clone(&context);
     let stop = shutdown.clone();
     let has_begun = Arc::new(AtomicBool::new(false));
     let begins = Arc::clone(&has_begun);
     let running = controller
         .with_config(controller::Config::default().concurrency(settings.concurrency))
-        .watches(
-            api::<PartialObjectMeta<CmdbConnection>>(&client, &settings),
-            watcher::Config::default(),
-            move |changed| {
-                let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
-                of_connection.released(of_connection.connections.connection_changed(&namespace, &name))
-            },
-        )
         .watches(api::<PartialObjectMeta<Secret>>(&client, &settings), watcher::Config::default(), move |changed| {
             let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
-            of_secret.released(of_secret.connections.secret_changed(&namespace, &name))
+            let (connections, sets) = of_secret.connections.secret_changed(&namespace, &name);
+            for connection in connections {
+                of_secret.wake_connection(connection);
+            }
+            of_secret.released(sets)
         })
-        .reconcile_on(to_wake_stream(to_wake))
+        .reconcile_on(to_wake_stream(to_wake.sets))
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(
             move |object, context| {
@@ -180,13 +219,26 @@ pub async fn run(
         () = running => {}
         () = idle_at_shutdown => {}
     }
+    beside.cancel();
     drop(context);
     if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
         tracing::debug!("some events were not published before the end");
     }
 }
 
-fn to_wake_stream(to_wake: UnboundedReceiver<ObjectRef<Watched>>) -> impl Stream<Item = ObjectRef<Watched>> {
+/// Waits for the first list of a watch.
+async fn ready<K>(store: &Store<K>)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    // kube 5.0 wakes only one of those who wait.
+    let look = Duration::from_millis(200);
+    while tokio::time::timeout(look, store.wait_until_ready()).await.is_err() {}
+}
+
+fn to_wake_stream<K: kube::Resource<DynamicType = ()>>(
+    to_wake: UnboundedReceiver<ObjectRef<K>>,
+) -> impl Stream<Item = ObjectRef<K>> {
     futures::stream::unfold(to_wake, |mut to_wake| async move { Some((to_wake.recv().await?, to_wake)) })
 }
 
@@ -195,7 +247,9 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
         Ok(_) => {}
         Err(controller::Error::ObjectNotFound(gone)) => {
             let name = (gone.namespace.clone().unwrap_or_default(), gone.name.clone());
-            context.connections.forget(&name);
+            if let Some(connection) = context.connections.forget(&name) {
+                context.wake_connection(connection);
+            }
             let Some((uid, names)) = context.objects.forget(&name.0, &name.1) else { return };
             context.engine.forget(&uid);
             if let Some((biz_id, selector)) = names {
@@ -216,14 +270,34 @@ where
     }
 }
 
+fn send<T>(to: &UnboundedSender<T>, woken: T) {
+    if to.send(woken).is_err() {
+        tracing::debug!("the controller ends: nobody is woken any more");
+    }
+}
+
 impl Context {
     // What a set no longer claims, another may have waited for.
     fn wake_neighbours(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
         for neighbour in rivals::neighbours(uid, biz_id, selector, self) {
             self.objects.release(neighbour.namespace.as_deref().unwrap_or_default(), &neighbour.name);
-            if self.woken.send(neighbour).is_err() {
-                tracing::debug!("the controller ends: nobody is woken any more");
+            send(&self.woken.sets, neighbour);
+        }
+    }
+
+    // The sets that a change concerns are looked at.
+    fn wake_sets(&self, names: Vec<ObjectName>) {
+        self.released(names).into_iter().for_each(|set| send(&self.woken.sets, set));
+    }
+
+    // What a connection says of itself may have changed.
+    fn wake_connection(&self, connection: ConnectionName) {
+        let ConnectionName { kind, namespace, name } = connection;
+        match kind {
+            ConnectionKind::CmdbConnection => {
+                send(&self.woken.connections, ObjectRef::new(&name).within(&namespace));
             }
+            ConnectionKind::ClusterCmdbConnection => send(&self.woken.cluster_connections, ObjectRef::new(&name)),
         }
     }
 

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
+use super::connection_name::ConnectionName;
 use super::journal::{StatusJournal, remembered};
 use super::status::{self, Subject};
 use super::watched::Watched;
@@ -62,13 +63,13 @@ async fn work(
 ) -> Result<Outcome, Error> {
     let name = (namespace(set), set.name_any());
     finalizer::follow_policy(set, context, &mut journal.target).await?;
-    let connection = context.connections.get(&name, set.spec.connection_name()).await?;
+    let connection = context.connections.get(&name, &connection_name(set), set.spec.biz_id).await?;
     let desired = Desired::from_spec(set_name(set), &set.spec);
     if !desired.violations.is_empty() {
         return Err(Error::Invalid(desired.violations));
     }
     let (memory, made_in) = remembered(journal);
-    let job = Job { desired, ..job(set, context, connection, made_in).await };
+    let job = Job { desired, ..job(set, context, connection, made_in).await? };
 
     let view = context.engine.view(&job, &memory, freshness(set), pulse).await?;
     if set.spec.deletion() == DeletionPolicy::Delete {
@@ -94,9 +95,14 @@ fn released(plan: &Plan) -> Vec<Removal> {
 }
 
 /// What the engine needs to know of a set that wants nothing.
-pub async fn job(set: &ProcessTemplateSet, context: &Context, connection: Connection, made_in: Place) -> Job {
+pub async fn job(
+    set: &ProcessTemplateSet,
+    context: &Context,
+    connection: Connection,
+    made_in: Place,
+) -> Result<Job, Error> {
     let known_for = context.objects.known_for(&namespace(set), &set.name_any(), &uid(set));
-    Job {
+    Ok(Job {
         set: uid(set),
         others: rivals::others(set, context, connection.client.url()).await,
         connection,
@@ -109,9 +115,10 @@ pub async fn job(set: &ProcessTemplateSet, context: &Context, connection: Connec
             hand_overs_are_over: known_for >= HAND_OVER,
             ..Policy::of(&set.spec)
         },
+        grants: context.connections.grants(&namespace(set), &connection_name(set)).await?,
         made_in,
         is_read_only: set.spec.is_suspended(),
-    }
+    })
 }
 
 // An object that cannot be read gets a status all the same.
@@ -180,6 +187,11 @@ pub fn target(set: &ProcessTemplateSet) -> Target {
 
 fn requested_at(set: &ProcessTemplateSet) -> Option<&String> {
     set.annotations().get(RECONCILE_REQUESTED_AT)
+}
+
+/// The connection that a set uses.
+pub fn connection_name(set: &ProcessTemplateSet) -> ConnectionName {
+    ConnectionName::of_set(&namespace(set), &set.spec)
 }
 
 /// Namespace of a set.

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
 
+use super::connection_name::ConnectionName;
 use super::journal::StatusJournal;
 use super::reconcile::{generation, namespace, uid};
-use super::status::{self, Outlook, Subject};
+use super::status::{self, Subject};
+use super::verdict::{self, Outlook};
 use super::writer::{self, Target, WriteError};
 use super::{Context, Error, Outcome, events};
 use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
@@ -55,7 +57,7 @@ pub async fn report(
             }
             status::stale(error)
         }
-        (None, Some(error)) => status::blocked(error),
+        (None, Some(error)) => verdict::blocked(error),
         (None, None) => return Action::await_change(),
     };
     let status = match view {
@@ -70,7 +72,9 @@ pub async fn report(
     let has_told = tell(context, set, &before, &outcome).await;
     match written {
         // A write that made the set Ready has said enough.
-        Ok(true) if !(has_told && verdict.ready) => events::turned(context, set, &before, &verdict).await,
+        Ok(true) if !(has_told && verdict.ready) => {
+            events::turned(context, set.object_ref(&()), &before.conditions, &verdict).await;
+        }
         Ok(_) => {}
         Err(WriteError::Outdated) => return Action::requeue(AGAIN),
         Err(WriteError::Failed(reason)) => return retry(context, set, &Error::ApiServer(reason)),
@@ -171,9 +175,12 @@ pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&
         None => context.objects.checked(&namespace, &name, &uid(set)),
         Some(error) => {
             tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still");
-            if matches!(error, Error::Engine(engine::Error::Cmdb(error)) if matches!(**error, cmdb::Error::Authentication { .. }))
-            {
-                context.connections.refused(&namespace, set.spec.connection_name());
+            if let Error::Engine(engine::Error::Cmdb(error)) = error {
+                let connection = ConnectionName::of_set(&namespace, &set.spec);
+                if matches!(**error, cmdb::Error::Authentication { .. }) {
+                    context.connections.refused(&connection);
+                }
+                context.wake_connection(connection);
             }
         }
     }
@@ -193,7 +200,7 @@ pub async fn malformed(context: &Context, target: Target, generation: i64, reaso
     let Ok(Some(previous)) = writer::read_status(&context.client, &target).await else { return again };
     let now = Time(Timestamp::now());
     let subject = Subject { generation, keys: Vec::new(), previous, requested_at: None, now };
-    let status = status::unobserved(&subject, &status::blocked(&error));
+    let status = status::unobserved(&subject, &verdict::blocked(&error));
     match StatusJournal::new(context, subject, target).write(status).await {
         Ok(_) => Action::await_change(),
         Err(_) => again,

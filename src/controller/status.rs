@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::verdict::{Outlook, Verdict, blocked, clip};
 use super::{Error, memory};
 use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::engine::{Disposition, View};
+use crate::engine::View;
 use crate::plan::{Decision, Item, Step, count, explain, state};
-
-/// Most bytes of a condition's or an item's message.
-const MESSAGE_BYTES: usize = 1024;
 
 /// Reason of a set that was in sync and has not been checked for long.
 const STALE: &str = "Stale";
@@ -30,30 +28,6 @@ pub struct Subject {
     pub requested_at: Option<String>,
     /// The present.
     pub now: Time,
-}
-
-/// Condition Ready and, at most, one of Reconciling and Stalled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Whether the set is Ready.
-    pub ready: bool,
-    /// Reason of Ready.
-    pub reason: &'static str,
-    /// Message of every condition.
-    pub message: String,
-    /// What is outstanding.
-    pub outlook: Outlook,
-}
-
-/// What is outstanding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outlook {
-    /// Nothing.
-    Settled,
-    /// Something that time alone may do; the reason of Reconciling.
-    Reconciling(&'static str),
-    /// Only a person ends it.
-    Stalled,
 }
 
 /// The verdict on a set that was looked at, and on what stopped it.
@@ -154,17 +128,6 @@ fn left(view: &View) -> (&'static str, String) {
     ("Progressing", format!("{} left to be deleted or handed over", count(outstanding, "process template")))
 }
 
-/// The verdict on a set that could not be looked at.
-pub fn blocked(error: &Error) -> Verdict {
-    let outlook = match error.disposition() {
-        Disposition::WaitForChange => Outlook::Stalled,
-        Disposition::RetryNow => Outlook::Reconciling("Progressing"),
-        Disposition::RetryLater(_) if error.label().starts_with("WaitingFor") => Outlook::Reconciling(error.label()),
-        Disposition::RetryLater(_) => Outlook::Reconciling("ProgressingWithRetry"),
-    };
-    Verdict { ready: false, reason: error.label(), message: clip(error.message()), outlook }
-}
-
 /// The verdict on a set that was in sync and cannot be checked for three intervals.
 pub fn stale(error: &Error) -> Verdict {
     let message = clip(format!("not checked for three intervals: {}", error.message()));
@@ -204,14 +167,7 @@ pub fn unobserved(subject: &Subject, verdict: &Verdict) -> ProcessTemplateSetSta
     status.summary = Some(format!("{}/{total}", status.ready_count.unwrap_or_default()));
     status.observed_generation = Some(subject.generation);
     status.last_handled_reconcile_at.clone_from(&subject.requested_at);
-    let (reconciling, stalled) = match verdict.outlook {
-        Outlook::Settled => (None, None),
-        Outlook::Reconciling(reason) => (Some(reason), None),
-        Outlook::Stalled => (None, Some(verdict.reason)),
-    };
-    set_condition(&mut status, subject, "Ready", Some((verdict.ready, verdict.reason)), &verdict.message);
-    set_condition(&mut status, subject, "Reconciling", reconciling.map(|reason| (true, reason)), &verdict.message);
-    set_condition(&mut status, subject, "Stalled", stalled.map(|reason| (true, reason)), &verdict.message);
+    verdict.put(&mut status.conditions, subject.generation, &subject.now);
     status
 }
 
@@ -227,37 +183,6 @@ pub fn was_in_sync(status: &ProcessTemplateSetStatus, generation: i64) -> bool {
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     is_ready(status, generation)
         || status.observed_generation == Some(generation) && ready.is_some_and(|condition| condition.reason == STALE)
-}
-
-// A condition is absent when it is not to be said; its transition time moves only with its status.
-fn set_condition(
-    status: &mut ProcessTemplateSetStatus,
-    subject: &Subject,
-    type_: &str,
-    said: Option<(bool, &str)>,
-    message: &str,
-) {
-    let old = status.conditions.iter().position(|condition| condition.type_ == type_);
-    let Some((value, reason)) = said else {
-        if let Some(index) = old {
-            status.conditions.remove(index);
-        }
-        return;
-    };
-    let value = if value { "True" } else { "False" };
-    let unchanged = old.map(|index| &status.conditions[index]).filter(|condition| condition.status == value);
-    let condition = Condition {
-        last_transition_time: unchanged.map_or_else(|| subject.now.clone(), |old| old.last_transition_time.clone()),
-        message: message.to_owned(),
-        observed_generation: Some(subject.generation),
-        reason: reason.to_owned(),
-        status: value.to_owned(),
-        type_: type_.to_owned(),
-    };
-    match old {
-        Some(index) => status.conditions[index] = condition,
-        None => status.conditions.push(condition),
-    }
 }
 
 fn process(item: &Item, view: &View) -> ProcessStatus {
@@ -353,13 +278,4 @@ fn reason_in_words(state: ItemState) -> &'static str {
         ItemState::Refused => "refused by CMDB",
         ItemState::Unknown => "unknown",
     }
-}
-
-fn clip(mut text: String) -> String {
-    if text.len() > MESSAGE_BYTES {
-        let end = (0..=MESSAGE_BYTES - 3).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }

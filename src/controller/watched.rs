@@ -15,6 +15,7 @@ use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::connection_name::ConnectionName;
 use super::memory;
 use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT, ServiceTemplateSelector};
 use crate::plan::{Desired, Memory};
@@ -36,7 +37,7 @@ pub struct Claims {
     /// The service template that it names.
     pub service_template: ServiceTemplateSelector,
     /// The connection that it names.
-    pub connection: String,
+    pub connection: ConnectionName,
     /// The process names that it wants, by key.
     pub processes: BTreeMap<String, String>,
     /// What its status remembers.
@@ -124,7 +125,7 @@ impl Watched {
             let (memory, _) = memory::from_status(&set.status.unwrap_or_default());
             Some(Claims {
                 biz_id: set.spec.biz_id,
-                connection: set.spec.connection_name().to_owned(),
+                connection: ConnectionName::of_set(self.metadata.namespace.as_deref().unwrap_or_default(), &set.spec),
                 processes: Desired::process_names(&set.spec),
                 service_template: set.spec.service_template,
                 memory,

@@ -1,11 +1,11 @@
-//! Writing a set's status: replaced as a whole, from the resource version that it was computed from.
+//! Writing the status of an object: replaced as a whole, from the resource version that it was computed from.
 
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GetParams, PostParams};
 use kube::core::Request;
 use kube::{Api, Client, Resource};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Context, Error};
@@ -14,10 +14,10 @@ use crate::api::{FIELD_MANAGER, GROUP, ProcessTemplateSet, ProcessTemplateSetSta
 /// Longest wait for one answer of the API server.
 pub const API_SERVER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One set, for writing its status.
+/// One object, for writing its status.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Namespace.
+    /// Namespace; empty for an object of the cluster.
     pub namespace: String,
     /// Name.
     pub name: String,
@@ -57,30 +57,41 @@ struct WrittenMetadata {
     resource_version: String,
 }
 
-/// Replaces the status.
+/// Replaces the status of a set.
 pub async fn replace(
     context: &Context,
     target: &mut Target,
     status: &ProcessTemplateSetStatus,
 ) -> Result<(), WriteError> {
+    replace_status::<ProcessTemplateSet>(&context.client, target, status).await?;
+    context.objects.wrote(&target.namespace, &target.name, &target.uid, &target.resource_version);
+    Ok(())
+}
+
+/// Replaces the status of an object of this project.
+pub async fn replace_status<K: Resource<DynamicType = ()>>(
+    client: &Client,
+    target: &mut Target,
+    status: &impl Serialize,
+) -> Result<(), WriteError> {
     let Target { namespace, name, uid, resource_version } = target;
+    let namespace = Some(namespace.as_str()).filter(|namespace| !namespace.is_empty());
     // The API server takes only the status from such a request.
     let body = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "ProcessTemplateSet",
+        "kind": K::kind(&()),
         "metadata": { "namespace": namespace, "name": name, "uid": uid, "resourceVersion": resource_version },
         "status": status,
     });
-    let url = ProcessTemplateSet::url_path(&(), Some(namespace));
+    let url = K::url_path(&(), namespace);
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let failed = |error: &dyn std::fmt::Display| WriteError::Failed(error.to_string());
     let bytes = serde_json::to_vec(&body).map_err(|error| failed(&error))?;
     let request = Request::new(url).replace_subresource("status", name, &parameters, bytes);
     let request = request.map_err(|error| failed(&error))?;
-    match bounded(context.client.request::<Written>(request)).await {
+    match bounded(client.request::<Written>(request)).await {
         Ok(written) => {
             target.resource_version = written.metadata.resource_version;
-            context.objects.wrote(&target.namespace, &target.name, &target.uid, &target.resource_version);
             Ok(())
         }
         Err(error) if error.is_outdated() => Err(WriteError::Outdated),

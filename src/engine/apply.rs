@@ -94,6 +94,7 @@ impl Engine {
     ) -> Result<(), Error> {
         for batch in batches(carried) {
             pulse.beat()?;
+            carried.view.check_grant(job)?;
             let course = match batch {
                 Batch::Create(orders) => creation(self, job, carried, journal, orders, pulse).await?,
                 Batch::Update { key, id, properties } => self.update(job, carried, &key, id, &properties).await?,

@@ -82,6 +82,7 @@ impl<J: Journal> Creation<'_, J> {
             if first.after_id.is_none() {
                 self.announce().await?;
             }
+            self.carried.view.check_grant(self.job)?;
             if let Some(Chunk { orders, after_id: Some(after_id) }) = self.queue.pop_front() {
                 self.create(orders, after_id).await?;
             }

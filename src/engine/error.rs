@@ -39,6 +39,14 @@ pub enum Error {
         /// Name that it has.
         now: String,
     },
+    /// The set may not touch it through this connection.
+    #[error("the connection grants this namespace {}business {biz_id}", not_granted(service_template.as_deref()))]
+    NotGranted {
+        /// `bk_biz_id`
+        biz_id: i64,
+        /// The service template, by name or ID; None: the whole business.
+        service_template: Option<String>,
+    },
     /// The category for a new service template does not exist.
     #[error("CMDB has no service category {category} for the new service template {name:?}")]
     CategoryMissing {
@@ -85,6 +93,10 @@ pub enum Disposition {
     WaitForChange,
 }
 
+fn not_granted(service_template: Option<&str>) -> String {
+    service_template.map_or_else(|| "nothing in ".to_owned(), |name| format!("no service template {name} of "))
+}
+
 impl Error {
     /// The reason of the condition, and the label of the metric.
     #[must_use]
@@ -105,6 +117,7 @@ impl Error {
             Self::ServiceTemplateMissing { .. } => "WaitingForServiceTemplate",
             Self::ServiceTemplateUnknown { .. } => "ServiceTemplateNotFound",
             Self::ServiceTemplateRenamed { .. } => "ServiceTemplateRenamed",
+            Self::NotGranted { .. } => "WaitingForGrant",
             Self::CategoryMissing { .. } => "CategoryNotFound",
             Self::EndpointChanged { .. } => "EndpointChanged",
             Self::Journal(_) => "StatusNotWritten",
@@ -122,7 +135,9 @@ impl Error {
                 cmdb::Disposition::RetryLater { after } => Disposition::RetryLater(after),
                 cmdb::Disposition::WaitForChange => Disposition::WaitForChange,
             },
-            Self::ServiceTemplateMissing { .. } | Self::Journal(_) => Disposition::RetryLater(None),
+            Self::ServiceTemplateMissing { .. } | Self::NotGranted { .. } | Self::Journal(_) => {
+                Disposition::RetryLater(None)
+            }
             Self::Outdated | Self::Stopped => Disposition::RetryNow,
             Self::ServiceTemplateUnknown { .. }
             | Self::ServiceTemplateRenamed { .. }

@@ -4,6 +4,7 @@
 mod apply;
 mod create;
 mod error;
+mod grants;
 mod intents;
 mod observe;
 mod pulse;
@@ -20,8 +21,10 @@ use std::time::Duration;
 pub use apply::{Tally, Updated};
 pub use create::{CHUNK, Journal};
 pub use error::{Disposition, Error};
+pub use grants::{Grants, Touched, Unbounded};
 pub use observe::{Freshness, Sight};
 pub use pulse::Pulse;
+use scope::Resolved;
 pub use scope::{Connection, Scope};
 
 use crate::api::ServiceTemplateSelector;
@@ -58,6 +61,8 @@ pub struct Job {
     pub policy: Policy,
     /// The other live sets of the business in this CMDB, with the service template that each names.
     pub others: Vec<(ServiceTemplateSelector, Rival)>,
+    /// What the set may touch.
+    pub grants: Arc<dyn Grants>,
     /// Where the set's memory was made.
     pub made_in: Place,
     /// Nothing may be written, not even a missing service template.
@@ -69,12 +74,21 @@ pub struct Job {
 pub struct View {
     /// What was seen.
     pub sight: Sight,
+    /// Name of the service template, as the business's list had it.
+    pub service_template_name: String,
     /// What is remembered, as far as it is of this place.
     pub memory: Memory,
     /// What became of the memory that the status had.
     pub recall: Recall,
     /// What is to be done.
     pub plan: Plan,
+}
+
+impl View {
+    // A grant may have been taken back since the plan was made.
+    fn check_grant(&self, job: &Job) -> Result<(), Error> {
+        job.check_grant(Some(self.sight.scope.service_template_id), Some(&self.service_template_name))
+    }
 }
 
 /// What came of carrying a plan out: the view at the end, and what stopped it.
@@ -116,16 +130,17 @@ impl Engine {
 
     /// Looks at CMDB and plans; writes nothing but, where the set wishes it, a missing service template.
     pub async fn view(&self, job: &Job, memory: &Memory, freshness: Freshness, pulse: &Pulse) -> Result<View, Error> {
-        let (scope, rivals) = self.resolve(job, freshness, pulse).await?;
+        let Resolved { scope, name, rivals } = self.resolve(job, freshness, pulse).await?;
         let mut sight = self.observe(&job.connection, scope, freshness, cmdb::Lane::Work).await?;
         sight.observed.rivals = Arc::new(rivals);
         pulse.beat()?;
-        Ok(self.plan(job, memory.clone(), sight))
+        Ok(self.plan(job, memory.clone(), sight, name))
     }
 
-    fn plan(&self, job: &Job, mut memory: Memory, sight: Sight) -> View {
+    fn plan(&self, job: &Job, mut memory: Memory, sight: Sight, service_template_name: String) -> View {
         let recall = recall(&mut memory, &job.made_in, &sight.scope.place(), &sight.observed);
-        let mut view = View { sight: sight.clone(), memory, recall, plan: Plan::default() };
+        let plan = Plan::default();
+        let mut view = View { sight: sight.clone(), service_template_name, memory, recall, plan };
         self.look_again(job, &mut view, sight);
         view
     }
@@ -186,7 +201,7 @@ impl Engine {
         self.refusals.recall(&job.set, &sight.scope, &job.desired, &mut memory);
         let plan = plan(&job.desired, &sight.observed, &memory, &job.policy);
         memory.absorb(&plan);
-        *view = View { sight, memory, recall: view.recall, plan };
+        (view.sight, view.memory, view.plan) = (sight, memory, plan);
     }
 
     /// When a set's begun creates can be decided at the latest, from now.
@@ -202,15 +217,22 @@ impl Engine {
         self.refusals.forget(set);
     }
 
-    fn schema(&self, connection: &Connection, templates: &[Template]) -> ServerSchema {
+    /// How the server behind a connection keeps sockets, as far as that is known.
+    #[must_use]
+    pub fn schema(&self, connection: &Connection) -> ServerSchema {
         if connection.schema != ServerSchema::Unknown {
             return connection.schema;
         }
-        let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        let schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        schemas.get(connection.client.url()).copied().unwrap_or(ServerSchema::Unknown)
+    }
+
+    fn schema_of(&self, connection: &Connection, templates: &[Template]) -> ServerSchema {
         if let Some(shown) = templates.iter().find_map(Template::schema) {
+            let mut schemas = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
             schemas.insert(connection.client.url().to_owned(), shown);
         }
-        schemas.get(connection.client.url()).copied().unwrap_or(ServerSchema::Unknown)
+        self.schema(connection)
     }
 }
 

@@ -61,7 +61,7 @@ impl Engine {
         };
         let reading = cell(&self.snapshots, scope.clone()).get(freshness.not_before(), read).await?;
         let observed = Observed {
-            schema: self.schema(connection, &reading.value),
+            schema: self.schema_of(connection, &reading.value),
             templates: Arc::clone(&reading.value),
             user: connection.client.user().map(str::to_owned),
             rivals: Arc::default(),

@@ -42,6 +42,16 @@ impl Scope {
     }
 }
 
+/// Where a job's templates live.
+pub(super) struct Resolved {
+    /// The service template.
+    pub scope: Scope,
+    /// Its name.
+    pub name: String,
+    /// The other sets that live there.
+    pub rivals: Vec<Rival>,
+}
+
 /// The service templates of each business that somebody asks for, by (connection, business).
 pub type ServiceTemplates = Cells<(String, i64), Vec<ServiceTemplate>>;
 
@@ -50,13 +60,9 @@ pub type ServiceCategories = Cells<(String, i64), Vec<ServiceCategory>>;
 
 impl Engine {
     /// Finds the service template of a job, creates it where the set wishes it, and tells which other sets live there.
-    pub(super) async fn resolve(
-        &self,
-        job: &Job,
-        freshness: Freshness,
-        pulse: &Pulse,
-    ) -> Result<(Scope, Vec<Rival>), Error> {
+    pub(super) async fn resolve(&self, job: &Job, freshness: Freshness, pulse: &Pulse) -> Result<Resolved, Error> {
         pulse.beat()?;
+        job.check_grant(None, None)?;
         let known = self.known_service_templates(job, freshness.not_before()).await?;
         let service_template_id = match find(job, &known)? {
             Some(id) => id,
@@ -66,6 +72,7 @@ impl Engine {
         let name = known.iter().find(|template| template.id == service_template_id).map(|template| &template.name);
         // What was just created has the name that the set gives.
         let name = name.or(job.service_template.name.as_ref());
+        job.check_grant(Some(service_template_id), name.map(String::as_str))?;
         let lives_here = |selector: &ServiceTemplateSelector| {
             selector.id == Some(service_template_id) || selector.name.is_some() && selector.name.as_ref() == name
         };
@@ -76,7 +83,7 @@ impl Engine {
             biz_id: job.biz_id,
             service_template_id,
         };
-        Ok((scope, rivals.collect()))
+        Ok(Resolved { scope, rivals: rivals.collect(), name: name.cloned().unwrap_or_default() })
     }
 
     async fn known_service_templates(
@@ -105,6 +112,7 @@ impl Engine {
         let category_id = self.category(job, name, wish).await?;
         pulse.beat()?;
         let cell = cell(&self.service_templates, (job.connection.key.clone(), job.biz_id));
+        job.check_grant(None, Some(name))?;
         match client.create_service_template(job.biz_id, name, category_id).await {
             Ok(created) => {
                 let id = created.id;

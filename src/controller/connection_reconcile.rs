@@ -1,0 +1,203 @@
+//! The connections themselves: whether CMDB answers over them, and what their status says.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{self, Action};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, watcher};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use super::connection_name::ConnectionName;
+use super::connection_status::{self, Facts};
+use super::connections::Live;
+use super::writer::{self, Target};
+use super::{Context, Error, events, to_wake_stream, verdict};
+use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, SchemaChoice};
+use crate::engine;
+use crate::plan::ServerSchema;
+
+// CMDB is asked when nothing was heard from it for so long.
+const CHECK_AFTER: Duration = Duration::from_mins(10);
+
+// Sets that have just begun to use a connection will be heard soon.
+const FIRST_WORDS: Duration = Duration::from_secs(5);
+
+// Many sets come and go together; their number is written once.
+const DEBOUNCE: Duration = Duration::from_secs(1);
+
+/// A connection of either kind.
+pub trait ConnectionObject: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync {
+    /// Its kind.
+    const KIND: ConnectionKind;
+
+    /// Its status.
+    fn status(&self) -> Option<&ConnectionStatus>;
+}
+
+impl ConnectionObject for CmdbConnection {
+    const KIND: ConnectionKind = ConnectionKind::CmdbConnection;
+
+    fn status(&self) -> Option<&ConnectionStatus> {
+        self.status.as_ref()
+    }
+}
+
+impl ConnectionObject for ClusterCmdbConnection {
+    const KIND: ConnectionKind = ConnectionKind::ClusterCmdbConnection;
+
+    fn status(&self) -> Option<&ConnectionStatus> {
+        self.status.as_ref()
+    }
+}
+
+/// Looks after the connections of one kind until `shutdown`.
+pub async fn run<K: ConnectionObject + 'static>(
+    controller: Controller<DeserializeGuard<K>>,
+    to_wake: UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>,
+    context: Arc<Context>,
+    shutdown: CancellationToken,
+) {
+    let running = controller
+        .with_config(controller::Config::default().debounce(DEBOUNCE))
+        .reconcile_on(to_wake_stream(to_wake))
+        .run(
+            |object, context| async move { Ok::<Action, Infallible>(reconcile(&object, &context).await) },
+            |_, never, _| match *never {},
+            Arc::clone(&context),
+        )
+        .for_each(|result| {
+            ended::<K, _>(&context, result);
+            futures::future::ready(())
+        });
+    // Nothing is lost with a status that was not written.
+    tokio::select! {
+        () = running => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+fn ended<K: ConnectionObject, T>(context: &Context, result: Result<T, controller::Error<Infallible, watcher::Error>>) {
+    match result {
+        Ok(_) => {}
+        Err(controller::Error::ObjectNotFound(gone)) => {
+            let namespace = gone.namespace.clone().unwrap_or_default();
+            context.connection_objects.forget(&namespace, &gone.name);
+            let name = ConnectionName { kind: K::KIND, namespace, name: gone.name };
+            context.wake_sets(context.connections.gone(&name));
+        }
+        Err(error) => tracing::warn!(%error, "a watch failed and is begun again"),
+    }
+}
+
+async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Context) -> Action {
+    let metadata = object.meta();
+    let name =
+        ConnectionName { kind: K::KIND, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    let target = Target {
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    };
+    let generation = metadata.generation.unwrap_or_default();
+    context.wake_sets(context.connections.seen(&name, &target.uid, generation));
+    let Ok(connection) = &object.0 else {
+        // The sets that use it say so; its status cannot be read either.
+        tracing::warn!(connection = %name, "a connection cannot be read");
+        return Action::await_change();
+    };
+    let looked = context.connections.live(&name).await;
+    if let Ok(live) = &looked
+        && is_about_to_be_heard(&name, live, context)
+    {
+        return Action::requeue(FIRST_WORDS);
+    }
+    let previous = connection.status().cloned().unwrap_or_default();
+    let checked = match &looked {
+        Ok(live) => check(&name, live, context).await,
+        Err(error) => Err(error.clone()),
+    };
+    let verdict = match (&checked, &looked) {
+        (Err(error), _) => verdict::blocked(error),
+        (Ok(()), live) => connection_status::reachable(live.as_ref().ok().and_then(|live| live.refused.as_deref())),
+    };
+    let facts = facts(&name, looked.as_ref().ok(), &previous, generation, context);
+    let status = connection_status::compose(&previous, &facts, &verdict);
+    if let Err(error) = &checked {
+        tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
+    }
+    if status != previous && write::<K>(context, &target, &status).await {
+        events::turned(context, connection.object_ref(&()), &previous.conditions, &verdict).await;
+    }
+    next(context, &target, checked.err().as_ref())
+}
+
+fn is_about_to_be_heard(name: &ConnectionName, live: &Live, context: &Context) -> bool {
+    let has_users = context.connections.count_users(name) > 0;
+    has_users && live.last_answer().is_none() && live.built_at.elapsed() < FIRST_WORDS
+}
+
+// CMDB is asked only where its answers to the sets do not tell.
+async fn check(name: &ConnectionName, live: &Live, context: &Context) -> Result<(), Error> {
+    if live.last_answer().is_some_and(|last| last.is_good && last.at.elapsed() < CHECK_AFTER) {
+        return Ok(());
+    }
+    let checked = context.connections.check(name, live).await;
+    checked.map_err(|error| Error::Engine(engine::Error::Cmdb(Arc::new(error))))
+}
+
+fn facts(
+    name: &ConnectionName,
+    live: Option<&Live>,
+    previous: &ConnectionStatus,
+    generation: i64,
+    context: &Context,
+) -> Facts {
+    let schema = live.and_then(|live| match context.engine.schema(&live.connection) {
+        ServerSchema::Unknown => None,
+        ServerSchema::Flat => Some(SchemaChoice::Flat),
+        ServerSchema::BindInfo => Some(SchemaChoice::BindInfo),
+    });
+    Facts {
+        generation,
+        now: Time(Timestamp::now()),
+        schema,
+        version: previous.version.clone(),
+        sets: context.connections.count_users(name),
+        requests_per_second: live.map(|live| live.connection.client.learned_rate()),
+        credentials_version: live.map(|live| live.credentials_version.clone()),
+    }
+}
+
+async fn write<K: ConnectionObject>(context: &Context, target: &Target, status: &ConnectionStatus) -> bool {
+    let written = writer::replace_status::<K>(&context.client, &mut target.clone(), status).await;
+    if let Err(error) = &written {
+        // The watch brings it again; what is missing then is written then.
+        tracing::debug!(?error, name = target.name, "the status of a connection was not written");
+    }
+    written.is_ok()
+}
+
+fn next(context: &Context, target: &Target, error: Option<&Error>) -> Action {
+    let Target { namespace, name, uid, .. } = target;
+    let Some(error) = error else {
+        context.connection_objects.settled(namespace, name, uid);
+        return Action::requeue(CHECK_AFTER);
+    };
+    let backoff = context.connection_objects.next_try(namespace, name, uid);
+    Action::requeue(match error.disposition() {
+        engine::Disposition::RetryLater(Some(after)) => after,
+        engine::Disposition::RetryLater(None) | engine::Disposition::RetryNow => backoff,
+        engine::Disposition::WaitForChange => CHECK_AFTER,
+    })
+}
