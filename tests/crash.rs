@@ -62,7 +62,7 @@ fn points() -> Vec<Where> {
     for side in [Side::Request, Side::Reply] {
         // The intents of both chunks; IDs and the end.
         for nth in 1..=2 {
-            points.push(Where::ApiServer(point("PUT", "/status", nth, side)));
+            points.push(Where::ApiServer(point("PUT", "/processtemplatesets/web/status", nth, side)));
         }
         for nth in 1..=2 {
             points.push(Where::Cmdb(point("POST", CREATE, nth, side)));

@@ -1,5 +1,6 @@
 //! Each story of a template's life, killed or cut off at every call that it makes to CMDB and at every write to the API
-//! server: nothing is lost, nothing is doubled, and nobody has to lend a hand.
+//! server: nothing is lost, nothing is doubled, and nobody has to lend a hand. All of it over one transport; over the
+//! others each reply of CMDB is lost once.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod support;
@@ -7,14 +8,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use futures::StreamExt;
+use futures::future::join_all;
+use process_template_operator::cmdb::Transport;
 use support::proxy::{Point, Side};
 use support::stories::{Damage, Run, Story, stories};
-use support::world::PATIENCE;
+use support::world::{PATIENCE, usual_transport};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-// Runs at a time: most of their time is waiting.
-const AT_A_TIME: usize = 6;
+// Runs at a time, of all tests here: most of their time is waiting.
+static AT_A_TIME: Semaphore = Semaphore::const_new(6);
 
 /// A call at which a story is interrupted.
 #[derive(Clone)]
@@ -43,8 +46,9 @@ impl fmt::Display for Crash {
 }
 
 /// Every call of the story to CMDB, and every write to the API server, with what may happen to it.
-async fn crashes(number: usize, story: Story) -> Option<Vec<Crash>> {
-    let mut run = Run::begin(&format!("matrix-{number}"), story.clone()).await?;
+async fn crashes(name: &str, story: Story) -> Option<Vec<Crash>> {
+    let _permit = AT_A_TIME.acquire().await.unwrap();
+    let mut run = Run::begin(name, story.clone()).await?;
     run.change().await;
     assert!(run.until_done().await, "{}: {}", story.name, run.world.operator_log());
     run.world.stop_operator().await;
@@ -52,10 +56,14 @@ async fn crashes(number: usize, story: Story) -> Option<Vec<Crash>> {
     let mut crashes = Vec::new();
     for (is_cmdb, calls) in [(true, run.cmdb.take_calls()), (false, run.api_server.take_calls())] {
         let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for (method, path_end) in calls {
-            // Reads of the API server are watches, and events are best effort.
-            let is_write = method == "PUT" || method == "PATCH" && path_end == "web";
-            if !is_cmdb && !is_write {
+        for (method, path) in calls {
+            // Over some transports two of CMDB's calls end alike; the paths of the API server name the run.
+            let path_end = if is_cmdb { path } else { path_of_set(&path) };
+            // Reads of the API server are watches, and events are best effort; so is what a connection asks and tells
+            // for its own sake.
+            let is_write = ["PUT", "PATCH"].contains(&method.as_str()) && !path_end.is_empty();
+            let is_asked_for_a_set = !path_end.contains("service_category");
+            if !(if is_cmdb { is_asked_for_a_set } else { is_write }) {
                 continue;
             }
             let nth = seen.entry((method.clone(), path_end.clone())).or_default();
@@ -70,7 +78,13 @@ async fn crashes(number: usize, story: Story) -> Option<Vec<Crash>> {
     Some(crashes)
 }
 
+// What follows the namespace, where a set is written to; else nothing.
+fn path_of_set(path: &str) -> String {
+    path.find("/processtemplatesets/").map(|at| path[at..].to_owned()).unwrap_or_default()
+}
+
 async fn crashed(name: String, story: Story, crash: Crash) -> Option<Damage> {
+    let _permit = AT_A_TIME.acquire().await.unwrap();
     let mut run = Run::begin(&name, story).await?;
     let proxy = if crash.is_cmdb { &run.cmdb } else { &run.api_server };
     proxy.hold(crash.point.clone());
@@ -93,30 +107,41 @@ async fn crashed(name: String, story: Story, crash: Crash) -> Option<Damage> {
     Some(damage)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_story_is_harmed_by_a_kill_or_a_cut_at_any_of_its_calls() {
+/// Tells each story once for each crash that counts, and gives the figures of it. The names of its runs begin with `name`.
+async fn told(name: &str, stories: Vec<Story>, counts: fn(&Crash) -> bool) -> Option<String> {
     let mut runs = Vec::new();
-    let mut rows = Vec::new();
-    for (number, story) in stories().into_iter().enumerate() {
-        let Some(crashes) = crashes(number, story.clone()).await else { return };
-        rows.push((story.name, crashes.len()));
+    for (number, story) in stories.into_iter().enumerate() {
+        let crashes = crashes(&format!("{name}-{number}"), story.clone()).await?;
+        let crashes: Vec<Crash> = crashes.into_iter().filter(counts).collect();
+        println!("{:<7} {:<12} {:>3} points", story.transport.as_str(), story.name, crashes.len());
         for (point, crash) in crashes.into_iter().enumerate() {
-            runs.push(crashed(format!("matrix-{number}-{point:02}"), story.clone(), crash));
+            runs.push(crashed(format!("{name}-{number}-{point:02}"), story.clone(), crash));
         }
     }
     let points = runs.len();
-    let done: Vec<_> = futures::stream::iter(runs).buffer_unordered(AT_A_TIME).collect().await;
-    let done: Vec<Damage> = done.into_iter().flatten().collect();
-    for (story, points) in rows {
-        println!("{story:<12} {points:>3} points");
-    }
+    let done: Vec<Damage> = join_all(runs).await.into_iter().flatten().collect();
     let sum = |part: fn(&Damage) -> usize| done.iter().map(part).sum::<usize>();
-    println!(
-        "crash matrix: points={points} runs={} duplicates={} orphans={} manual={} lost_updates={}",
+    Some(format!(
+        "points={points} runs={} duplicates={} orphans={} manual={} lost_updates={}",
         done.len(),
         sum(|damage| damage.duplicates),
         sum(|damage| damage.orphans),
         sum(|damage| damage.manual),
         sum(|damage| damage.lost_updates)
-    );
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_story_is_harmed_by_a_kill_or_a_cut_at_any_of_its_calls() {
+    let Some(figures) = told("matrix", stories(), |_| true).await else { return };
+    println!("crash matrix: {figures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_story_is_harmed_over_another_transport_by_a_reply_of_cmdb_that_is_lost() {
+    let others = || Transport::ALL.iter().copied().filter(|transport| *transport != usual_transport());
+    let over = |transport| stories().into_iter().map(move |story| Story { transport, ..story });
+    let counts = |crash: &Crash| crash.is_cmdb && crash.point.side == Side::ReplyLost;
+    let Some(figures) = told("lost", others().flat_map(over).collect(), counts).await else { return };
+    println!("crash matrix, reply lost: transports={} {figures}", others().count());
 }

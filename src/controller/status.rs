@@ -279,3 +279,58 @@ fn reason_in_words(state: ItemState) -> &'static str {
         ItemState::Unknown => "unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::{cmdb, engine};
+
+    // Each class of the client's errors, its reason, and the reason of Reconciling; without one it is Stalled.
+    fn classes() -> Vec<(cmdb::Error, &'static str, Option<&'static str>)> {
+        let operation = cmdb::Operation::ListProcessTemplates;
+        let message = "no".to_owned();
+        let reply = || cmdb::Reply {
+            operation,
+            code: Some(1),
+            http_status: Some(200),
+            message: message.clone(),
+            request_id: None,
+        };
+        let again = Some("ProgressingWithRetry");
+        vec![
+            (cmdb::Error::Invalid { reply: reply(), item: false, field: None }, "Invalid", None),
+            (cmdb::Error::Conflict { reply: reply(), item: false }, "Conflict", again),
+            (cmdb::Error::NotFound { reply: reply() }, "NotFound", again),
+            (cmdb::Error::Permission { reply: reply() }, "PermissionDenied", None),
+            (cmdb::Error::Authentication { reply: reply() }, "Unauthorized", None),
+            (cmdb::Error::Throttled { reply: reply(), retry_after: None }, "Throttled", again),
+            (cmdb::Error::Unavailable { reply: reply() }, "Unreachable", again),
+            (cmdb::Error::OutcomeUnknown { reply: reply() }, "Unavailable", again),
+            (cmdb::Error::Protocol { reply: reply() }, "NotCmdb", None),
+            (cmdb::Error::Configuration { message: message.clone() }, "ConnectionInvalid", None),
+        ]
+    }
+
+    #[test]
+    fn each_class_of_cmdbs_errors_leads_to_its_reason_and_to_one_condition() {
+        for (error, reason, reconciling) in classes() {
+            let verdict = blocked(&Error::from(engine::Error::from(Arc::new(error))));
+            let subject = Subject {
+                generation: 3,
+                keys: Vec::new(),
+                previous: ProcessTemplateSetStatus::default(),
+                requested_at: None,
+                now: Time(Timestamp::UNIX_EPOCH),
+            };
+            let status = unobserved(&subject, &verdict);
+            let found = status.conditions.iter();
+            let found: Vec<_> = found.map(|said| (&*said.type_, &*said.status, &*said.reason)).collect();
+            let beside = reconciling.map_or(("Stalled", "True", reason), |why| ("Reconciling", "True", why));
+            assert_eq!(found, [("Ready", "False", reason), beside]);
+        }
+    }
+}

@@ -132,7 +132,7 @@ impl Proxy {
         path
     }
 
-    /// Method and last part of the path of every call since the last time.
+    /// Method and path of every call since the last time, the path without a slash at its end.
     pub fn take_calls(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.state.calls.lock().unwrap())
     }
@@ -166,8 +166,7 @@ impl Proxy {
 impl Shared {
     fn is_due(&self, parts: &Parts) -> Option<Side> {
         let path = parts.uri.path().trim_end_matches('/');
-        let end = path.rsplit('/').next().unwrap_or_default();
-        self.calls.lock().unwrap().push((parts.method.to_string(), end.to_owned()));
+        self.calls.lock().unwrap().push((parts.method.to_string(), path.to_owned()));
         if let Some(storm) = self.storm.lock().unwrap().as_mut() {
             return storm.next();
         }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
+use process_template_operator::cmdb::Transport;
 use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::proxy::Proxy;
-use super::world::{PATIENCE, Seen, World};
+use super::world::{PATIENCE, Seen, World, usual_transport};
 
 const ARGUMENTS: &[&str] = &["--removal-delay-seconds", "0", "--create-grace-seconds", "2"];
 
@@ -22,6 +23,8 @@ pub struct Story {
     pub stored: Vec<(&'static str, &'static str)>,
     pub before: Option<Value>,
     pub after: Option<Value>,
+    /// How CMDB is reached.
+    pub transport: Transport,
 }
 
 // Each process: key, process name, function, command.
@@ -39,7 +42,8 @@ fn spec(policies: &Value, processes: &[(&str, &str, &str, &str)]) -> Value {
 pub fn stories() -> Vec<Story> {
     let none = json!({});
     let delete = json!({ "deletionPolicy": "Delete" });
-    let story = |name, before, after| Story { name, stored: Vec::new(), before, after };
+    let transport = usual_transport();
+    let story = |name, before, after| Story { name, stored: Vec::new(), before, after, transport };
     let two = [("x", "a", "fx", "run"), ("y", "b", "fy", "run")];
     vec![
         story("create", None, Some(spec(&none, &two))),
@@ -59,6 +63,7 @@ pub fn stories() -> Vec<Story> {
                 &json!({ "adoptionPolicy": "Always" }),
                 &[("x", "a", "f", "run"), ("y", "b", "f", "run"), ("z", "c", "fz", "run")],
             )),
+            transport,
         },
         story("delete item", Some(spec(&delete, &two)), Some(spec(&delete, &two[..1]))),
         story("delete set", Some(spec(&delete, &two)), None),
@@ -87,7 +92,7 @@ impl Run {
     pub async fn begin(name: &str, story: Story) -> Option<Self> {
         let sim = Simulator::start(sim::Options::default()).unwrap();
         let cmdb = Proxy::to(&sim.url()).await;
-        let world = World::with(name, sim, &cmdb.url()).await?;
+        let world = World::through(story.transport, name, sim, &cmdb.url()).await?;
         let api_server = Proxy::to_api_server(&world.plane.kubeconfig_path()).await;
         let kubeconfig = api_server.kubeconfig(world.plane.folder());
         let id = world.service_template("web");

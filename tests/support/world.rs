@@ -9,6 +9,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet, ProcessTemplateSetStatus};
+use process_template_operator::cmdb::Transport;
 use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -27,7 +28,15 @@ pub struct World {
     pub client: Client,
     pub namespace: String,
     pub sim: Simulator,
+    /// How its connections reach the simulator.
+    pub transport: Transport,
     pub operator: Option<Operator>,
+}
+
+/// The transport that `PTSET_TEST_TRANSPORT` names, else the ESB.
+pub fn usual_transport() -> Transport {
+    let Ok(name) = std::env::var("PTSET_TEST_TRANSPORT") else { return Transport::Esb };
+    Transport::ALL.iter().copied().find(|transport| transport.as_str() == name).unwrap()
 }
 
 /// A running operator.
@@ -46,12 +55,17 @@ impl World {
 
     /// The same with a simulator of one's own, reached under `url`.
     pub async fn with(name: &str, sim: Simulator, url: &str) -> Option<Self> {
+        Self::through(usual_transport(), name, sim, url).await
+    }
+
+    /// The same over a transport that is given.
+    pub async fn through(transport: Transport, name: &str, sim: Simulator, url: &str) -> Option<Self> {
         let plane = shared().await?;
         let client = plane.client().await;
         install_crds(&client).await;
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-        let world = Self { plane, client, namespace: name.to_owned(), sim, operator: None };
+        let world = Self { plane, client, namespace: name.to_owned(), sim, transport, operator: None };
         world.put_secret("a-secret").await;
         world.put_connection("default", url).await;
         Some(world)
@@ -66,13 +80,13 @@ impl World {
         secrets.patch("cmdb", &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
     }
 
-    /// A connection to a simulator, over the transport that `PTSET_TEST_TRANSPORT` names, else the ESB.
+    /// A connection to a simulator, over this world's transport.
     pub async fn put_connection(&self, name: &str, url: &str) {
-        let transport = std::env::var("PTSET_TEST_TRANSPORT").unwrap_or_else(|_| "Esb".to_owned());
-        let url = if transport == "Gateway" { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() };
+        let is_gateway = self.transport == Transport::Gateway;
+        let url = if is_gateway { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() };
         let connection = json!({
             "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "CmdbConnection", "metadata": { "name": name },
-            "spec": { "url": url, "transport": transport, "credentialsSecretRef": { "name": "cmdb" } },
+            "spec": { "url": url, "transport": self.transport.as_str(), "credentialsSecretRef": { "name": "cmdb" } },
         });
         let connections: Api<CmdbConnection> = Api::namespaced(self.client.clone(), &self.namespace);
         connections.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&connection)).await.unwrap();

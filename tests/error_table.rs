@@ -1,0 +1,247 @@
+//! Every answer that is no success, on every transport that can give it: which class it has, whether the call is tried
+//! again, what a write that ended so has done, and which conditions a set gets. The answers go over real HTTP from the
+//! simulator to the client; what they must lead to stands in `support/error_rows.rs`, with where each rule comes from.
+//! That a class leads to its condition is told by the unit test of `src/controller/status.rs`, and for one answer of each
+//! class by a set on a real control plane.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "support/authority.rs"]
+mod authority;
+mod support;
+#[path = "support/error_rows.rs"]
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use authority::Authority;
+use futures::StreamExt;
+use process_template_operator::api::RECONCILE_REQUESTED_AT;
+use process_template_operator::cmdb::{
+    self, Client, Config, Credentials, Fence, Lane, Observer, Operation, Properties, Property, Tls, Transport,
+    UserCredential, WriteOutcome,
+};
+use process_template_operator::sim::{self, Effect, Fault, Options, Raw, Redirect, Refuse, Simulator};
+use process_template_operator::{controller, engine};
+use secrecy::SecretString;
+use serde_json::json;
+use support::world::World;
+use table::{Beside, Meaning, Row, Sent, TABLE};
+
+// Rows at a time: most of their time is the wait before a read is tried again.
+const AT_A_TIME: usize = 32;
+
+// One read, and every write.
+const CALLS: [Operation; 5] = [
+    Operation::ListProcessTemplates,
+    Operation::CreateProcessTemplates,
+    Operation::UpdateProcessTemplate,
+    Operation::DeleteProcessTemplates,
+    Operation::CreateServiceTemplate,
+];
+
+// Nobody's: so none of the clients reads the system's certificates, which takes longer than all of its calls.
+static CERTIFICATE: LazyLock<String> = LazyLock::new(|| Authority::new().certificate);
+
+/// Every outcome that the observer was told of.
+#[derive(Default)]
+struct Outcomes(Mutex<Vec<&'static str>>);
+
+impl Observer for Outcomes {
+    fn call_finished(&self, _: Operation, outcome: &'static str, _: Duration) {
+        self.0.lock().unwrap().push(outcome);
+    }
+}
+
+fn config(url: &str, transport: Transport) -> Config {
+    let url = if transport == Transport::Gateway { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() };
+    Config {
+        url,
+        transport,
+        tls: Tls { ca_bundle: Some(CERTIFICATE.clone()), identity: None },
+        fence: Arc::new(Fence::none()),
+        supplier_account: "0".to_owned(),
+        credentials: Credentials {
+            app_code: "ptset".to_owned(),
+            app_secret: SecretString::from("a-secret"),
+            user: UserCredential::Username("ann".to_owned()),
+        },
+        timeout: Duration::from_secs(45),
+        max_concurrent: 4,
+    }
+}
+
+/// What the simulator does to give an answer.
+fn effect(row: &Row, url: &str) -> Effect {
+    let (sent, _, http_status, text, meaning) = *row;
+    let seconds = meaning.after.map(|seconds| ("X-Bkapi-RateLimit-Reset".to_owned(), seconds.to_string()));
+    let headers: BTreeMap<_, _> = seconds.into_iter().collect();
+    let text = text.to_owned();
+    match sent {
+        Sent::Code(code) => {
+            let message = Some(text).filter(|text| !text.is_empty());
+            Effect::Refuse(Refuse { code, message, http_status: Some(http_status), headers, ..Refuse::default() })
+        }
+        Sent::Body(content_type) => {
+            Effect::Raw(Raw { http_status, body: text, content_type: Some(content_type.to_owned()), headers })
+        }
+        Sent::Elsewhere => {
+            let redirect = format!("{url}/api/c/compapi/v2/cc/batch_create_proc_template/");
+            Effect::Redirect(Redirect { redirect, http_status })
+        }
+        Sent::Nothing => Effect::drop_after_commit(),
+    }
+}
+
+async fn call(client: &Client, operation: Operation) -> Result<(), cmdb::Error> {
+    let name = Property { value: json!("web"), as_default_value: Some(true) };
+    let properties = Properties::from([("bk_process_name".to_owned(), name)]);
+    match operation {
+        Operation::ListProcessTemplates => client.list_process_templates(Lane::Work, 2, 1).await.map(drop),
+        Operation::CreateProcessTemplates => client.create_process_templates(2, 1, &[properties]).await.map(drop),
+        Operation::UpdateProcessTemplate => client.update_process_template(2, 1, 1, &properties).await.map(drop),
+        Operation::DeleteProcessTemplates => client.delete_process_templates(2, 1, &[1]).await,
+        Operation::CreateServiceTemplate => client.create_service_template(2, "web", 2).await.map(drop),
+        Operation::ListServiceTemplates => client.list_service_templates(Lane::Work, 2).await.map(drop),
+        Operation::ListServiceCategories => client.list_service_categories(2).await.map(drop),
+    }
+}
+
+/// What an error leads to, if it can be told in the table's words.
+fn found(error: cmdb::Error) -> Option<Meaning> {
+    let (label, outcome, item, disposition) =
+        (error.label(), error.outcome(), error.is_item_error(), error.disposition());
+    let error = controller::Error::from(engine::Error::from(Arc::new(error)));
+    let (beside, after) = match (disposition, error.disposition()) {
+        (cmdb::Disposition::WaitForChange, engine::Disposition::WaitForChange) => (Beside::Stalled, None),
+        (cmdb::Disposition::RetryLater { after }, engine::Disposition::RetryLater(same)) if after == same => {
+            (Beside::Reconciling, after.map(|after| after.as_secs()))
+        }
+        _ => return None,
+    };
+    Some(Meaning { label, reason: error.label(), beside, after, outcome, item })
+}
+
+/// Sends an answer to every call over one transport, and gives what is wrong.
+async fn wrong(row: &Row, transport: Transport) -> Vec<String> {
+    let (sent, _, http_status, _, meaning) = *row;
+    let simulator = Simulator::start(Options::default()).unwrap();
+    simulator.add_fault(Fault::every("*", effect(row, &simulator.url())));
+    let mut wrong = Vec::new();
+    for operation in CALLS {
+        simulator.clear_requests();
+        // A client of its own: what it has learned from one answer must not keep it from the next.
+        let outcomes = Arc::new(Outcomes::default());
+        let client = Client::new(config(&simulator.url(), transport), Arc::<Outcomes>::clone(&outcomes)).unwrap();
+        let error = call(&client, operation).await.unwrap_err();
+        let (label, text) = (error.label(), error.to_string());
+        let may_be_item = matches!(operation, Operation::CreateProcessTemplates | Operation::UpdateProcessTemplate);
+        let expected = Meaning { item: meaning.item && may_be_item, ..meaning };
+        let found = found(error);
+        if found != Some(expected) {
+            wrong.push(format!("{transport:?} {row:?} {operation:?}: {text}: {found:?}"));
+        }
+        // A write is sent once; a read again as long as time alone may mend it at once.
+        let times = if !operation.is_write() && label == "outcome_unknown" { 3 } else { 1 };
+        assert_eq!(*outcomes.0.lock().unwrap(), vec![label; times], "{transport:?} {row:?} {operation:?}");
+        let requests = simulator.requests();
+        assert_eq!(requests.len(), times, "{transport:?} {row:?} {operation:?}");
+        let code = if let Sent::Code(code) = sent { Some(code) } else { None };
+        let http_status = (sent != Sent::Nothing).then_some(http_status);
+        for request in requests {
+            let seen = (request.call.as_str(), request.transport, request.http_status, request.code);
+            assert_eq!(seen, (operation.as_str(), of_sim(transport), http_status, code), "the row was not sent");
+        }
+    }
+    simulator.stop().await;
+    wrong
+}
+
+fn of_sim(transport: Transport) -> sim::Transport {
+    match transport {
+        Transport::Esb => sim::Transport::Esb,
+        Transport::Gateway => sim::Transport::Gateway,
+        Transport::Direct => sim::Transport::Direct,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_leads_where_the_table_says_on_every_transport_that_gives_it() {
+    let cases: Vec<_> = TABLE.iter().flat_map(|row| row.1.iter().map(move |transport| (row, *transport))).collect();
+    let of = |wanted: Transport| cases.iter().any(|(_, transport)| *transport == wanted);
+    let transports = Transport::ALL.iter().filter(|transport| of(**transport)).count();
+    let sent = cases.iter().map(|(row, transport)| wrong(row, *transport));
+    let done: Vec<Vec<String>> = futures::stream::iter(sent).buffer_unordered(AT_A_TIME).collect().await;
+    let wrong = done.iter().filter(|wrong| !wrong.is_empty()).count();
+    println!("error table: rows={} transports={transports} wrong={wrong}", done.len());
+    assert_eq!(wrong, 0, "{:#?}", done.concat());
+}
+
+/// One answer of each class that can come over a transport. A row that says that CMDB is not reached is none: after some
+/// of these the client asks no more for a while.
+fn one_of_each_class(transport: Transport) -> Vec<&'static Row> {
+    let mut rows: Vec<&Row> = Vec::new();
+    for row in TABLE.iter().filter(|row| row.1.contains(&transport) && !row.4.item) {
+        let is_unreached = row.4.label == "outcome_unknown"
+            && !matches!(row.0, Sent::Code(1_100_000..=1_199_999 | 1_306_000) if row.2 == 200);
+        if !is_unreached && rows.iter().all(|other| other.4.label != row.4.label) {
+            rows.push(row);
+        }
+    }
+    // What slows the client down comes last.
+    rows.sort_by_key(|row| row.4.label == "throttled");
+    rows
+}
+
+/// Applies a set whose lists, or whose creates, are answered with each of the rows, and mends it.
+async fn told_by_a_set(name: &str, transport: Transport) -> Option<()> {
+    let sim = Simulator::start(Options::default()).unwrap();
+    let url = sim.url();
+    let mut world = World::through(transport, name, sim, &url).await?;
+    world.start_operator(&["--create-grace-seconds", "2"]).await;
+    let rows = one_of_each_class(transport);
+    assert_eq!(rows.len(), 8, "{rows:?}");
+    for row in rows {
+        let meaning = row.4;
+        for (call, events) in [("list_proc_template", 1), ("batch_create_proc_template", 2)] {
+            let set = format!("{}-{}", &call[..4], meaning.label.replace('_', "-"));
+            let id = world.service_template(&set);
+            world.sim.add_fault(Fault::every(call, effect(row, &url)).when("service_template_id", id));
+            let spec = json!({ "processes": [{ "name": "web", "funcName": "web" }], "resyncIntervalSeconds": 5 });
+            world.apply(&set, spec.clone()).await;
+            // As long as nobody knows what became of a create, time alone may still change something.
+            let is_open = call == "batch_create_proc_template" && meaning.outcome == WriteOutcome::Unknown;
+            let beside = match meaning.beside {
+                Beside::Stalled if is_open => ("WaitingForOutcome", "", ""),
+                Beside::Stalled => ("", "True", meaning.reason),
+                Beside::Reconciling => ("ProgressingWithRetry", "", ""),
+            };
+            let what = format!("{transport:?} {call} {row:?}: {beside:?}");
+            world
+                .until(&set, &what, |seen| {
+                    let found = (seen.reason("Reconciling"), seen.condition("Stalled"), seen.reason("Stalled"));
+                    let ready = (seen.condition("Ready"), seen.reason("Ready"));
+                    seen.is_current() && ready == ("False", meaning.reason) && found == beside
+                })
+                .await;
+            world.until_events(meaning.reason, events).await;
+            world.sim.clear_faults();
+            // Who has mended it does not wait for the next look.
+            world.apply_with(&set, spec, json!({ RECONCILE_REQUESTED_AT: "mended" })).await;
+            world.until_ready(&set).await;
+        }
+    }
+    world.end().await;
+    Some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_says_of_each_class_what_is_wrong_over_each_transport_and_goes_on_once_it_is_mended() {
+    let told = Transport::ALL.iter().map(|transport| {
+        let name = format!("errors-{}", transport.as_str().to_lowercase());
+        async move { told_by_a_set(&name, *transport).await }
+    });
+    futures::future::join_all(told).await;
+}
