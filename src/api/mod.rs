@@ -10,8 +10,8 @@ mod schema;
 mod status;
 
 pub use cmdb_connection::{
-    CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, LimitsSpec, LocalSecretRef,
-    SchemaChoice, TlsSpec, TransportChoice,
+    CmdbConnection, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT_SECONDS,
+    LimitsSpec, LocalSecretRef, SchemaChoice, TlsSpec, TransportChoice,
 };
 pub use crd::{crds, yaml};
 pub use process::{BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol};

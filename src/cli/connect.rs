@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::files::Document;
 use crate::api::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef, SchemaChoice, TransportChoice};
-use crate::cmdb::{self, Credentials, Fence, Operation};
+use crate::cmdb::{self, Credentials, Fence, Limiters, Operation};
 use crate::controller;
 use crate::engine::Connection;
 
@@ -60,6 +60,7 @@ pub struct Connections {
     objects: HashMap<(String, String), CmdbConnection>,
     secrets: HashMap<(String, String), Document>,
     built: HashMap<(String, String), Result<Connection, String>>,
+    limiters: Arc<Limiters>,
 }
 
 struct Silent;
@@ -93,6 +94,7 @@ impl Connections {
     }
 
     fn build(&self, namespace: &str, name: &str, flags: &Flags) -> anyhow::Result<Connection> {
+        let limiters = Arc::clone(&self.limiters);
         if let Some(url) = &flags.url {
             let spec = CmdbConnectionSpec {
                 url: url.clone(),
@@ -112,7 +114,7 @@ impl Connections {
                 timeout_seconds: None,
                 limits: None,
             };
-            return connect("--url", &spec, String::new(), from_environment(&spec)?, None);
+            return connect("--url", &spec, String::new(), from_environment(&spec)?, None, limiters);
         }
         let Some(connection) = self.objects.get(&(namespace.to_owned(), name.to_owned())) else {
             bail!("CmdbConnection {name:?} of namespace {namespace:?} is not in the files: add it, or give --url");
@@ -134,7 +136,7 @@ impl Connections {
             }
             None => None,
         };
-        connect(name, spec, format!("{namespace}/{name}"), credentials, identity)
+        connect(name, spec, format!("{namespace}/{name}"), credentials, identity, limiters)
     }
 }
 
@@ -144,10 +146,12 @@ fn connect(
     key: String,
     credentials: Credentials,
     identity: Option<SecretString>,
+    limiters: Arc<Limiters>,
 ) -> anyhow::Result<Connection> {
     // Whoever calls the command may send requests anywhere.
     let fence = Arc::new(Fence::none());
-    controller::connect(name, spec, credentials, identity, fence, key, Arc::new(Silent)).map_err(|error| match error {
+    let connected = controller::connect(name, spec, credentials, identity, fence, limiters, key, Arc::new(Silent));
+    connected.map_err(|error| match error {
         controller::Error::ConnectionInvalid { reason, .. } => anyhow!("{name}: {reason}"),
         error => anyhow!(error.message()),
     })

@@ -7,23 +7,28 @@ use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
 use super::Error;
-use crate::api::{CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, SchemaChoice, TransportChoice};
-use crate::cmdb::{self, Credentials, Fence, Observer, Tls, Transport, UserCredential};
+use crate::api::{
+    CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT_SECONDS, LimitsSpec,
+    SchemaChoice, TransportChoice,
+};
+use crate::cmdb::{self, Credentials, Fence, Limiters, Limits, Observer, Tls, Transport, UserCredential};
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
 
 /// The CMDB that a connection leads to. `key` tells it, with these credentials, from all others.
+#[allow(clippy::too_many_arguments, reason = "each of another kind, and all of them needed")]
 pub fn connect(
     name: &str,
     spec: &CmdbConnectionSpec,
     credentials: Credentials,
     identity: Option<SecretString>,
     fence: Arc<Fence>,
+    limiters: Arc<Limiters>,
     key: String,
     observer: Arc<dyn Observer>,
 ) -> Result<Connection, Error> {
     let invalid = |error: cmdb::Error| Error::ConnectionInvalid { name: name.to_owned(), reason: error.to_string() };
-    let client = cmdb::Client::new(config(spec, credentials, identity, fence), observer).map_err(invalid)?;
+    let client = cmdb::Client::new(config(spec, credentials, identity, fence, limiters), observer).map_err(invalid)?;
     let schema = match spec.schema {
         None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
         Some(SchemaChoice::Flat) => ServerSchema::Flat,
@@ -37,8 +42,8 @@ fn config(
     credentials: Credentials,
     identity: Option<SecretString>,
     fence: Arc<Fence>,
+    limiters: Arc<Limiters>,
 ) -> cmdb::Config {
-    let max_concurrent = spec.limits.as_ref().and_then(|limits| limits.max_concurrent);
     let timeout = spec.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
     cmdb::Config {
         url: spec.url.clone(),
@@ -48,7 +53,17 @@ fn config(
         supplier_account: spec.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
         credentials,
         timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
-        max_concurrent: usize::try_from(max_concurrent.unwrap_or(DEFAULT_MAX_CONCURRENT)).unwrap_or(1),
+        limits: limits(spec.limits.as_ref()),
+        limiters,
+    }
+}
+
+fn limits(spec: Option<&LimitsSpec>) -> Limits {
+    let rate = spec.and_then(|limits| limits.requests_per_second).unwrap_or(DEFAULT_REQUESTS_PER_SECOND);
+    let places = spec.and_then(|limits| limits.max_concurrent).unwrap_or(DEFAULT_MAX_CONCURRENT);
+    Limits {
+        requests_per_second: u32::try_from(rate).unwrap_or(1),
+        max_concurrent: usize::try_from(places).unwrap_or(1),
     }
 }
 

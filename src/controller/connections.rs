@@ -12,7 +12,7 @@ use super::Error;
 use super::connect::{connect, secret_credentials, secret_identity};
 use super::writer::bounded;
 use crate::api::CmdbConnection;
-use crate::cmdb::{Fence, Observer};
+use crate::cmdb::{Fence, Limiters, Observer};
 use crate::engine::Connection;
 
 /// Namespace and name of an object.
@@ -23,6 +23,7 @@ pub struct Connections {
     client: Client,
     observer: Arc<dyn Observer>,
     fence: Arc<Fence>,
+    limiters: Arc<Limiters>,
     entries: Mutex<HashMap<ObjectName, Arc<Entry>>>,
     // By set: the last connection that worked, for a set that will have to delete.
     kept: Mutex<HashMap<ObjectName, Connection>>,
@@ -40,7 +41,8 @@ struct Entry {
 impl Connections {
     /// No clients yet.
     pub fn new(client: Client, fence: Fence, observer: Arc<dyn Observer>) -> Self {
-        Self { client, observer, fence: Arc::new(fence), entries: Mutex::default(), kept: Mutex::default() }
+        let (fence, limiters) = (Arc::new(fence), Arc::default());
+        Self { client, observer, fence, limiters, entries: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The client for a set's connection.
@@ -119,7 +121,8 @@ impl Connections {
             (Some(certificate_name), Some(certificate)) => Some(secret_identity(certificate_name, certificate)?),
             _ => None,
         };
-        connect(name, spec, credentials, identity, Arc::clone(&self.fence), key, Arc::clone(&self.observer))
+        let (fence, limiters) = (Arc::clone(&self.fence), Arc::clone(&self.limiters));
+        connect(name, spec, credentials, identity, fence, limiters, key, Arc::clone(&self.observer))
     }
 
     async fn secret(&self, namespace: &str, connection: &str, name: &str) -> Result<Secret, Error> {

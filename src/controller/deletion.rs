@@ -11,7 +11,7 @@ use super::reconcile::{generation, job, namespace, set_name, subject, target, ui
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::engine::{self, Freshness, Job, Pulse, Tally, View};
+use crate::engine::{self, Freshness, Job, Look, Pulse, Tally, View};
 use crate::plan::{Desired, Memory, Policy, Recall};
 
 // How far a deletion has come.
@@ -125,7 +125,7 @@ async fn look(
     mut memory: Memory,
     pulse: &Pulse,
 ) -> Result<View, engine::Error> {
-    let now = || Freshness::Since(tokio::time::Instant::now());
+    let now = || Look::for_work(Freshness::Since(tokio::time::Instant::now()));
     // A status that was lost is found again first, as a living set's would be.
     if memory == Memory::default() {
         let living = Job { desired: Desired::from_spec(set_name(set), &set.spec), ..job.clone() };

@@ -15,7 +15,7 @@ use super::watched::Watched;
 use super::writer::{self, Target};
 use super::{Context, Error, Outcome, deletion, events, finalizer, report, rivals, size};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use crate::engine::{Connection, Freshness, Job, Pulse, Tally};
+use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally};
 use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
 // A set with something outstanding is shown what happened up to so long ago.
@@ -70,7 +70,7 @@ async fn work(
     let (memory, made_in) = remembered(journal);
     let job = Job { desired, ..job(set, context, connection, made_in).await };
 
-    let view = context.engine.view(&job, &memory, freshness(set), pulse).await?;
+    let view = context.engine.view(&job, &memory, look(set), pulse).await?;
     if set.spec.deletion() == DeletionPolicy::Delete {
         context.connections.keep(&name, &job.connection);
     }
@@ -138,17 +138,22 @@ async fn newest<'a>(
     Ok(Some(Cow::Borrowed(set)))
 }
 
-// At rest, one list an interval serves all sets of a scope; who asks is shown the present.
-fn freshness(set: &ProcessTemplateSet) -> Freshness {
+// At rest, one list an interval serves all sets of a scope, and gives way to work; who asks is shown the present.
+fn look(set: &ProcessTemplateSet) -> Look {
     let status = set.status.as_ref();
     let handled = status.and_then(|status| status.last_handled_reconcile_at.as_ref());
     let at_rest = status.is_some_and(|status| status::is_ready(status, generation(set)) && status.pending.is_empty());
+    let was_in_sync =
+        status.is_some_and(|status| status::was_in_sync(status, generation(set)) && status.pending.is_empty());
     if requested_at(set) != handled {
-        Freshness::Since(tokio::time::Instant::now())
+        Look::for_work(Freshness::Since(tokio::time::Instant::now()))
     } else if at_rest {
-        Freshness::AtMost(set.spec.resync_interval())
+        Look::at_rest(Freshness::AtMost(set.spec.resync_interval()))
+    } else if was_in_sync {
+        // It could not be checked for long: those are many at once when CMDB comes back, and nobody waits for them.
+        Look::at_rest(Freshness::AtMost(OUTSTANDING_FRESHNESS))
     } else {
-        Freshness::AtMost(OUTSTANDING_FRESHNESS)
+        Look::for_work(Freshness::AtMost(OUTSTANDING_FRESHNESS))
     }
 }
 

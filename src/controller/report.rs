@@ -1,5 +1,6 @@
 //! What came of a reconcile: into the status, into events, into the time of the next.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -25,6 +26,9 @@ const AGAIN: Duration = Duration::from_millis(50);
 // An outcome that is due by the clock is looked for no more often than this.
 const SOON: Duration = Duration::from_secs(1);
 
+// Those who are due together come one after the other.
+const JITTER_MILLISECONDS: u64 = 10;
+
 // A list is old only after its interval, not at it.
 const MARGIN: Duration = Duration::from_millis(100);
 
@@ -40,6 +44,10 @@ pub async fn report(
         Err(error) => (None, Some(error)),
     };
     context.observer.reconciled(stopped.map_or("ok", Error::label));
+    if let Some(error) = stopped.filter(|error| error.is_busy()) {
+        tracing::debug!(namespace = namespace(set), name = set.name_any(), "not yet its turn");
+        return retry(context, set, error);
+    }
     note(context, set, stopped).await;
     let before = journal.subject.previous.clone();
     if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
@@ -154,7 +162,16 @@ pub fn wait_for(
     later(context, set, decided.map_or(wait, |due| wait.min(due.max(SOON))))
 }
 
+// A few milliseconds, others for each set.
+fn jitter(uid: &str) -> Duration {
+    Duration::from_millis(1 + RandomState::new().hash_one(uid) % JITTER_MILLISECONDS)
+}
+
 fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> Duration {
+    // When an endpoint that is down is tried again, all that wait for it are there: one call finds it well for all.
+    if let Some(due) = error.and_then(Error::due) {
+        return due + jitter(&uid(set));
+    }
     let backoff = context.objects.next_try(&namespace(set), &set.name_any(), &uid(set));
     let wait = match error.map(Error::disposition) {
         Some(Disposition::RetryNow) => AGAIN,
