@@ -20,7 +20,7 @@ use authority::Authority;
 use futures::StreamExt;
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use process_template_operator::cmdb::{
-    self, Client, Config, Credentials, Fence, Lane, Observer, Operation, Properties, Property, Tls, Transport,
+    self, Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, Properties, Property, Tls, Transport,
     UserCredential, WriteOutcome,
 };
 use process_template_operator::sim::{self, Effect, Fault, Options, Raw, Redirect, Refuse, Simulator};
@@ -69,7 +69,8 @@ fn config(url: &str, transport: Transport) -> Config {
             user: UserCredential::Username("ann".to_owned()),
         },
         timeout: Duration::from_secs(45),
-        max_concurrent: 4,
+        limits: Limits { requests_per_second: 1000, max_concurrent: 4 },
+        limiters: Arc::default(),
     }
 }
 

@@ -817,6 +817,13 @@ fn connections(table: &Table) {
     calls(100).accepted();
     calls(0).server_only("limits.maxConcurrent", NOT_LESS);
     calls(101).server_only("limits.maxConcurrent", NOT_MORE);
+    let rate = |rate: i32| {
+        table.connection(&format!("{rate} calls a second"), json!({ "limits": { "requestsPerSecond": rate } }))
+    };
+    rate(1).accepted();
+    rate(1000).accepted();
+    rate(0).server_only("limits.requestsPerSecond", NOT_LESS);
+    rate(1001).server_only("limits.requestsPerSecond", NOT_MORE);
     table.connection("a connection's unknown field", json!({ "bizId": 2 })).server_only("bizId", UNKNOWN);
 }
 

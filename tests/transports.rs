@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use authority::Authority;
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Fence, Lane, Observer, Operation, Properties, Property, Tls, Transport, UserCredential,
+    Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, Properties, Property, Tls, Transport,
+    UserCredential,
 };
 use process_template_operator::sim::{self, Options, Simulator};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -39,7 +40,8 @@ fn config(url: &str, transport: Transport, tls: Tls) -> Config {
             user: UserCredential::Username("ann".to_owned()),
         },
         timeout: Duration::from_secs(45),
-        max_concurrent: 4,
+        limits: Limits { requests_per_second: 1000, max_concurrent: 4 },
+        limiters: Arc::default(),
     }
 }
 

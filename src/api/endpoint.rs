@@ -9,6 +9,9 @@ pub const DEFAULT_TIMEOUT_SECONDS: i32 = 45;
 /// Calls in flight when the connection does not say.
 pub const DEFAULT_MAX_CONCURRENT: i32 = 4;
 
+/// Calls that may begin in a second when the connection does not say.
+pub const DEFAULT_REQUESTS_PER_SECOND: i32 = 20;
+
 /// A CMDB, the way there, and how it is to be spoken to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -38,7 +41,7 @@ pub struct EndpointSpec {
     pub limits: Option<LimitsSpec>,
 }
 
-/// Bounds of what a connection may ask of CMDB.
+/// Bounds of what a connection may ask of CMDB. Connections that lead to one url with one app code share the lowest of theirs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsSpec {
@@ -46,6 +49,10 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_concurrent: Option<i32>,
+    /// Calls that may begin in a second, 1 to 1000; fewer when CMDB says that these are too many. Absent: 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub requests_per_second: Option<i32>,
 }
 
 /// Whom we trust, and who we are, on a connection with TLS. `R`: how its kind names a Secret.

@@ -20,7 +20,8 @@ pub use cmdb_connection::{CmdbConnection, CmdbConnectionSpec, LocalSecretRef};
 pub use connection_status::ConnectionStatus;
 pub use crd::{crds, yaml};
 pub use endpoint::{
-    DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, EndpointSpec, LimitsSpec, SchemaChoice, TlsSpec, TransportChoice,
+    DEFAULT_MAX_CONCURRENT, DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT_SECONDS, EndpointSpec, LimitsSpec,
+    SchemaChoice, TlsSpec, TransportChoice,
 };
 pub use process::{BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol};
 pub use process_template_set::{

@@ -16,8 +16,8 @@ use crate::api::{
     ClusterCmdbConnection, CmdbConnection, ConnectionKind, EndpointSpec, Grant, SchemaChoice, SecretRef,
     TransportChoice,
 };
-use crate::cmdb::{self, Credentials, Fence, Operation};
-use crate::controller::{self, ConnectionName, Description};
+use crate::cmdb::{self, Credentials, Fence, Limiters, Operation};
+use crate::controller::{self, Bounds, ConnectionName, Description};
 use crate::engine::{Connection, Grants, Touched, Unbounded};
 
 /// How sockets are kept, as the command line says it.
@@ -68,6 +68,7 @@ pub struct Connections {
     // Labels of the namespaces that are in the files.
     labels: HashMap<String, BTreeMap<String, String>>,
     built: HashMap<Option<ConnectionName>, Result<Connection, String>>,
+    limiters: Arc<Limiters>,
 }
 
 /// The grants of one connection of the files to one namespace.
@@ -169,7 +170,7 @@ impl Connections {
             let credentials = from_environment(&endpoint)?;
             let nowhere = SecretRef { namespace: String::new(), name: String::new() };
             let description = Description { endpoint, ca_bundle: None, credentials: nowhere, certificate: None };
-            return connect("--url", &description, String::new(), credentials, None);
+            return self.connect("--url", &description, String::new(), credentials, None);
         }
         let Some(description) = self.descriptions.get(name) else {
             let place = if name.is_shared() { String::new() } else { format!(" of namespace {:?}", name.namespace) };
@@ -195,21 +196,22 @@ impl Connections {
             None => None,
         };
         let key = format!("{}/{name}", name.namespace);
-        connect(&name.name, description, key, credentials, identity)
+        self.connect(&name.name, description, key, credentials, identity)
     }
-}
 
-fn connect(
-    name: &str,
-    description: &Description,
-    key: String,
-    credentials: Credentials,
-    identity: Option<SecretString>,
-) -> anyhow::Result<Connection> {
-    // Whoever calls the command may send requests anywhere.
-    let fence = Arc::new(Fence::none());
-    let connection = description.connect(credentials, identity, fence, key, Arc::new(Silent));
-    connection.map_err(|reason| anyhow!("{name}: {reason}"))
+    fn connect(
+        &self,
+        name: &str,
+        description: &Description,
+        key: String,
+        credentials: Credentials,
+        identity: Option<SecretString>,
+    ) -> anyhow::Result<Connection> {
+        // Whoever calls the command may send requests anywhere.
+        let bounds = Bounds { fence: Arc::new(Fence::none()), limiters: Arc::clone(&self.limiters) };
+        let connection = description.connect(credentials, identity, bounds, key, Arc::new(Silent));
+        connection.map_err(|reason| anyhow!("{name}: {reason}"))
+    }
 }
 
 fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {

@@ -18,7 +18,7 @@ use super::output::{self, Output};
 use super::sets::{Inventory, Set, is_leaving, rivals};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
 use crate::controller::{self, ConnectionName, from_status};
-use crate::engine::{self, Connection, Engine, Freshness, Grants, Job, Pulse};
+use crate::engine::{self, Connection, Engine, Freshness, Grants, Job, Look, Pulse};
 use crate::plan::{
     Counts, Desired, Memory, Observed, Policy, Preview, Rival, SetName, Stage, count, forecast, plan as plan_for,
 };
@@ -164,7 +164,7 @@ async fn preview(
     let pulse = Pulse::new(CancellationToken::new());
     let may_create = set.spec.service_template.create_if_missing.is_some() && !is_leaving(set);
     let (service_template_id, observed, memory, plan) =
-        match engine.view(&job, &memory, Freshness::Since(begun), &pulse).await {
+        match engine.view(&job, &memory, Look::for_work(Freshness::Since(begun)), &pulse).await {
             Ok(view) => {
                 let id = Some(view.sight.scope.service_template_id);
                 (id, view.sight.observed, view.memory, view.plan)
@@ -200,7 +200,7 @@ fn nothing_yet(job: &Job) -> Observed {
     Observed {
         schema: job.connection.schema,
         templates: Arc::default(),
-        user: job.connection.client.user().map(str::to_owned),
+        user: job.connection.client.user(),
         rivals: Arc::new(rivals.collect()),
     }
 }

@@ -164,6 +164,15 @@ pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
     }
 }
 
+/// Whether an answer, or what came instead of one, says that CMDB was not reached: not CMDB, but what stands before it
+/// spoke, or nobody at all.
+pub fn is_out_of_reach(reply: &Reply) -> bool {
+    match reply.code.filter(|code| *code != 0) {
+        Some(code) => matches!(code, 1_306_201 | 1_650_200 | 1_650_201 | 1_650_300 | 1_650_401),
+        None => matches!(reply.http_status, None | Some(500..=599)),
+    }
+}
+
 struct Meaning {
     class: Class,
     item: bool,

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::sender::Sender;
 use super::wire::{Ids, List};
 use super::{
-    Credentials, Error, Fence, Lane, Observer, Operation, ProcessTemplate, Properties, ServiceCategory,
-    ServiceTemplate, Transport, UserCredential,
+    Credentials, Error, Fence, Lane, Limiters, Limits, Observer, Operation, ProcessTemplate, Properties,
+    ServiceCategory, ServiceTemplate, Transport, UserCredential,
 };
 
 /// Service templates of one page: the document allows 500.
@@ -43,8 +43,10 @@ pub struct Config {
     pub credentials: Credentials,
     /// Longest wait for one answer, 45 s as a rule: above every server's own limit of 30 s, for what is given up may still be stored.
     pub timeout: Duration,
-    /// Calls in flight at a time.
-    pub max_concurrent: usize,
+    /// What may be asked of it; the lowest limits of all clients that lead there as the same caller hold for all.
+    pub limits: Limits,
+    /// The limiters that are shared with those clients.
+    pub limiters: Arc<Limiters>,
 }
 
 impl std::fmt::Debug for Config {
@@ -60,12 +62,12 @@ impl std::fmt::Debug for Config {
             .field("supplier_account", &self.supplier_account)
             .field("credentials", &self.credentials)
             .field("timeout", &self.timeout)
-            .field("max_concurrent", &self.max_concurrent)
-            .finish()
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
-/// A CMDB. Clones share the connections and the bound.
+/// A CMDB. Clones share all they have.
 #[derive(Clone)]
 pub struct Client {
     sender: Arc<Sender>,
@@ -100,11 +102,24 @@ impl Client {
 
     /// `bk_username`, where the credentials name one.
     #[must_use]
-    pub fn user(&self) -> Option<&str> {
-        match &self.sender.credentials().user {
-            UserCredential::Username(name) => Some(name),
+    pub fn user(&self) -> Option<String> {
+        match &self.sender.login().credentials.user {
+            UserCredential::Username(name) => Some(name.clone()),
             UserCredential::Token(_) | UserCredential::AccessToken(_) => None,
         }
+    }
+
+    /// Takes over the login of another client of the same URL and transport: credentials, certificate, share in the
+    /// limits. Whatever is sent from now on, also in calls under way that try again, goes with it.
+    pub fn switch_login(&self, other: &Self) {
+        self.sender.switch_login(&other.sender);
+    }
+
+    /// Requests per second at which calls may go on now: what was learned of the server, at most the limit, and 0 while
+    /// nothing remains of its quota.
+    #[must_use]
+    pub fn learned_rate(&self) -> f64 {
+        self.sender.login().member.limiter().rate()
     }
 
     /// Creates process templates: all or none (CMDB 3.9.17). Gives the IDs as the answer has them; after a repeated
@@ -226,12 +241,6 @@ impl Client {
         }
     }
 
-    /// Calls a second that CMDB is asked at most at present.
-    pub fn learned_rate(&self) -> f64 {
-        20.0
-    }
-    /// Calls a second that CMDB is asked at most at present.
-    pub fn switch_login(&self, _: &Client) {}
     /// Lists the service categories that a business can use.
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
         let operation = Operation::ListServiceCategories;

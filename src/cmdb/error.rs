@@ -60,6 +60,16 @@ impl Reply {
         self.is_theirs() && !self.code.is_some_and(|code| ESB_CODES.contains(&code))
     }
 
+    /// What we say ourselves, without an answer.
+    pub(super) fn ours(operation: Operation, message: String) -> Self {
+        Self { operation, code: None, http_status: None, message, request_id: None }
+    }
+
+    // A refusal without an answer is one of our own: the call was not sent.
+    fn is_ours(&self) -> bool {
+        self.code.is_none() && self.http_status.is_none()
+    }
+
     // Whether CMDB or the ESB refused, and not the gateway or a proxy before them.
     fn is_theirs(&self) -> bool {
         self.code.is_some_and(|code| code != 0 && !GATEWAY_CODES.contains(&code))
@@ -128,11 +138,21 @@ pub enum Error {
         /// How long to wait, if it says so.
         retry_after: Option<Duration>,
     },
-    /// No connection was made: the call has certainly done nothing.
+    /// No connection was made, or none was tried, since CMDB did not answer lately: the call has certainly done nothing.
     #[error("CMDB cannot be reached: {reply}")]
     Unavailable {
         /// What happened.
         reply: Reply,
+        /// When CMDB is tried again, once it counts as down.
+        retry_after: Option<Duration>,
+    },
+    /// It was not the call's turn, and it was not sent: there are limits, and others go first.
+    #[error("not yet the turn of {}", .operation.as_str())]
+    Busy {
+        /// The call.
+        operation: Operation,
+        /// When its turn comes.
+        retry_after: Duration,
     },
     /// A server failed, or no answer came: a write may or may not have been stored.
     #[error("CMDB gave no clear answer to {reply}")]
@@ -187,6 +207,7 @@ impl Error {
             Self::Authentication { .. } => "authentication",
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } => "unavailable",
+            Self::Busy { .. } => "busy",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Protocol { .. } => "protocol",
             Self::Configuration { .. } => "configuration",
@@ -199,8 +220,11 @@ impl Error {
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Throttled { retry_after, .. } => Disposition::RetryLater { after: *retry_after },
-            Self::Conflict { .. } | Self::NotFound { .. } | Self::Unavailable { .. } | Self::OutcomeUnknown { .. } => {
+            Self::Throttled { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
+                Disposition::RetryLater { after: *retry_after }
+            }
+            Self::Busy { retry_after, .. } => Disposition::RetryLater { after: Some(*retry_after) },
+            Self::Conflict { .. } | Self::NotFound { .. } | Self::OutcomeUnknown { .. } => {
                 Disposition::RetryLater { after: None }
             }
             Self::Invalid { .. }
@@ -221,13 +245,13 @@ impl Error {
             | Self::Permission { reply }
             | Self::Authentication { reply }
             | Self::Throttled { reply, .. } => {
-                if reply.is_theirs() {
+                if reply.is_theirs() || reply.is_ours() {
                     WriteOutcome::NotStored
                 } else {
                     WriteOutcome::Unknown
                 }
             }
-            Self::Unavailable { .. } | Self::Configuration { .. } => WriteOutcome::NotStored,
+            Self::Unavailable { .. } | Self::Busy { .. } | Self::Configuration { .. } => WriteOutcome::NotStored,
             Self::NotFound { .. } | Self::OutcomeUnknown { .. } | Self::Protocol { .. } => WriteOutcome::Unknown,
         }
     }
@@ -242,6 +266,7 @@ impl Error {
             | Self::Authentication { .. }
             | Self::Throttled { .. }
             | Self::Unavailable { .. }
+            | Self::Busy { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol { .. }
             | Self::Configuration { .. } => false,
@@ -259,6 +284,7 @@ impl Error {
             | Self::Authentication { .. }
             | Self::Throttled { .. }
             | Self::Unavailable { .. }
+            | Self::Busy { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol { .. }
             | Self::Configuration { .. } => None,
@@ -281,10 +307,10 @@ impl Error {
             | Self::Permission { reply }
             | Self::Authentication { reply }
             | Self::Throttled { reply, .. }
-            | Self::Unavailable { reply }
+            | Self::Unavailable { reply, .. }
             | Self::OutcomeUnknown { reply }
             | Self::Protocol { reply } => Some(reply),
-            Self::Configuration { .. } => None,
+            Self::Busy { .. } | Self::Configuration { .. } => None,
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Floor 2: the CMDB client. Typed calls, three ways to send them, one table that gives errors their meanings. Knows neither
 //! Kubernetes nor plans.
 
+mod breaker;
+mod chance;
 mod classify;
 mod client;
 mod credentials;
 mod error;
 mod fence;
-mod gate;
+mod limiter;
+mod limits;
+mod login;
 mod operation;
+mod pace;
 mod sender;
 mod transport;
 mod wire;
@@ -16,7 +21,8 @@ pub use client::{Client, Config, Tls};
 pub use credentials::{Credentials, UserCredential};
 pub use error::{Disposition, Error, Reply, WriteOutcome};
 pub use fence::Fence;
-pub use gate::Lane;
+pub use limiter::Lane;
+pub use limits::{Limiters, Limits};
 pub use operation::{Observer, Operation};
 pub use transport::Transport;
 pub use wire::{ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate};

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::redirect::Policy;
@@ -11,12 +11,16 @@ use reqwest::{Certificate, Identity, Response, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::time::{Instant, timeout_at};
 
-use super::classify::classify;
+use super::classify::{classify, is_out_of_reach};
 use super::fence::FencedResolver;
-use super::gate::{Gate, Lane, Permit};
+use super::limiter::{Answer, Lane, Permit, Refusal};
+use super::limits::Caller;
+use super::login::{CurrentLogin, Login};
+use super::pace::Quota;
 use super::wire::{Envelope, Success};
-use super::{Config, Credentials, Error, Observer, Operation, Reply, Transport};
+use super::{Config, Error, Observer, Operation, Reply, Transport, UserCredential};
 
 /// Largest answer that is read.
 const BODY_BYTES: usize = 32 << 20;
@@ -26,13 +30,11 @@ const IDLE: Duration = Duration::from_secs(15);
 
 /// Sends calls.
 pub struct Sender {
-    http: reqwest::Client,
+    login: CurrentLogin,
     transport: Transport,
     url: String,
     supplier_account: String,
-    credentials: Credentials,
     timeout: Duration,
-    gate: Arc<Gate>,
     observer: Arc<dyn Observer>,
     // Begins every correlation ID of this client.
     prefix: u64,
@@ -69,14 +71,19 @@ impl Sender {
             http = http.identity(identity);
         }
         let http = http.build().map_err(|error| unusable(error.to_string()))?;
+        let url = url.as_str().trim_end_matches('/').to_owned();
+        let credentials = config.credentials;
+        let caller = match (config.transport, &credentials.user) {
+            (Transport::Direct, UserCredential::Username(user)) => Caller::User(user.clone()),
+            _ => Caller::Application(credentials.app_code.clone()),
+        };
+        let member = config.limiters.join(&url, caller, config.limits);
         Ok(Self {
-            http,
+            login: CurrentLogin::new(Login { http, credentials, member }),
             transport: config.transport,
-            url: url.as_str().trim_end_matches('/').to_owned(),
+            url,
             supplier_account: config.supplier_account,
-            credentials: config.credentials,
             timeout: config.timeout,
-            gate: Gate::new(config.max_concurrent),
             observer,
             prefix: std::hash::RandomState::new().build_hasher().finish(),
             sent: AtomicU64::new(0),
@@ -93,9 +100,14 @@ impl Sender {
         self.transport
     }
 
-    /// Who we are.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+    /// Who we are at present.
+    pub fn login(&self) -> Arc<Login> {
+        self.login.get()
+    }
+
+    /// From now on with the login of another.
+    pub fn switch_login(&self, other: &Self) {
+        self.login.set(other.login());
     }
 
     /// Sends a read: a few quick tries under one deadline. It runs from when the first may be sent: waiting behind calls
@@ -111,24 +123,26 @@ impl Sender {
             .with_factor(2.0)
             .with_max_times(2)
             .with_jitter();
-        let transient = |error: &Error| matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. });
-        let mut first = Some(self.gate.enter(lane).await);
+        let mut first = Some(self.enter(operation, lane).await?);
+        let deadline = Instant::now() + self.timeout;
         let attempt = || {
-            let permit = first.take();
+            let first = first.take();
             async move {
-                let permit = match permit {
-                    Some(permit) => permit,
-                    None => self.gate.enter(lane).await,
+                let (login, permit) = match first {
+                    Some(entered) => entered,
+                    None => self.enter(operation, lane).await?,
                 };
-                self.once(permit, operation, parameters).await.map(|(data, _)| data)
+                let call = self.once(&login, permit, operation, parameters, Some(deadline));
+                call.await.map(|(data, _)| data)
             }
         };
-        let read = attempt.retry(tries).when(transient);
-        tokio::time::timeout(self.timeout, read).await.unwrap_or_else(|_| {
-            let message = "no answer in time".to_owned();
-            let reply = Reply { operation, code: None, http_status: None, message, request_id: None };
-            Err(Error::OutcomeUnknown { reply })
-        })
+        let is_worth_another = |error: &Error| {
+            let is_transient = matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. });
+            is_transient && self.login().member.limiter().down().is_none()
+        };
+        let read = timeout_at(deadline, attempt.retry(tries).when(is_worth_another)).await;
+        let read = read.unwrap_or_else(|_| Err(unanswered_in_time(operation)));
+        read.map_err(|error| self.because_down(operation, error))
     }
 
     /// Sends a write, once. Gives the correlation ID too.
@@ -137,19 +151,66 @@ impl Sender {
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
-        self.once(self.gate.enter(Lane::Work).await, operation, parameters).await
+        let (login, permit) = self.enter(operation, Lane::Work).await?;
+        let written = self.once(&login, permit, operation, parameters, None).await;
+        written.map_err(|error| match error {
+            Error::Unavailable { .. } => self.because_down(operation, error),
+            error => error,
+        })
+    }
+
+    // Waits for the call's turn; the login is that of the moment when it has come.
+    async fn enter(&self, operation: Operation, lane: Lane) -> Result<(Arc<Login>, Permit), Error> {
+        loop {
+            let entered = self.login().member.limiter().enter(lane).await;
+            let permit = entered.map_err(|refusal| refused(operation, refusal))?;
+            let login = self.login();
+            if Arc::ptr_eq(permit.limiter(), login.member.limiter()) {
+                return Ok((login, permit));
+            }
+        }
+    }
+
+    // Once the endpoint counts as down, all who ask are told the same, whoever tried it.
+    fn because_down(&self, operation: Operation, error: Error) -> Error {
+        let is_of_it = match &error {
+            Error::Unavailable { reply, .. } | Error::OutcomeUnknown { reply } => is_out_of_reach(reply),
+            _ => false,
+        };
+        match self.login().member.limiter().down().filter(|_| is_of_it) {
+            Some((cause, retry_after)) => refused(operation, Refusal::Down(cause, retry_after)),
+            None => error,
+        }
     }
 
     async fn once<T: DeserializeOwned>(
         &self,
-        _permit: Permit,
+        login: &Login,
+        permit: Permit,
         operation: Operation,
         parameters: &Map<String, Value>,
+        deadline: Option<Instant>,
     ) -> Result<(T, String), Error> {
         let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
-        let result = self.exchange(operation, parameters).await;
+        let mut quota = None;
+        let exchange = self.exchange(login, operation, parameters, &mut quota);
+        let result = match deadline {
+            Some(deadline) => {
+                timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(unanswered_in_time(operation)))
+            }
+            None => exchange.await,
+        };
         told.outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
         drop(told);
+        match &result {
+            // Nothing was sent.
+            Err(Error::Configuration { .. }) => drop(permit),
+            Err(Error::Throttled { .. }) => permit.ended(Answer::Throttled, quota),
+            Err(Error::Unavailable { reply, .. } | Error::OutcomeUnknown { reply }) if is_out_of_reach(reply) => {
+                permit.ended(Answer::NotReached(&reply.message), quota);
+            }
+            Ok(_) | Err(_) => permit.ended(Answer::Reached, quota),
+        }
         if let Err(error) = &result {
             let request_id = error.reply().and_then(|reply| reply.request_id.as_deref());
             tracing::debug!(operation = operation.as_str(), %error, request_id, "a call failed");
@@ -159,12 +220,14 @@ impl Sender {
 
     async fn exchange<T: DeserializeOwned>(
         &self,
+        login: &Login,
         operation: Operation,
         parameters: &Map<String, Value>,
+        quota: &mut Option<Quota>,
     ) -> Result<(T, String), Error> {
-        let call = self.transport.call(operation, parameters, &self.credentials, &self.supplier_account)?;
+        let call = self.transport.call(operation, parameters, &login.credentials, &self.supplier_account)?;
         let id = format!("{:016x}-{}", self.prefix, self.sent.fetch_add(1, Ordering::Relaxed));
-        let request = self
+        let request = login
             .http
             .request(call.method, format!("{}{}", self.url, call.path))
             .headers(call.headers)
@@ -173,7 +236,11 @@ impl Sender {
             .json(&call.body);
         let response = request.send().await.map_err(|error| not_sent(operation, &error, &id))?;
         let status = response.status().as_u16();
-        let retry_after = retry_after(&response);
+        let reset = number(&response, "X-Bkapi-RateLimit-Reset").map(Duration::from_secs);
+        let limit = number(&response, "X-Bkapi-RateLimit-Limit");
+        let remaining = number(&response, "X-Bkapi-RateLimit-Remaining");
+        let told = |remaining| reset.map(|reset| Quota { limit, remaining, reset });
+        *quota = remaining.and_then(told);
         let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
         let bytes = bounded(operation, response, &id).await?;
         let reply = |code, message: &str, request_id: Option<&str>| Reply {
@@ -187,11 +254,16 @@ impl Sender {
         let envelope = serde_json::from_slice::<Envelope>(&bytes).ok().filter(|_| !(300..400).contains(&status));
         let Some(envelope) = envelope else {
             let message = format!("HTTP status {status} with a body that is not CMDB's");
-            return Err(classify(reply(None, &message, None), retry_after));
+            return Err(classify(reply(None, &message, None), reset));
         };
         if !envelope.is_success() {
-            let message = self.credentials.masked(envelope.message().unwrap_or("no message"));
-            return Err(classify(reply(envelope.code(), &message, envelope.request_id()), retry_after));
+            let message = login.credentials.masked(envelope.message().unwrap_or("no message"));
+            let error = classify(reply(envelope.code(), &message, envelope.request_id()), reset);
+            if matches!(error, Error::Throttled { .. }) {
+                // Who says only when to go on has nothing left.
+                *quota = told(remaining.unwrap_or_default());
+            }
+            return Err(error);
         }
         let request_id = reply(None, "", envelope.request_id()).request_id.unwrap_or_default();
         if let Ok(success) = serde_json::from_slice::<Success<T>>(&bytes) {
@@ -232,6 +304,25 @@ fn normalised(url: &str) -> Result<Url, String> {
     Ok(parsed)
 }
 
+// What is told of a call that was not sent.
+fn refused(operation: Operation, refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Busy(retry_after) => Error::Busy { operation, retry_after },
+        Refusal::Down(cause, retry_after) => {
+            let message = format!("CMDB did not answer lately ({cause}); it is tried again before this is");
+            Error::Unavailable { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
+        }
+        Refusal::Stopped(retry_after) => {
+            let message = "nothing is left of the quota; it was not sent".to_owned();
+            Error::Throttled { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
+        }
+    }
+}
+
+fn unanswered_in_time(operation: Operation) -> Error {
+    Error::OutcomeUnknown { reply: Reply::ours(operation, "no answer in time".to_owned()) }
+}
+
 fn unanswered(operation: Operation, message: &str, id: &str) -> Error {
     Error::OutcomeUnknown { reply: Reply::none(operation, message, id) }
 }
@@ -243,7 +334,7 @@ fn not_sent(operation: Operation, error: &reqwest::Error, id: &str) -> Error {
     }
     if error.is_connect() {
         let message = if error.is_timeout() { "no connection in time" } else { "no connection" };
-        return Error::Unavailable { reply: Reply::none(operation, message, id) };
+        return Error::Unavailable { reply: Reply::none(operation, message, id), retry_after: None };
     }
     unanswered(operation, if error.is_timeout() { "no answer in time" } else { "the connection broke" }, id)
 }
@@ -268,7 +359,6 @@ fn header(response: &Response, name: &str) -> Option<String> {
     response.headers().get(name)?.to_str().ok().map(str::to_owned)
 }
 
-// The gateway says how many seconds of its window are left.
-fn retry_after(response: &Response) -> Option<Duration> {
-    header(response, "X-Bkapi-RateLimit-Reset")?.trim().parse().ok().map(Duration::from_secs)
+fn number(response: &Response, name: &str) -> Option<u64> {
+    header(response, name)?.trim().parse().ok()
 }

@@ -8,10 +8,10 @@ use secrecy::SecretString;
 
 use super::Error;
 use crate::api::{
-    ClusterCmdbConnectionSpec, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_TIMEOUT_SECONDS, EndpointSpec,
-    SchemaChoice, SecretRef, TransportChoice,
+    ClusterCmdbConnectionSpec, CmdbConnectionSpec, DEFAULT_MAX_CONCURRENT, DEFAULT_REQUESTS_PER_SECOND,
+    DEFAULT_TIMEOUT_SECONDS, EndpointSpec, LimitsSpec, SchemaChoice, SecretRef, TransportChoice,
 };
-use crate::cmdb::{self, Credentials, Fence, Observer, Tls, Transport, UserCredential};
+use crate::cmdb::{self, Credentials, Fence, Limiters, Limits, Observer, Tls, Transport, UserCredential};
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
 
@@ -26,6 +26,15 @@ pub struct Description {
     pub credentials: SecretRef,
     /// The Secret with our certificate and its key.
     pub certificate: Option<SecretRef>,
+}
+
+/// What bounds a connection, whatever it says.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Where it may lead.
+    pub fence: Arc<Fence>,
+    /// What it shares with others that lead there.
+    pub limiters: Arc<Limiters>,
 }
 
 impl Description {
@@ -61,11 +70,11 @@ impl Description {
         &self,
         credentials: Credentials,
         identity: Option<SecretString>,
-        fence: Arc<Fence>,
+        bounds: Bounds,
         key: String,
         observer: Arc<dyn Observer>,
     ) -> Result<Connection, String> {
-        let client = cmdb::Client::new(self.config(credentials, identity, fence), observer);
+        let client = cmdb::Client::new(self.config(credentials, identity, bounds), observer);
         let schema = match self.endpoint.schema {
             None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
             Some(SchemaChoice::Flat) => ServerSchema::Flat,
@@ -74,19 +83,19 @@ impl Description {
         Ok(Connection { key, client: client.map_err(|error| error.to_string())?, schema })
     }
 
-    fn config(&self, credentials: Credentials, identity: Option<SecretString>, fence: Arc<Fence>) -> cmdb::Config {
+    fn config(&self, credentials: Credentials, identity: Option<SecretString>, bounds: Bounds) -> cmdb::Config {
         let endpoint = &self.endpoint;
-        let max_concurrent = endpoint.limits.as_ref().and_then(|limits| limits.max_concurrent);
         let timeout = endpoint.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
         cmdb::Config {
             url: endpoint.url.clone(),
             transport: transport(endpoint),
-            fence,
+            fence: bounds.fence,
             tls: Tls { ca_bundle: self.ca_bundle.clone(), identity },
             supplier_account: endpoint.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
             credentials,
             timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
-            max_concurrent: usize::try_from(max_concurrent.unwrap_or(DEFAULT_MAX_CONCURRENT)).unwrap_or(1),
+            limits: limits(endpoint.limits.as_ref()),
+            limiters: bounds.limiters,
         }
     }
 
@@ -94,6 +103,15 @@ impl Description {
     pub fn read_credentials(&self, secret: &Secret) -> Result<Credentials, Error> {
         let missing = |missing| Error::CredentialsIncomplete { secret: self.credentials.name.clone(), missing };
         read_credentials(&self.endpoint, |key| text(secret, key)).map_err(missing)
+    }
+}
+
+fn limits(spec: Option<&LimitsSpec>) -> Limits {
+    let rate = spec.and_then(|limits| limits.requests_per_second).unwrap_or(DEFAULT_REQUESTS_PER_SECOND);
+    let places = spec.and_then(|limits| limits.max_concurrent).unwrap_or(DEFAULT_MAX_CONCURRENT);
+    Limits {
+        requests_per_second: u32::try_from(rate).unwrap_or(1),
+        max_concurrent: usize::try_from(places).unwrap_or(1),
     }
 }
 

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::catalogue::Catalogue;
-use super::connect::read_identity;
+use super::connect::{Bounds, read_identity};
 use super::connection_name::ConnectionName;
 use super::writer::bounded;
 use crate::api::SecretRef;
-use crate::cmdb::{self, Fence, Observer, Operation};
+use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
 use crate::engine::{Connection, Grants};
 
 // A watch tells of every change; should it lag, this is how often the Secrets are read without it.
@@ -31,8 +31,8 @@ pub type ObjectName = (String, String);
 pub struct Connections {
     client: Client,
     observer: Arc<dyn Observer>,
-    fence: Arc<Fence>,
-    shared_fence: Arc<Fence>,
+    bounds: Bounds,
+    shared_bounds: Bounds,
     catalogue: Catalogue,
     entries: Mutex<HashMap<ConnectionName, Arc<Entry>>>,
     // By set: the connection that it uses.
@@ -76,13 +76,16 @@ impl Live {
 #[derive(Default)]
 struct Entry {
     users: Mutex<BTreeSet<ObjectName>>,
-    secrets: Mutex<Vec<SecretRef>>,
+    // The Secrets that it names, each with the version that was read.
+    secrets: Mutex<Vec<(SecretRef, Option<String>)>>,
     // A business that one of them is about; 0: none is known.
     biz_id: Mutex<i64>,
     // When a refusal last had the Secrets read anew.
     refused_at: Mutex<Option<Instant>>,
     // uid and generation, while the object exists.
     object: Mutex<Option<(String, i64)>>,
+    // The same of the object that the client was made from.
+    made_from: Mutex<Option<(String, i64)>>,
     // Counts the changes of connection and Secrets.
     changes: Mutex<u64>,
     built: AsyncMutex<Built>,
@@ -121,11 +124,13 @@ impl Observer for Heard {
 impl Connections {
     /// No clients yet.
     pub fn new(client: Client, catalogue: Catalogue, fence: Fence, observer: Arc<dyn Observer>) -> Self {
+        let limiters: Arc<Limiters> = Arc::default();
+        let bounds = |fence| Bounds { fence: Arc::new(fence), limiters: Arc::clone(&limiters) };
         Self {
             client,
             observer,
-            shared_fence: Arc::new(fence.for_any_url()),
-            fence: Arc::new(fence),
+            shared_bounds: bounds(fence.for_any_url()),
+            bounds: bounds(fence),
             catalogue,
             entries: Mutex::default(),
             uses: Mutex::default(),
@@ -166,6 +171,11 @@ impl Connections {
         lock(&self.kept).insert(set.clone(), connection.clone());
     }
 
+    /// Whether a connection is kept for a set.
+    pub fn keeps(&self, set: &ObjectName) -> bool {
+        lock(&self.kept).contains_key(set)
+    }
+
     /// The client for the connection of a set that goes: the last one that worked when there is none any more.
     pub async fn get_for_deletion(
         &self,
@@ -190,13 +200,18 @@ impl Connections {
         let found = self.catalogue.find(name).await?;
         let description = &found.description;
         let named = [Some(&description.credentials), description.certificate.as_ref()];
+        *lock(&entry.made_from) = Some((found.uid.clone(), found.generation));
         // Noted before they are read: a change that comes meanwhile finds the connection.
-        *lock(&entry.secrets) = named.into_iter().flatten().cloned().collect();
+        *lock(&entry.secrets) = named.into_iter().flatten().map(|named| (named.clone(), None)).collect();
         let secret = self.secret(name, &description.credentials).await?;
         let certificate = match &description.certificate {
             Some(certificate) => Some(self.secret(name, certificate).await?),
             None => None,
         };
+        let read = [Some(&secret), certificate.as_ref()].map(|secret| secret.map(version));
+        for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
+            *known = read;
+        }
         let spec_key = format!("{}/{}", found.uid, found.generation);
         let secrets_key = format!("{} {}", version(&secret), certificate.as_ref().map(version).unwrap_or_default());
         let last = last.filter(|last| last.spec_key == spec_key);
@@ -208,11 +223,11 @@ impl Connections {
             (Some(reference), Some(certificate)) => Some(read_identity(&reference.name, certificate)?),
             _ => None,
         };
-        let fence = Arc::clone(if name.is_shared() { &self.shared_fence } else { &self.fence });
+        let bounds = if name.is_shared() { &self.shared_bounds } else { &self.bounds }.clone();
         let heard = Arc::new(Heard { observer: Arc::clone(&self.observer), last: Mutex::default() });
         let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
         let key = format!("{spec_key} {secrets_key}");
-        let candidate = description.connect(credentials, identity, fence, key, heard.clone()).map_err(invalid)?;
+        let candidate = description.connect(credentials, identity, bounds, key, heard.clone()).map_err(invalid)?;
         let credentials_version = secret.metadata.resource_version.clone().unwrap_or_default();
         let built_at = Instant::now();
         let live =
@@ -238,7 +253,9 @@ impl Connections {
     pub fn seen(&self, name: &ConnectionName, uid: &str, generation: i64) -> Vec<ObjectName> {
         let entry = self.entry(name);
         let object = Some((uid.to_owned(), generation));
-        if std::mem::replace(&mut *lock(&entry.object), object.clone()) == object {
+        let before = std::mem::replace(&mut *lock(&entry.object), object.clone());
+        // Its first sight after a start is no change to those who have used it already.
+        if before == object || before.is_none() && *lock(&entry.made_from) == object {
             return Vec::new();
         }
         entry.changed()
@@ -248,16 +265,22 @@ impl Connections {
     pub fn gone(&self, name: &ConnectionName) -> Vec<ObjectName> {
         let entry = self.entry(name);
         *lock(&entry.object) = None;
+        *lock(&entry.made_from) = None;
         let users = entry.changed();
         self.drop_unused();
         users
     }
 
-    /// A Secret has changed: the connections that name it, and the sets that use them.
-    pub fn secret_changed(&self, namespace: &str, name: &str) -> (Vec<ConnectionName>, Vec<ObjectName>) {
+    /// A watch tells of a Secret: the connections that name it and have read another version, and the sets that use them.
+    pub fn secret_changed(&self, metadata: &ObjectMeta) -> (Vec<ConnectionName>, Vec<ObjectName>) {
+        let now = version_of(metadata);
         let names = |entry: &Entry| {
             let secrets = lock(&entry.secrets);
-            secrets.iter().any(|secret| secret.namespace == namespace && secret.name == name)
+            secrets.iter().any(|(secret, read)| {
+                Some(&secret.namespace) == metadata.namespace.as_ref()
+                    && Some(&secret.name) == metadata.name.as_ref()
+                    && read.as_ref() != Some(&now)
+            })
         };
         let entries = lock(&self.entries);
         let (mut connections, mut sets) = (Vec::new(), Vec::new());
@@ -306,8 +329,8 @@ impl Connections {
         Some(used)
     }
 
-    // Noted before anything is read: a change that comes meanwhile finds the set.
-    fn note_use(&self, set: &ObjectName, name: &ConnectionName) {
+    /// Notes that a set uses a connection. Before anything is read: a change that comes meanwhile finds the set.
+    pub fn note_use(&self, set: &ObjectName, name: &ConnectionName) {
         let before = lock(&self.uses).insert(set.clone(), name.clone());
         if let Some(before) = before.filter(|before| before != name) {
             lock(&self.entry(&before).users).remove(set);
@@ -349,7 +372,11 @@ async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
 }
 
 fn version(secret: &Secret) -> String {
-    let ObjectMeta { uid, resource_version, .. } = &secret.metadata;
+    version_of(&secret.metadata)
+}
+
+fn version_of(metadata: &ObjectMeta) -> String {
+    let ObjectMeta { uid, resource_version, .. } = metadata;
     format!("{}/{}", uid.as_deref().unwrap_or_default(), resource_version.as_deref().unwrap_or_default())
 }
 

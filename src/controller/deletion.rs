@@ -11,7 +11,7 @@ use super::reconcile::{connection_name, generation, job, namespace, set_name, su
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::engine::{self, Freshness, Job, Pulse, Tally, View};
+use crate::engine::{self, Freshness, Job, Look, Pulse, Tally, View};
 use crate::plan::{Desired, Memory, Policy, Recall};
 
 // How far a deletion has come.
@@ -36,7 +36,7 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     if is_orphaned || has_made_nothing(set.status.as_ref()) {
         return let_go(set, context, &mut journal, Tally::default()).await;
     }
-    let begun = context.objects.begin(&namespace, &name, &uid, generation(set), false);
+    let begun = context.objects.begin(&namespace, &name, &uid, generation(set), false, None);
     if begun.is_edited {
         // What it gives, another may have waited for.
         context.wake_neighbours(&uid, set.spec.biz_id, &set.spec.service_template);
@@ -126,7 +126,7 @@ async fn look(
     mut memory: Memory,
     pulse: &Pulse,
 ) -> Result<View, engine::Error> {
-    let now = || Freshness::Since(tokio::time::Instant::now());
+    let now = || Look::for_work(Freshness::Since(tokio::time::Instant::now()));
     // A status that was lost is found again first, as a living set's would be.
     if memory == Memory::default() {
         let living = Job { desired: Desired::from_spec(set_name(set), &set.spec), ..job.clone() };

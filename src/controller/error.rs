@@ -1,6 +1,7 @@
 //! Why a set stands still, as its status says it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::connection_name::ConnectionName;
 use crate::api::SecretRef;
@@ -101,6 +102,21 @@ impl Error {
         }
     }
 
+    /// When to look again, neither sooner nor later.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        match self {
+            Self::Engine(error) => error.due(),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing has failed, and it is only not this set's turn.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_busy())
+    }
+
     /// What is to be done about it.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
@@ -192,9 +208,11 @@ fn engine_advice(error: &engine::Error) -> &'static str {
             Cmdb::Protocol { .. } | Cmdb::Configuration { .. } => "Check spec.url of the connection.",
             Cmdb::Invalid { .. } => "Check spec.bizId and spec.serviceTemplate.",
             Cmdb::Unavailable { .. } => "It is tried again; check spec.url of the connection, and the way there.",
-            Cmdb::Conflict { .. } | Cmdb::NotFound { .. } | Cmdb::Throttled { .. } | Cmdb::OutcomeUnknown { .. } => {
-                "It is tried again."
-            }
+            Cmdb::Conflict { .. }
+            | Cmdb::NotFound { .. }
+            | Cmdb::Throttled { .. }
+            | Cmdb::Busy { .. }
+            | Cmdb::OutcomeUnknown { .. } => "It is tried again.",
         },
         engine::Error::ServiceTemplateMissing { none_at_all: true, .. } => {
             "It has no service template at all: check spec.bizId; or create the service template, or set \

@@ -17,6 +17,7 @@ mod memory;
 mod objects;
 mod reconcile;
 mod report;
+mod rest;
 mod rivals;
 mod size;
 mod status;
@@ -36,11 +37,11 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-pub use connect::{Description, read_credentials, read_identity};
+pub use connect::{Bounds, Description, read_credentials, read_identity};
 pub use connection_name::ConnectionName;
 pub use error::Error;
 pub use grants::cover;
@@ -186,8 +187,7 @@ pub async fn run(
     let running = controller
         .with_config(controller::Config::default().concurrency(settings.concurrency))
         .watches(api::<PartialObjectMeta<Secret>>(&client, &settings), watcher::Config::default(), move |changed| {
-            let (namespace, name) = (changed.namespace().unwrap_or_default(), changed.name_any());
-            let (connections, sets) = of_secret.connections.secret_changed(&namespace, &name);
+            let (connections, sets) = of_secret.connections.secret_changed(&changed.metadata);
             for connection in connections {
                 of_secret.wake_connection(connection);
             }

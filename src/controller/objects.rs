@@ -73,15 +73,28 @@ impl Objects {
         change(hints)
     }
 
-    /// Notes the generation that is being worked on: an edit, and who asks, begin at once.
-    pub fn begin(&self, namespace: &str, name: &str, uid: &str, generation: i64, asked: bool) -> Begun {
+    /// Notes the generation that is being worked on: an edit, and who asks, begin at once. `rest`: how long a set that was at
+    /// rest when this process first sees it is left so.
+    pub fn begin(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        generation: i64,
+        asked: bool,
+        rest: Option<Duration>,
+    ) -> Begun {
         self.with(namespace, name, uid, |hints| {
-            let is_edited = hints.generation != generation && hints.generation != 0;
+            let is_first = hints.generation == 0;
+            let is_edited = hints.generation != generation && !is_first;
             if hints.generation != generation {
                 hints.generation = generation;
                 hints.generation_since = Instant::now();
                 hints.backoff = None;
                 hints.held_until = None;
+            }
+            if let Some(rest) = rest.filter(|_| is_first && !hints.is_woken) {
+                hints.held_until = Some(Instant::now() + rest);
             }
             if asked {
                 hints.held_until = None;
@@ -184,9 +197,24 @@ mod tests {
     use super::Objects;
 
     #[tokio::test(start_paused = true)]
+    async fn a_set_at_rest_is_left_so_when_it_is_first_seen_unless_something_changes() {
+        let objects = Objects::default();
+        let rest = Some(Duration::from_mins(5));
+        let begin = |generation, asked| objects.begin("shop", "web", "uid", generation, asked, rest).held_for;
+        assert_eq!(begin(1, false), rest);
+        assert_eq!(begin(1, false), rest, "it is not begun anew");
+        objects.release("shop", "web");
+        assert_eq!(begin(1, false), None);
+        let edited = Objects::default();
+        assert_eq!(edited.begin("shop", "web", "uid", 1, false, rest).held_for, rest);
+        assert_eq!(edited.begin("shop", "web", "uid", 2, false, None).held_for, None);
+        assert_eq!(Objects::default().begin("shop", "web", "uid", 1, true, None).held_for, None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_changes_during_a_reconcile_ends_the_wait_that_it_imposes() {
         let objects = Objects::default();
-        let begin = || objects.begin("shop", "web", "uid", 1, false).held_for;
+        let begin = || objects.begin("shop", "web", "uid", 1, false, None).held_for;
         assert_eq!(begin(), None);
         objects.release("shop", "web");
         objects.hold("shop", "web", "uid", Duration::from_mins(10));

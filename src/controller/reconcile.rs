@@ -10,13 +10,14 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
 use super::connection_name::ConnectionName;
+use super::connections::ObjectName;
 use super::journal::{StatusJournal, remembered};
 use super::status::{self, Subject};
 use super::watched::Watched;
 use super::writer::{self, Target};
-use super::{Context, Error, Outcome, deletion, events, finalizer, report, rivals, size};
+use super::{Context, Error, Outcome, deletion, events, finalizer, report, rest, rivals, size};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use crate::engine::{Connection, Freshness, Job, Pulse, Tally};
+use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally};
 use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
 // A set with something outstanding is shown what happened up to so long ago.
@@ -40,14 +41,18 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
 }
 
 async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) -> Action {
-    let asked = requested_at(set) != set.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
-    let begun = context.objects.begin(&namespace(set), &set.name_any(), &uid(set), generation(set), asked);
+    let name = (namespace(set), set.name_any());
+    context.connections.note_use(&name, &connection_name(set));
+    let asked = is_asked_for(set);
+    let rest = Some(rest::first_look(set)).filter(|_| rest::is_at_rest(set) && !asked);
+    let begun = context.objects.begin(&name.0, &name.1, &uid(set), generation(set), asked, rest);
     let (biz_id, selector) = (set.spec.biz_id, &set.spec.service_template);
-    context.objects.names(&namespace(set), &set.name_any(), &uid(set), biz_id, selector);
+    context.objects.names(&name.0, &name.1, &uid(set), biz_id, selector);
     if begun.is_edited {
         context.wake_neighbours(&uid(set), biz_id, selector);
     }
     if let Some(left) = begun.held_for {
+        keep_connection(set, context, &name).await;
         return Action::requeue(left);
     }
     let mut journal = StatusJournal::new(context, subject(set), target(set));
@@ -71,7 +76,7 @@ async fn work(
     let (memory, made_in) = remembered(journal);
     let job = Job { desired, ..job(set, context, connection, made_in).await? };
 
-    let view = context.engine.view(&job, &memory, freshness(set), pulse).await?;
+    let view = context.engine.view(&job, &memory, look(set), pulse).await?;
     if set.spec.deletion() == DeletionPolicy::Delete {
         context.connections.keep(&name, &job.connection);
     }
@@ -87,6 +92,17 @@ async fn work(
     let carried = context.engine.carry_out(&job, view, pulse, journal).await;
     let stopped = carried.stopped.map(Error::from);
     Ok(Outcome { view: carried.view, tally: carried.tally, released, stopped })
+}
+
+// A set that will have to delete needs a connection that has worked, also before its first look.
+async fn keep_connection(set: &ProcessTemplateSet, context: &Context, name: &ObjectName) {
+    if set.spec.deletion() == DeletionPolicy::Delete
+        && rest::is_at_rest(set)
+        && !context.connections.keeps(name)
+        && let Ok(connection) = context.connections.get(name, &connection_name(set), set.spec.biz_id).await
+    {
+        context.connections.keep(name, &connection);
+    }
 }
 
 // What leaves the set and stays in CMDB; the next plan has forgotten it.
@@ -145,17 +161,20 @@ async fn newest<'a>(
     Ok(Some(Cow::Borrowed(set)))
 }
 
-// At rest, one list an interval serves all sets of a scope; who asks is shown the present.
-fn freshness(set: &ProcessTemplateSet) -> Freshness {
+// At rest, one list an interval serves all sets of a scope, and gives way to work; who asks is shown the present.
+fn look(set: &ProcessTemplateSet) -> Look {
     let status = set.status.as_ref();
-    let handled = status.and_then(|status| status.last_handled_reconcile_at.as_ref());
-    let at_rest = status.is_some_and(|status| status::is_ready(status, generation(set)) && status.pending.is_empty());
-    if requested_at(set) != handled {
-        Freshness::Since(tokio::time::Instant::now())
-    } else if at_rest {
-        Freshness::AtMost(set.spec.resync_interval())
+    let was_in_sync =
+        status.is_some_and(|status| status::was_in_sync(status, generation(set)) && status.pending.is_empty());
+    if is_asked_for(set) {
+        Look::for_work(Freshness::Since(tokio::time::Instant::now()))
+    } else if rest::is_at_rest(set) {
+        Look::at_rest(Freshness::AtMost(rest::period(set)))
+    } else if was_in_sync {
+        // It could not be checked for long: those are many at once when CMDB comes back, and nobody waits for them.
+        Look::at_rest(Freshness::AtMost(OUTSTANDING_FRESHNESS))
     } else {
-        Freshness::AtMost(OUTSTANDING_FRESHNESS)
+        Look::for_work(Freshness::AtMost(OUTSTANDING_FRESHNESS))
     }
 }
 
@@ -183,6 +202,11 @@ pub fn target(set: &ProcessTemplateSet) -> Target {
         uid: uid(set),
         resource_version: set.resource_version().unwrap_or_default(),
     }
+}
+
+// Somebody asks for a look, and has not been answered.
+fn is_asked_for(set: &ProcessTemplateSet) -> bool {
+    requested_at(set) != set.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref())
 }
 
 fn requested_at(set: &ProcessTemplateSet) -> Option<&String> {

@@ -1,5 +1,6 @@
 //! What came of a reconcile: into the status, into events, into the time of the next.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,7 +14,7 @@ use super::reconcile::{generation, namespace, uid};
 use super::status::{self, Subject};
 use super::verdict::{self, Outlook};
 use super::writer::{self, Target, WriteError};
-use super::{Context, Error, Outcome, events};
+use super::{Context, Error, Outcome, events, rest};
 use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::cmdb;
 use crate::engine::{self, Disposition, Tally, View};
@@ -26,6 +27,9 @@ const AGAIN: Duration = Duration::from_millis(50);
 
 // An outcome that is due by the clock is looked for no more often than this.
 const SOON: Duration = Duration::from_secs(1);
+
+// Those who are due together come one after the other.
+const JITTER_MILLISECONDS: u64 = 10;
 
 // A list is old only after its interval, not at it.
 const MARGIN: Duration = Duration::from_millis(100);
@@ -42,6 +46,11 @@ pub async fn report(
         Err(error) => (None, Some(error)),
     };
     context.observer.reconciled(stopped.map_or("ok", Error::label));
+    // Until it has not been its turn for too long.
+    if let Some(error) = stopped.filter(|error| error.is_busy() && !is_unchecked_for_long(context, set)) {
+        tracing::debug!(namespace = namespace(set), name = set.name_any(), "not yet its turn");
+        return retry(context, set, error);
+    }
     note(context, set, stopped).await;
     let before = journal.subject.previous.clone();
     if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
@@ -52,7 +61,7 @@ pub async fn report(
         (Some(view), None) if set.spec.is_suspended() => status::suspended(view),
         (Some(view), stopped) => status::judge(view, stopped),
         (None, Some(error)) if only_the_check_failed(set, error) => {
-            if context.objects.unchecked_for(&namespace(set), &set.name_any(), &uid(set)) < stale_after(set) {
+            if !is_unchecked_for_long(context, set) {
                 return retry(context, set, error);
             }
             status::stale(error)
@@ -64,6 +73,7 @@ pub async fn report(
         Some(view) => status::observed(&journal.subject, view, &verdict),
         None => status::unobserved(&journal.subject, &verdict),
     };
+    let status = if says_the_same(&before, &status, stopped) { before.clone() } else { status };
     let written = match journal.write(status.clone()).await {
         // Somebody has changed the set: what we created is put into what it is now.
         Err(WriteError::Outdated) => journal.merge(&status).await.and(Err(WriteError::Outdated)),
@@ -94,14 +104,26 @@ async fn tell(
     outcome.tally != Tally::default()
 }
 
+// CMDB says the same thing in other words each time: the first are as good as the last.
+fn says_the_same(before: &ProcessTemplateSetStatus, now: &ProcessTemplateSetStatus, stopped: Option<&Error>) -> bool {
+    let is_of_cmdb = matches!(stopped, Some(Error::Engine(engine::Error::Cmdb(_))));
+    let may_pass = stopped.is_some_and(|error| matches!(error.disposition(), Disposition::RetryLater(_)));
+    let mut now = now.clone();
+    for (now, before) in now.conditions.iter_mut().zip(&before.conditions) {
+        now.message.clone_from(&before.message);
+    }
+    is_of_cmdb && may_pass && now == *before
+}
+
 // Nothing is outstanding; CMDB, or the way to it, just cannot be asked.
 fn only_the_check_failed(set: &ProcessTemplateSet, error: &Error) -> bool {
     let status = set.status.as_ref();
     !error.is_finding() && status.is_some_and(|status| status::was_in_sync(status, generation(set)))
 }
 
-fn stale_after(set: &ProcessTemplateSet) -> Duration {
-    set.spec.resync_interval() * STALE_AFTER_INTERVALS
+fn is_unchecked_for_long(context: &Context, set: &ProcessTemplateSet) -> bool {
+    let unchecked_for = context.objects.unchecked_for(&namespace(set), &set.name_any(), &uid(set));
+    unchecked_for >= set.spec.resync_interval() * STALE_AFTER_INTERVALS
 }
 
 fn next(
@@ -131,7 +153,7 @@ fn next(
         // The next look is due when the list that was shown has grown old.
         Outlook::Settled => {
             let age = view.map_or(Duration::ZERO, |view| view.sight.asked_at.elapsed());
-            Action::requeue(interval.saturating_sub(age) + MARGIN)
+            Action::requeue(rest::period(set).saturating_sub(age) + MARGIN)
         }
     }
 }
@@ -158,7 +180,16 @@ pub fn wait_for(
     later(context, set, decided.map_or(wait, |due| wait.min(due.max(SOON))))
 }
 
+// A few milliseconds, others for each set.
+fn jitter(uid: &str) -> Duration {
+    Duration::from_millis(1 + RandomState::new().hash_one(uid) % JITTER_MILLISECONDS)
+}
+
 fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> Duration {
+    // When an endpoint that is down is tried again, all that wait for it are there: one call finds it well for all.
+    if let Some(due) = error.and_then(Error::due) {
+        return due + jitter(&uid(set));
+    }
     let backoff = context.objects.next_try(&namespace(set), &set.name_any(), &uid(set));
     let wait = match error.map(Error::disposition) {
         Some(Disposition::RetryNow) => AGAIN,

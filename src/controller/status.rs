@@ -308,7 +308,7 @@ mod tests {
             (cmdb::Error::Permission { reply: reply() }, "PermissionDenied", None),
             (cmdb::Error::Authentication { reply: reply() }, "Unauthorized", None),
             (cmdb::Error::Throttled { reply: reply(), retry_after: None }, "Throttled", again),
-            (cmdb::Error::Unavailable { reply: reply() }, "Unreachable", again),
+            (cmdb::Error::Unavailable { reply: reply(), retry_after: None }, "Unreachable", again),
             (cmdb::Error::OutcomeUnknown { reply: reply() }, "Unavailable", again),
             (cmdb::Error::Protocol { reply: reply() }, "NotCmdb", None),
             (cmdb::Error::Configuration { message: message.clone() }, "ConnectionInvalid", None),

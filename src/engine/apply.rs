@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::create::{Order, creation};
 use super::translate::changes;
-use super::{Carried, Engine, Error, Freshness, Job, Journal, Pulse};
+use super::{Carried, Engine, Error, Freshness, Job, Journal, Look, Pulse};
 use crate::api::PROCESS_NAME;
-use crate::cmdb::{self, Lane};
+use crate::cmdb;
 use crate::plan::{Cause, Decision, DesiredItem, MOST_PLANS, Properties, Step};
 
 /// Most process templates of one delete: CMDB takes 500, and needs about a second for a hundred.
@@ -78,8 +78,8 @@ impl Engine {
             }
             self.write_plan(job, carried, pulse, journal).await?;
             let scope = carried.view.sight.scope.clone();
-            let fresh = Freshness::AtMost(super::WRITE_FRESHNESS);
-            let sight = self.observe(&job.connection, scope, fresh, Lane::Work).await?;
+            let look = Look::for_work(Freshness::AtMost(super::WRITE_FRESHNESS));
+            let sight = self.observe(&job.connection, scope, look).await?;
             self.look_again(job, &mut carried.view, sight);
         }
         Ok(())
@@ -125,7 +125,7 @@ impl Engine {
                 Ok(Course::PlanAnew)
             }
             Ok(_) => {
-                let user = client.user().unwrap_or_default().to_owned();
+                let user = client.user().unwrap_or_default();
                 self.fold(&scope, |templates| {
                     for template in templates.iter_mut().filter(|template| template.id == id) {
                         template.update(properties);
@@ -180,8 +180,8 @@ impl Engine {
     pub(super) async fn look_after_failure(&self, job: &Job, carried: &mut Carried) -> Result<(), Error> {
         let scope = carried.view.sight.scope.clone();
         self.drop_snapshot(&scope).await;
-        let since = Freshness::Since(Instant::now());
-        let sight = self.observe(&job.connection, scope, since, Lane::Work).await?;
+        let look = Look::for_work(Freshness::Since(Instant::now()));
+        let sight = self.observe(&job.connection, scope, look).await?;
         self.look_again(job, &mut carried.view, sight);
         Ok(())
     }

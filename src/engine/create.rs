@@ -177,9 +177,9 @@ impl<J: Journal> Creation<'_, J> {
                 process_name: order.create.process_name.clone(),
                 properties: order.create.properties.clone(),
                 shown: None,
-                creator: user.to_owned(),
+                creator: user.clone(),
                 created_at: None,
-                modifier: user.to_owned(),
+                modifier: user.clone(),
                 changed_at: None,
             });
         }

@@ -110,6 +110,7 @@ impl Error {
                 cmdb::Error::Authentication { .. } => "Unauthorized",
                 cmdb::Error::Throttled { .. } => "Throttled",
                 cmdb::Error::Unavailable { .. } => "Unreachable",
+                cmdb::Error::Busy { .. } => "Busy",
                 cmdb::Error::OutcomeUnknown { .. } => "Unavailable",
                 cmdb::Error::Protocol { .. } => "NotCmdb",
                 cmdb::Error::Configuration { .. } => "ConnectionInvalid",
@@ -125,6 +126,24 @@ impl Error {
             Self::TooLarge { .. } => "TooLarge",
             Self::Stopped => "Stopped",
         }
+    }
+
+    /// When to look again, neither sooner nor later: the endpoint is down and is tried again then, or there are limits and
+    /// it is this one's turn then.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        let Self::Cmdb(error) = self else { return None };
+        match error.as_ref() {
+            cmdb::Error::Unavailable { retry_after, .. } => *retry_after,
+            cmdb::Error::Busy { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing has failed, and it is only not this one's turn.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Cmdb(error) if matches!(**error, cmdb::Error::Busy { .. }))
     }
 
     /// What is to be done about it.

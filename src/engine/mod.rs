@@ -22,13 +22,12 @@ pub use apply::{Tally, Updated};
 pub use create::{CHUNK, Journal};
 pub use error::{Disposition, Error};
 pub use grants::{Grants, Touched, Unbounded};
-pub use observe::{Freshness, Sight};
+pub use observe::{Freshness, Look, Sight};
 pub use pulse::Pulse;
 use scope::Resolved;
 pub use scope::{Connection, Scope};
 
 use crate::api::ServiceTemplateSelector;
-use crate::cmdb;
 use crate::plan::{Desired, Memory, Place, Plan, Policy, Recall, Rival, ServerSchema, Template, plan, recall};
 
 /// What is shared by all reconciles.
@@ -129,9 +128,9 @@ impl Engine {
     }
 
     /// Looks at CMDB and plans; writes nothing but, where the set wishes it, a missing service template.
-    pub async fn view(&self, job: &Job, memory: &Memory, freshness: Freshness, pulse: &Pulse) -> Result<View, Error> {
-        let Resolved { scope, name, rivals } = self.resolve(job, freshness, pulse).await?;
-        let mut sight = self.observe(&job.connection, scope, freshness, cmdb::Lane::Work).await?;
+    pub async fn view(&self, job: &Job, memory: &Memory, look: Look, pulse: &Pulse) -> Result<View, Error> {
+        let Resolved { scope, name, rivals } = self.resolve(job, look, pulse).await?;
+        let mut sight = self.observe(&job.connection, scope, look).await?;
         sight.observed.rivals = Arc::new(rivals);
         pulse.beat()?;
         Ok(self.plan(job, memory.clone(), sight, name))
@@ -178,7 +177,8 @@ impl Engine {
         let _turn = pulse.while_waiting(self.turns.take(&scope.writer_key())).await;
         pulse.beat()?;
         // While we waited for the turn, others may have written.
-        let sight = self.observe(&job.connection, scope, Freshness::AtMost(WRITE_FRESHNESS), cmdb::Lane::Work).await?;
+        let look = Look::for_work(Freshness::AtMost(WRITE_FRESHNESS));
+        let sight = self.observe(&job.connection, scope, look).await?;
         self.look_again(job, &mut carried.view, sight);
         self.write_all(job, carried, pulse, journal).await
     }
@@ -188,7 +188,8 @@ impl Engine {
         let written_at = tokio::time::Instant::now();
         pulse.while_waiting(self.turns.quiet(&scope.writer_key(), CONFIRMATION_PATIENCE)).await;
         pulse.beat()?;
-        let sight = self.observe(&job.connection, scope, Freshness::Since(written_at), cmdb::Lane::Poll).await?;
+        let look = Look::for_work(Freshness::Since(written_at));
+        let sight = self.observe(&job.connection, scope, look).await?;
         self.look_again(job, &mut carried.view, sight);
         Ok(())
     }

@@ -31,6 +31,29 @@ impl Freshness {
     }
 }
 
+/// How a set is looked at: how fresh what it sees must be, and whether somebody waits for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// How fresh a list must be.
+    pub freshness: Freshness,
+    /// Who waits for it.
+    pub lane: Lane,
+}
+
+impl Look {
+    /// Somebody waits for it: it waits in line for its turn.
+    #[must_use]
+    pub fn for_work(freshness: Freshness) -> Self {
+        Self { freshness, lane: Lane::Work }
+    }
+
+    /// Nothing is outstanding: it gives way to all work, and ends at once when it is not its turn.
+    #[must_use]
+    pub fn at_rest(freshness: Freshness) -> Self {
+        Self { freshness, lane: Lane::Poll }
+    }
+}
+
 /// What was seen of a scope, and when it was asked for.
 #[derive(Clone, Debug)]
 pub struct Sight {
@@ -47,23 +70,17 @@ pub type Snapshots = Cells<Scope, Vec<Template>>;
 
 impl Engine {
     /// The templates of a scope, as fresh as asked.
-    pub(super) async fn observe(
-        &self,
-        connection: &Connection,
-        scope: Scope,
-        freshness: Freshness,
-        lane: Lane,
-    ) -> Result<Sight, Error> {
+    pub(super) async fn observe(&self, connection: &Connection, scope: Scope, look: Look) -> Result<Sight, Error> {
         let read = async {
             let listed =
-                connection.client.list_process_templates(lane, scope.biz_id, scope.service_template_id).await?;
+                connection.client.list_process_templates(look.lane, scope.biz_id, scope.service_template_id).await?;
             Ok(templates(listed))
         };
-        let reading = cell(&self.snapshots, scope.clone()).get(freshness.not_before(), read).await?;
+        let reading = cell(&self.snapshots, scope.clone()).get(look.freshness.not_before(), read).await?;
         let observed = Observed {
             schema: self.schema_of(connection, &reading.value),
             templates: Arc::clone(&reading.value),
-            user: connection.client.user().map(str::to_owned),
+            user: connection.client.user(),
             rivals: Arc::default(),
         };
         Ok(Sight { scope, observed, asked_at: reading.asked_at })

@@ -1,10 +1,8 @@
 //! Where a set's templates live: the service template, resolved anew from CMDB, never read from status.
 
-use tokio::time::Instant;
-
-use super::{Cells, Engine, Error, Freshness, Job, Pulse, cell};
+use super::{Cells, Engine, Error, Freshness, Job, Look, Pulse, cell};
 use crate::api::{CategorySelector, CreateIfMissing, ServiceTemplateSelector};
-use crate::cmdb::{Client, Lane, ServiceCategory, ServiceTemplate};
+use crate::cmdb::{Client, ServiceCategory, ServiceTemplate};
 use crate::plan::{Place, Rival, ServerSchema};
 
 /// A CMDB that can be talked to.
@@ -60,10 +58,10 @@ pub type ServiceCategories = Cells<(String, i64), Vec<ServiceCategory>>;
 
 impl Engine {
     /// Finds the service template of a job, creates it where the set wishes it, and tells which other sets live there.
-    pub(super) async fn resolve(&self, job: &Job, freshness: Freshness, pulse: &Pulse) -> Result<Resolved, Error> {
+    pub(super) async fn resolve(&self, job: &Job, look: Look, pulse: &Pulse) -> Result<Resolved, Error> {
         pulse.beat()?;
         job.check_grant(None, None)?;
-        let known = self.known_service_templates(job, freshness.not_before()).await?;
+        let known = self.known_service_templates(job, look).await?;
         let service_template_id = match find(job, &known)? {
             Some(id) => id,
             None if job.is_read_only => return Err(missing(job, &known)),
@@ -89,11 +87,11 @@ impl Engine {
     async fn known_service_templates(
         &self,
         job: &Job,
-        not_before: Instant,
+        look: Look,
     ) -> Result<std::sync::Arc<Vec<ServiceTemplate>>, Error> {
         let key = (job.connection.key.clone(), job.biz_id);
-        let read = job.connection.client.list_service_templates(Lane::Work, job.biz_id);
-        Ok(cell(&self.service_templates, key).get(not_before, read).await?.value)
+        let read = job.connection.client.list_service_templates(look.lane, job.biz_id);
+        Ok(cell(&self.service_templates, key).get(look.freshness.not_before(), read).await?.value)
     }
 
     // Names of service templates are unique in a business, in the database too: what was stored is found by name.
@@ -102,7 +100,8 @@ impl Engine {
         let writer_key = format!("{} {}", client.url(), job.biz_id);
         let _turn = pulse.while_waiting(self.turns.take(&writer_key)).await;
         pulse.beat()?;
-        let known = self.known_service_templates(job, Freshness::AtMost(super::WRITE_FRESHNESS).not_before()).await?;
+        let look = Look::for_work(Freshness::AtMost(super::WRITE_FRESHNESS));
+        let known = self.known_service_templates(job, look).await?;
         if let Some(id) = find(job, &known)? {
             return Ok(id);
         }

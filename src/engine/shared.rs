@@ -42,7 +42,7 @@ impl<T> Default for Shared<T> {
 
 impl<T> Shared<T> {
     /// The last reading if it was asked for at `not_before` or later, else a new one. Who waits while another reads
-    /// shares that one's result, also when it fails.
+    /// shares that one's result, also when it fails; but not that it was not that one's turn, for each has its own.
     pub async fn get<F>(&self, not_before: Instant, read: F) -> Result<Reading<T>, Arc<cmdb::Error>>
     where
         F: Future<Output = Result<T, cmdb::Error>> + Send,
@@ -62,6 +62,7 @@ impl<T> Shared<T> {
                 state.last = Some(reading.clone());
                 Ok(reading)
             }
+            Err(error @ cmdb::Error::Busy { .. }) => Err(Arc::new(error)),
             Err(error) => {
                 let error = Arc::new(error);
                 state.failed = Some((Instant::now(), Arc::clone(&error)));
@@ -83,5 +84,30 @@ impl<T> Shared<T> {
     /// Forgets the reading: nobody knows what a write has done.
     pub async fn forget(&self) {
         self.state.lock().await.last = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+    use tokio::time::Instant;
+
+    use super::Shared;
+    use crate::cmdb::{Error, Operation};
+
+    #[tokio::test]
+    async fn who_waited_behind_one_whose_turn_it_was_not_reads_for_itself() {
+        let (shared, refused) = (Arc::new(Shared::default()), Arc::new(Notify::new()));
+        let poll = shared.get(Instant::now(), async {
+            refused.notified().await;
+            Err(Error::Busy { operation: Operation::ListProcessTemplates, retry_after: Duration::from_secs(1) })
+        });
+        let work = shared.get(Instant::now(), async { Ok(7) });
+        let (poll, work, ()) = tokio::join!(poll, work, async { refused.notify_one() });
+        assert!(poll.is_err());
+        assert_eq!(*work.unwrap().value, 7);
     }
 }

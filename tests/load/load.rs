@@ -2,6 +2,7 @@
 
 mod bare;
 mod measure;
+mod quota;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -87,6 +88,11 @@ async fn main() -> anyhow::Result<()> {
             bare.cpu_seconds,
         ));
     }
+    let wanted =
+        |scenario: &&quota::QuotaScenario| arguments.is_empty() || arguments.iter().any(|name| name == scenario.name);
+    for scenario in quota::SCENARIOS.iter().filter(wanted) {
+        lines.push(quota::run(&plane, scenario).await?);
+    }
     plane.stop().await;
     println!();
     for line in lines {
@@ -115,7 +121,9 @@ async fn run(plane: &ControlPlane, scenario: &Scenario, who: Who) -> anyhow::Res
     let file = |name: &str| plane.folder().join(format!("{namespace}.{name}"));
     let client = client_of(&plane.kubeconfig_path(), "bench").await?;
     let (simulator, url) = simulator(scenario, &file("simulator")).await?;
-    prepare(&client, &namespace, &url).await?;
+    // As fast as it can: the limits are not what is measured.
+    let limits = json!({ "maxConcurrent": IN_FLIGHT, "requestsPerSecond": 1000 });
+    prepare(&client, &namespace, json!({ "url": url, "limits": limits })).await?;
     let mut command = match who {
         Who::Operator => {
             let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
@@ -136,7 +144,7 @@ async fn run(plane: &ControlPlane, scenario: &Scenario, who: Who) -> anyhow::Res
     let sets: Api<ProcessTemplateSet> = Api::namespaced(client, &namespace);
     let begun = Instant::now();
     let watched = tokio::spawn(watch(sets.clone(), scenario.sets, who, begun));
-    create(&sets, scenario).await?;
+    create(&sets, scenario, &json!({})).await?;
     let (ids, ready) = timeout(PATIENCE, watched).await.context("not all sets have their IDs in time")???;
     (cost.ids, cost.ready) = (ids, ready);
     measure::process(measured.pid(), &mut cost)?;
@@ -164,24 +172,25 @@ async fn simulator(scenario: &Scenario, log: &Path) -> anyhow::Result<(Held, Str
     Ok((simulator, url))
 }
 
-async fn prepare(client: &Client, namespace: &str, url: &str) -> anyhow::Result<()> {
+async fn prepare(client: &Client, namespace: &str, mut reached: Value) -> anyhow::Result<()> {
     let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } }))?;
     Api::all(client.clone()).create(&PostParams::default(), &object).await?;
     let secret = json!({ "metadata": { "name": "cmdb" },
         "stringData": { "bk_app_code": "bench", "bk_app_secret": "bench", "bk_username": "bench" } });
     let secret: k8s_openapi::api::core::v1::Secret = serde_json::from_value(secret)?;
     Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &secret).await?;
+    reached["credentialsSecretRef"] = json!({ "name": "cmdb" });
     let connection = json!({
         "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "CmdbConnection", "metadata": { "name": "default" },
-        "spec": { "url": url, "credentialsSecretRef": { "name": "cmdb" }, "limits": { "maxConcurrent": IN_FLIGHT } },
+        "spec": reached,
     });
     let connection: process_template_operator::api::CmdbConnection = serde_json::from_value(connection)?;
     Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &connection).await?;
     Ok(())
 }
 
-async fn create(sets: &Api<ProcessTemplateSet>, scenario: &Scenario) -> anyhow::Result<()> {
-    let all = (0..scenario.sets).map(|number| set(number, scenario));
+async fn create(sets: &Api<ProcessTemplateSet>, scenario: &Scenario, more: &Value) -> anyhow::Result<()> {
+    let all = (0..scenario.sets).map(|number| set(number, scenario, more));
     futures::stream::iter(all)
         .map(|set| async move { sets.create(&PostParams::default(), &set?).await.map_err(anyhow::Error::from) })
         .buffer_unordered(20)
@@ -189,18 +198,22 @@ async fn create(sets: &Api<ProcessTemplateSet>, scenario: &Scenario) -> anyhow::
         .await
 }
 
-fn set(number: usize, scenario: &Scenario) -> anyhow::Result<ProcessTemplateSet> {
+fn set(number: usize, scenario: &Scenario, more: &Value) -> anyhow::Result<ProcessTemplateSet> {
     let processes = (0..scenario.processes).map(|process| {
         json!({ "name": format!("s{number:04}-p{process:03}"), "funcName": format!("s{number:04}-f{process:03}"),
             "startCmd": "./start.sh", "stopCmd": "./stop.sh", "workPath": "/data/app", "user": "app", "procNum": 1,
             "bindInfo": [{ "ip": "0.0.0.0", "port": 8000 + process, "protocol": "TCP", "enable": true }] })
     });
     let template = format!("t{}", 1 + number % scenario.service_templates);
-    Ok(serde_json::from_value(json!({
+    let mut set = json!({
         "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "ProcessTemplateSet",
         "metadata": { "name": format!("s{number:04}") },
         "spec": { "bizId": 2, "serviceTemplate": { "name": template }, "processes": processes.collect::<Value>() },
-    }))?)
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        set["spec"][name] = value.clone();
+    }
+    Ok(serde_json::from_value(set)?)
 }
 
 // One watch sees when every set has all its IDs, and when every set is Ready.

@@ -1,0 +1,305 @@
+//! Lets calls through: as many at a time, as many a second, and as long as the endpoint answers. One for all that lead to
+//! one endpoint as one caller.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::{Instant, timeout_at};
+
+use super::Limits;
+use super::breaker::{Breaker, Way};
+use super::pace::{Pace, Quota, Turn};
+
+/// Who waits for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Somebody: an edit, a deletion, and what they need. It waits in line.
+    Work,
+    /// Nobody: it is only looked whether all is still well. It never waits in line, for then an edit of the same set could
+    /// not overtake it: what cannot go now comes again later.
+    Poll,
+}
+
+/// Longest wait for work when the server has told us to stop; for more, the status is to say so.
+const LONGEST_STOP: Duration = Duration::from_secs(10);
+
+/// Longest wait of a poll for the outcome of a probe: an endpoint that is well again answers sooner, and one that hangs
+/// must not hold all sets that it has.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Why a call was not let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is not its turn; that comes after this long.
+    Busy(Duration),
+    /// The endpoint does not answer, for this cause; it is tried again after this long.
+    Down(String, Duration),
+    /// The server has told us to stop for this long.
+    Stopped(Duration),
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// CMDB answered, or who stands before it; whatever it said.
+    Reached,
+    /// There were too many calls.
+    Throttled,
+    /// Nobody was reached, for this cause.
+    NotReached(&'a str),
+}
+
+/// Lets calls through.
+#[derive(Debug)]
+pub struct Limiter {
+    state: Mutex<State>,
+    // Work, first come, first served: who holds it is the first.
+    line: AsyncMutex<()>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    // What each client that is alive allows.
+    members: BTreeMap<u64, Limits>,
+    joined: u64,
+    places: usize,
+    in_flight: usize,
+    in_line: usize,
+    pace: Pace,
+    breaker: Breaker,
+}
+
+/// A place among the calls in flight; free again when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    limiter: Arc<Limiter>,
+    sent_at: Instant,
+    // Whether others wait for what becomes of it: whether the endpoint answers, whether the server goes on.
+    probes_endpoint: bool,
+    probes_pace: bool,
+    has_ended: bool,
+}
+
+/// A client's share in a limiter, whose limits hold for all while it lives.
+#[derive(Debug)]
+pub struct Member {
+    limiter: Arc<Limiter>,
+    number: u64,
+}
+
+enum Step {
+    Go(Permit),
+    Refused(Refusal),
+    // Look again when something has changed, or then.
+    Wait(Option<Instant>),
+}
+
+impl Limiter {
+    /// A limiter; without members it has no limits.
+    pub fn new() -> Arc<Self> {
+        let state = State {
+            members: BTreeMap::new(),
+            joined: 0,
+            places: usize::MAX,
+            in_flight: 0,
+            in_line: 0,
+            pace: Pace::new(f64::MAX, Instant::now()),
+            breaker: Breaker::default(),
+        };
+        Arc::new(Self { state: Mutex::new(state), line: AsyncMutex::new(()), changed: Notify::new() })
+    }
+
+    /// A client joins: the lowest limits of all hold.
+    pub fn join(self: &Arc<Self>, limits: Limits) -> Member {
+        let mut state = self.lock();
+        state.joined += 1;
+        let number = state.joined;
+        state.members.insert(number, limits);
+        state.follow_members();
+        Member { limiter: Arc::clone(self), number }
+    }
+
+    /// Lets a call through, or says why not.
+    pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
+        if lane == Lane::Poll {
+            return self.admitted(lane).await;
+        }
+        let _in_line = InLine::of(self);
+        let _first = self.line.lock().await;
+        self.admitted(lane).await
+    }
+
+    /// When the endpoint is tried again, and why; None: it is up.
+    pub fn down(&self) -> Option<(String, Duration)> {
+        let state = self.lock();
+        let (cause, due) = (state.breaker.cause()?.to_owned(), state.breaker.due()?);
+        Some((cause, due.saturating_duration_since(Instant::now())))
+    }
+
+    /// Requests per second that may go on.
+    pub fn rate(&self) -> f64 {
+        let mut state = self.lock();
+        let in_flight = state.in_flight;
+        state.pace.rate(Instant::now(), in_flight)
+    }
+
+    async fn admitted(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
+        let patience = Instant::now() + PROBE_PATIENCE;
+        loop {
+            // Before the look: what changes after it is noticed.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let until = match self.step(lane, patience) {
+                Step::Go(permit) => return Ok(permit),
+                Step::Refused(refusal) => return Err(refusal),
+                Step::Wait(until) => until,
+            };
+            match until {
+                Some(until) => drop(timeout_at(until, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    fn step(self: &Arc<Self>, lane: Lane, patience: Instant) -> Step {
+        let now = Instant::now();
+        let state = &mut *self.lock();
+        let in_flight = state.in_flight;
+        let busy = |state: &mut State| Step::Refused(Refusal::Busy(state.pace.ticket(now, in_flight)));
+        let way = state.breaker.way(now);
+        match way {
+            Way::Open | Way::Probe => {}
+            Way::Probing if lane == Lane::Work => return Step::Wait(None),
+            Way::Probing if now < patience => return Step::Wait(Some(patience)),
+            Way::Probing => return busy(state),
+            Way::Closed(due) => {
+                let cause = state.breaker.cause().unwrap_or_default().to_owned();
+                return Step::Refused(Refusal::Down(cause, due.saturating_duration_since(now)));
+            }
+        }
+        // Of several places, one is kept for work.
+        let kept = usize::from(lane == Lane::Poll && state.places > 1);
+        let has_place = in_flight + kept < state.places;
+        if lane == Lane::Poll && (state.in_line > 0 || !has_place) {
+            return busy(state);
+        }
+        let turn = state.pace.turn(lane, now, in_flight);
+        let waits_until = match turn {
+            Turn::Now | Turn::Probe if has_place => {
+                state.pace.take();
+                state.in_flight += 1;
+                if way == Way::Probe {
+                    state.breaker.probe();
+                }
+                return Step::Go(Permit {
+                    limiter: Arc::clone(self),
+                    sent_at: now,
+                    probes_endpoint: way == Way::Probe,
+                    probes_pace: turn == Turn::Probe,
+                    has_ended: false,
+                });
+            }
+            _ if lane == Lane::Poll => return busy(state),
+            Turn::Now | Turn::Probe | Turn::AfterProbe => None,
+            Turn::Stopped(until) if until > now + LONGEST_STOP => {
+                return Step::Refused(Refusal::Stopped(until.saturating_duration_since(now)));
+            }
+            Turn::At(until) | Turn::Stopped(until) => Some(until),
+        };
+        Step::Wait(waits_until)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn follow_members(&mut self) {
+        let places = self.members.values().map(|limits| limits.max_concurrent).min();
+        let rate = self.members.values().map(|limits| limits.requests_per_second).min();
+        if let (Some(places), Some(rate)) = (places, rate) {
+            self.places = places.max(1);
+            self.pace.set_ceiling(f64::from(rate.max(1)));
+        }
+    }
+}
+
+impl Permit {
+    /// The limiter that gave it.
+    pub fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+
+    /// The call has ended so; the quota as its answer told it.
+    pub fn ended(mut self, answer: Answer<'_>, quota: Option<Quota>) {
+        self.has_ended = true;
+        let now = Instant::now();
+        let mut state = self.limiter.lock();
+        match answer {
+            Answer::NotReached(cause) => state.breaker.failed(self.probes_endpoint, cause, now),
+            Answer::Reached | Answer::Throttled => state.breaker.reached(),
+        }
+        let is_throttled = answer == Answer::Throttled;
+        state.pace.answered(is_throttled, quota, self.sent_at, now);
+        if self.probes_pace {
+            let is_known = !matches!(answer, Answer::NotReached(_));
+            state.pace.probed(is_known.then_some(is_throttled), now);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.limiter.lock();
+        state.in_flight -= 1;
+        if !self.has_ended && self.probes_endpoint {
+            state.breaker.probe_lost();
+        }
+        if !self.has_ended && self.probes_pace {
+            state.pace.probed(None, Instant::now());
+        }
+        drop(state);
+        self.limiter.changed.notify_waiters();
+    }
+}
+
+impl Member {
+    /// The limiter.
+    pub fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut state = self.limiter.lock();
+        state.members.remove(&self.number);
+        state.follow_members();
+        drop(state);
+        self.limiter.changed.notify_waiters();
+    }
+}
+
+// Work that waits in line, or is the first of it.
+struct InLine<'a>(&'a Limiter);
+
+impl<'a> InLine<'a> {
+    fn of(limiter: &'a Limiter) -> Self {
+        limiter.lock().in_line += 1;
+        Self(limiter)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.lock().in_line -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

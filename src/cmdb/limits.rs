@@ -1,0 +1,79 @@
+//! What may be asked of an endpoint, and the one limiter of each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::limiter::{Limiter, Member};
+
+/// What a client may ask of CMDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls that may begin in a second, at least 1.
+    pub requests_per_second: u32,
+    /// Calls in flight at a time, at least 1.
+    pub max_concurrent: usize,
+}
+
+/// Who calls, as quotas know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Caller {
+    /// `bk_app_code`
+    Application(String),
+    /// `bk_username`, where there are no applications.
+    User(String),
+}
+
+/// The limiters in use: all clients that lead to one endpoint as one caller share one, and so the lowest of their limits,
+/// what was learned, and whether the endpoint is down.
+#[derive(Debug, Default)]
+pub struct Limiters {
+    by_endpoint: Mutex<HashMap<(String, Caller), Weak<Limiter>>>,
+}
+
+impl Limiters {
+    /// A client's share in the limiter of a normalised URL and a caller.
+    pub(super) fn join(&self, url: &str, caller: Caller, limits: Limits) -> Member {
+        let mut by_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        by_endpoint.retain(|_, limiter| limiter.strong_count() > 0);
+        let kept = by_endpoint.entry((url.to_owned(), caller)).or_default();
+        let limiter = kept.upgrade().unwrap_or_else(|| {
+            let limiter = Limiter::new();
+            *kept = Arc::downgrade(&limiter);
+            limiter
+        });
+        limiter.join(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Caller, Limiters, Limits};
+
+    const LIMITS: Limits = Limits { requests_per_second: 20, max_concurrent: 4 };
+
+    fn app(code: &str) -> Caller {
+        Caller::Application(code.to_owned())
+    }
+
+    #[test]
+    fn one_limiter_serves_all_who_lead_to_one_endpoint_as_one_caller_and_goes_with_the_last() {
+        let limiters = Limiters::default();
+        let first = limiters.join("https://a", app("x"), LIMITS);
+        let second = limiters.join("https://a", app("x"), LIMITS);
+        assert!(Arc::ptr_eq(first.limiter(), second.limiter()));
+        for (url, caller) in
+            [("https://b", app("x")), ("https://a", app("y")), ("https://a", Caller::User("x".to_owned()))]
+        {
+            assert!(!Arc::ptr_eq(limiters.join(url, caller, LIMITS).limiter(), first.limiter()));
+        }
+        let kept = Arc::downgrade(first.limiter());
+        drop(first);
+        assert!(kept.upgrade().is_some());
+        drop(second);
+        assert!(kept.upgrade().is_none());
+        drop(limiters.join("https://b", app("x"), LIMITS));
+        assert!(limiters.by_endpoint.lock().unwrap().len() <= 1, "those that nobody uses are forgotten");
+    }
+}

@@ -1,0 +1,278 @@
+//! Gentle to CMDB: quotas are followed, an endpoint that is down is left alone, and polls give way.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kube::Api;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use process_template_operator::api::CmdbConnection;
+use process_template_operator::cmdb::{
+    Client, Config, Credentials, Disposition, Error, Fence, Lane, Limiters, Limits, Observer, Operation, Properties,
+    Property, Tls, Transport, UserCredential, WriteOutcome,
+};
+use process_template_operator::sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
+use secrecy::SecretString;
+use serde_json::json;
+use support::world::{PATIENCE, World};
+use tokio::time::{Instant, sleep};
+
+const LIST: &str = "list_proc_template";
+const CREATE: &str = "batch_create_proc_template";
+
+struct Silent;
+
+impl Observer for Silent {
+    fn call_finished(&self, _: Operation, _: &'static str, _: Duration) {}
+}
+
+struct Endpoint {
+    sim: Simulator,
+    transport: Transport,
+    limiters: Arc<Limiters>,
+    limits: Limits,
+}
+
+impl Endpoint {
+    fn new(transport: Transport) -> Self {
+        let limits = Limits { requests_per_second: 1000, max_concurrent: 4 };
+        Self { sim: Simulator::start(Options::default()).unwrap(), transport, limiters: Arc::default(), limits }
+    }
+
+    fn with_quota(transport: Transport, limit: u64, window_seconds: f64, headers: bool) -> Self {
+        let endpoint = Self::new(transport);
+        endpoint.sim.update_state(|state| state.quota = Some(Quota { limit, window_seconds, headers, code: None }));
+        endpoint
+    }
+
+    fn client(&self) -> Client {
+        self.client_of("ptset", "a-secret")
+    }
+
+    fn client_of(&self, app_code: &str, app_secret: &str) -> Client {
+        let path = if self.transport == Transport::Gateway { "/api/bk-cmdb/prod" } else { "" };
+        let config = Config {
+            url: format!("{}{path}", self.sim.url()),
+            transport: self.transport,
+            tls: Tls::default(),
+            fence: Arc::new(Fence::none()),
+            supplier_account: "0".to_owned(),
+            credentials: Credentials {
+                app_code: app_code.to_owned(),
+                app_secret: SecretString::from(app_secret),
+                user: UserCredential::Username("ann".to_owned()),
+            },
+            timeout: Duration::from_secs(45),
+            limits: self.limits,
+            limiters: Arc::clone(&self.limiters),
+        };
+        Client::new(config, Arc::new(Silent)).unwrap()
+    }
+
+    fn requests(&self, call: &str) -> Vec<RequestRecord> {
+        self.sim.requests().into_iter().filter(|record| record.call == call).collect()
+    }
+
+    async fn until_requests(&self, call: &str, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.requests(call).len() < count {
+            assert!(Instant::now() < deadline, "fewer than {count} of {call}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn is_out_of_reach(&self) {
+        self.sim.add_fault(Fault::every("*", Effect::raw(503, "text/html", "<html>no server</html>")));
+    }
+}
+
+async fn list(client: &Client, lane: Lane) -> Result<(), Error> {
+    client.list_process_templates(lane, 2, 1).await.map(drop)
+}
+
+async fn create(client: &Client) -> Result<(), Error> {
+    let name = Property { value: json!("a"), as_default_value: Some(true) };
+    let specification: Properties = [("bk_process_name".to_owned(), name)].into();
+    client.create_process_templates(2, 1, &[specification]).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_quota_that_the_gateway_tells_is_used_up_and_not_exceeded() {
+    let endpoint = Endpoint::with_quota(Transport::Gateway, 20, 1.0, true);
+    let client = endpoint.client();
+    let results = join_all((0..60).map(|_| list(&client, Lane::Work))).await;
+    assert!(results.iter().all(Result::is_ok));
+    let windows = endpoint.sim.quota_windows();
+    let refused: u64 = windows.iter().map(|window| window.refused).sum();
+    assert_eq!(refused, 0, "{windows:?}");
+    assert!(windows.len() <= 5, "{windows:?}");
+}
+
+#[tokio::test]
+async fn a_quota_that_is_not_told_is_found_out() {
+    let endpoint = Endpoint::with_quota(Transport::Esb, 10, 1.0, false);
+    let client = endpoint.client();
+    let mut throttled = 0;
+    for _ in 0..25 {
+        throttled += usize::from(matches!(list(&client, Lane::Work).await, Err(Error::Throttled { .. })));
+    }
+    assert!((2..=8).contains(&throttled), "{throttled}");
+    assert!(client.learned_rate() < 1000.0);
+}
+
+#[tokio::test]
+async fn what_one_client_learns_holds_for_all_of_the_same_caller() {
+    let endpoint = Endpoint::with_quota(Transport::Esb, 1, 600.0, false);
+    let first = endpoint.client();
+    list(&first, Lane::Work).await.unwrap();
+    assert_eq!(list(&first, Lane::Work).await.unwrap_err().label(), "throttled");
+    let second = endpoint.client();
+    assert_eq!(list(&second, Lane::Poll).await.unwrap_err().label(), "busy");
+    assert_eq!(endpoint.requests(LIST).len(), 2);
+    list(&endpoint.client_of("other", "a-secret"), Lane::Poll).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_stop_is_told_and_a_write_is_not_sent_then() {
+    let endpoint = Endpoint::with_quota(Transport::Gateway, 1, 600.0, true);
+    let client = endpoint.client();
+    list(&client, Lane::Work).await.unwrap();
+    let error = create(&client).await.unwrap_err();
+    assert!(matches!(error, Error::Throttled { retry_after: Some(after), .. } if after > Duration::from_secs(500)));
+    assert_eq!(error.outcome(), WriteOutcome::NotStored);
+    assert!(endpoint.requests(CREATE).is_empty());
+}
+
+#[tokio::test]
+async fn a_poll_that_is_not_sent_says_when_its_turn_comes() {
+    let limits = Limits { requests_per_second: 1, max_concurrent: 4 };
+    let endpoint = Endpoint { limits, ..Endpoint::new(Transport::Esb) };
+    let client = endpoint.client();
+    list(&client, Lane::Poll).await.unwrap();
+    let error = list(&client, Lane::Poll).await.unwrap_err();
+    let Error::Busy { operation: Operation::ListProcessTemplates, retry_after } = error else { panic!("{error:?}") };
+    assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(2));
+    assert_eq!(error.disposition(), Disposition::RetryLater { after: Some(retry_after) });
+    assert_eq!((error.label(), error.outcome()), ("busy", WriteOutcome::NotStored));
+    list(&client, Lane::Work).await.unwrap();
+    assert_eq!(endpoint.requests(LIST).len(), 2);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_is_left_alone_and_found_well_by_one_probe() {
+    let endpoint = Endpoint::new(Transport::Esb);
+    endpoint.is_out_of_reach();
+    let client = endpoint.client();
+    for _ in 0..2 {
+        assert_eq!(create(&client).await.unwrap_err().label(), "outcome_unknown");
+    }
+    // The quick tries of a read end as soon as it counts as down.
+    let told = list(&client, Lane::Work).await.unwrap_err();
+    assert_eq!(endpoint.requests(LIST).len(), 1);
+    let unsent = create(&endpoint.client()).await.unwrap_err();
+    assert_eq!(endpoint.requests(CREATE).len(), 2);
+    assert_eq!(unsent.outcome(), WriteOutcome::NotStored);
+    for error in [&told, &unsent] {
+        let Error::Unavailable { reply, retry_after: Some(after) } = error else { panic!("{error:?}") };
+        assert!(*after <= Duration::from_millis(1200), "{after:?}");
+        assert!(reply.message.contains("HTTP status 503"), "{error}");
+        assert!(!reply.message.contains("120") && !reply.message.contains("1."), "no time: {error}");
+    }
+    assert_eq!(told.user_message(), unsent.user_message());
+
+    endpoint.sim.clear_faults();
+    endpoint.sim.clear_requests();
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = list(&client, Lane::Work).await {
+        assert!(Instant::now() < deadline);
+        let Error::Unavailable { retry_after: Some(after), .. } = error else { panic!("{error:?}") };
+        sleep(after).await;
+    }
+    assert!(join_all((0..3).map(|_| create(&client))).await.iter().any(Result::is_err), "it answers again");
+    assert_eq!(endpoint.requests(LIST).len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_is_not_down() {
+    let endpoint = Endpoint::new(Transport::Esb);
+    endpoint.sim.add_fault(Fault::every("*", Effect::code(1_199_998)));
+    let client = endpoint.client();
+    for _ in 0..4 {
+        assert_eq!(create(&client).await.unwrap_err().label(), "outcome_unknown");
+    }
+    assert_eq!(endpoint.requests(CREATE).len(), 4);
+}
+
+#[tokio::test]
+async fn after_a_switch_nothing_is_sent_with_the_old_login_any_more() {
+    let endpoint = Endpoint::new(Transport::Esb);
+    let (client, new) = (endpoint.client_of("ptset", "old-secret"), endpoint.client_of("ptset", "new-secret"));
+    list(&new, Lane::Work).await.unwrap();
+    let credential = endpoint.requests(LIST)[0].credential.clone();
+    endpoint.sim.clear_requests();
+    endpoint.sim.add_fault(Fault::nth(LIST, 1, Effect::raw(502, "text/html", "<html>bad gateway</html>")));
+    let switch = async {
+        endpoint.until_requests(LIST, 1).await;
+        client.switch_login(&new);
+    };
+    let (listed, ()) = tokio::join!(list(&client, Lane::Work), switch);
+    listed.unwrap();
+    create(&client).await.unwrap_err();
+    let sent = endpoint.sim.requests();
+    assert_eq!(sent.len(), 3);
+    assert_ne!(sent[0].credential, credential);
+    assert!(sent[1..].iter().all(|record| record.credential == credential), "{sent:?}");
+}
+
+#[tokio::test]
+async fn what_waits_in_line_goes_with_the_new_login() {
+    let limits = Limits { requests_per_second: 2, max_concurrent: 4 };
+    let endpoint = Endpoint { limits, ..Endpoint::new(Transport::Esb) };
+    let (client, new) = (endpoint.client_of("old", "old-secret"), endpoint.client_of("new", "new-secret"));
+    list(&client, Lane::Work).await.unwrap();
+    list(&client, Lane::Work).await.unwrap();
+    let old = endpoint.requests(LIST)[0].credential.clone();
+    let mut waiting = Box::pin(list(&client, Lane::Work));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    client.switch_login(&new);
+    drop(new);
+    waiting.await.unwrap();
+    let sent = endpoint.requests(LIST);
+    assert!(sent.len() == 3 && sent[2].credential != old, "{sent:?}");
+    assert_eq!(client.user().as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn sets_at_rest_that_wait_for_their_turn_change_nothing_and_an_edit_overtakes_them() {
+    let Some(mut world) = World::new("limits-turns").await else { return };
+    let names: Vec<String> = (0..12).map(|number| format!("s{number:02}")).collect();
+    let spec = |command: &str| json!({ "resyncIntervalSeconds": 5, "processes": [{ "name": "a", "funcName": "a", "startCmd": command }] });
+    world.start_operator(&["--log", "process_template_operator=debug"]).await;
+    for name in &names {
+        world.service_template(name);
+        world.apply(name, spec("./run")).await;
+    }
+    for name in &names {
+        world.until_ready(name).await;
+    }
+    let limit = json!({ "spec": { "limits": { "requestsPerSecond": 2 } } });
+    let connections: Api<CmdbConnection> = Api::namespaced(world.client.clone(), &world.namespace);
+    connections.patch("default", &PatchParams::default(), &Patch::Merge(&limit)).await.unwrap();
+    let versions = async || {
+        let sets = join_all(names[1..].iter().map(|name| world.set(name))).await;
+        sets.iter().map(|set| set.resource_version().unwrap()).collect::<Vec<_>>()
+    };
+    let before = versions().await;
+    world.until_logged("not yet its turn").await;
+    world.apply(&names[0], spec("./edited")).await;
+    world.until_ready(&names[0]).await;
+    world.until_logged("not yet its turn").await;
+    assert_eq!(versions().await, before, "no status was written");
+    assert!(!world.operator_log().contains("stands still"), "{}", world.operator_log());
+    assert!(world.events("Busy").await.is_empty());
+    world.end().await;
+}
