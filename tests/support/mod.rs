@@ -5,6 +5,8 @@
 
 pub mod control_plane;
 pub mod held;
+pub mod in_process;
+pub mod paused;
 pub mod proxy;
 pub mod stories;
 pub mod world;

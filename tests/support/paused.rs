@@ -1,0 +1,273 @@
+//! A world whose clock stands still and jumps: an API server, a simulated CMDB and the controller in one runtime, for
+//! tests of what happens over hours. The test is `#[tokio::test(start_paused = true)]`.
+//!
+//! Only the way to the simulator has sockets. When every task waits, tokio looks at them before it lets the clock jump to
+//! the next timer, and what one end of a loopback connection sends, the other end has at once: so both ends must be in
+//! this runtime, and the way takes no time on this clock. Every call takes some, as a fault of the simulator: the operator
+//! tells by the time whether it asked for a list before a write or after it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use process_template_operator::api::{GROUP, VERSION};
+use process_template_operator::cmdb::{self, Fence, Operation};
+use process_template_operator::controller::{self, Settings};
+use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
+use serde_json::{Value, json};
+use tokio::net::TcpSocket;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::in_process::{ApiServer, Place, Recorded};
+use super::world::Seen;
+
+const NAMESPACE: &str = "shop";
+
+// How long CMDB takes for a call.
+const CALL_MILLISECONDS: u64 = 20;
+
+// CMDB's code for a server behind that did not answer.
+const NO_ANSWER_BEHIND: i64 = 1_199_002;
+
+// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// One test's world.
+pub struct Paused {
+    pub api: ApiServer,
+    pub told: Arc<Told>,
+    sim: Option<Simulator>,
+    outage: Option<Outage>,
+    operator: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+// What CMDB comes back with, and where; the socket is not listened to, and keeps others from its port.
+struct Outage {
+    state: sim::State,
+    address: SocketAddr,
+    port: TcpSocket,
+}
+
+/// A call to CMDB that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub operation: Operation,
+    /// "ok", or the label of its error.
+    pub outcome: &'static str,
+    pub at: Instant,
+}
+
+/// What the operator has told of itself.
+#[derive(Default)]
+pub struct Told {
+    calls: Mutex<Vec<Call>>,
+    reconciles: Mutex<Vec<(Instant, &'static str)>>,
+}
+
+impl cmdb::Observer for Told {
+    fn call_finished(&self, operation: Operation, outcome: &'static str, _: Duration) {
+        self.calls.lock().unwrap().push(Call { operation, outcome, at: Instant::now() });
+    }
+}
+
+impl controller::Observer for Told {
+    fn reconciled(&self, outcome: &'static str) {
+        self.reconciles.lock().unwrap().push((Instant::now(), outcome));
+    }
+
+    fn drifted(&self, _: &'static str) {}
+
+    fn synced(&self, _: bool) {}
+}
+
+impl Told {
+    /// The calls to CMDB that ended after that; each try of a read is one.
+    pub fn calls_after(&self, begun: Instant) -> Vec<Call> {
+        self.calls.lock().unwrap().iter().filter(|call| call.at > begun).copied().collect()
+    }
+
+    /// How many reconciles have ended since then.
+    pub fn reconciles_since(&self, since: Instant) -> usize {
+        self.reconciles.lock().unwrap().iter().filter(|(at, _)| *at >= since).count()
+    }
+}
+
+impl Paused {
+    /// A namespace with a connection "default" to a new simulator.
+    pub fn new() -> Self {
+        let api = ApiServer::default();
+        let sim = simulator(sim::Options::default());
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cmdb" },
+            "data": { "bk_app_code": "cHRzZXQ=", "bk_app_secret": "c2VjcmV0", "bk_username": "YWRtaW4=" },
+        });
+        api.apply(&Place::new("", "secrets", NAMESPACE, "cmdb"), &secret);
+        let connection = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "CmdbConnection", "metadata": { "name": "default" },
+            "spec": { "url": sim.url(), "credentialsSecretRef": { "name": "cmdb" } },
+        });
+        api.apply(&Place::new(GROUP, "cmdbconnections", NAMESPACE, "default"), &connection);
+        Self { api, told: Arc::default(), sim: Some(sim), outage: None, operator: None }
+    }
+
+    /// The simulator, while it is up.
+    pub fn sim(&self) -> &Simulator {
+        self.sim.as_ref().unwrap()
+    }
+
+    /// From now on CMDB refuses connections.
+    pub async fn cmdb_goes_down(&mut self) {
+        let sim = self.sim.take().unwrap();
+        let (state, address) = (sim.state(), sim.address());
+        sim.stop().await;
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind(address).unwrap();
+        self.outage = Some(Outage { state, address, port });
+    }
+
+    /// CMDB is there again, with all that it had.
+    pub fn cmdb_comes_back(&mut self) {
+        let Outage { state, address, port } = self.outage.take().unwrap();
+        drop(port);
+        let sim = simulator(sim::Options { listen: address, ..sim::Options::default() });
+        sim.update_state(|standing| *standing = state);
+        self.sim = Some(sim);
+    }
+
+    /// From now on CMDB fails every call, each in other words.
+    pub fn cmdb_fails(&self) {
+        for request in 1..=10_000 {
+            let message = Some(format!("request {request:x} failed after {} ms", 7 * request));
+            let effect = Effect::Refuse(Refuse { code: NO_ANSWER_BEHIND, message, ..Refuse::default() });
+            self.sim().add_fault(Fault::nth("*", request, effect));
+        }
+    }
+
+    /// CMDB does as it should again.
+    pub fn cmdb_works(&self) {
+        self.sim().clear_faults();
+        self.sim().add_fault(latency());
+    }
+
+    /// Makes service templates of these names in the simulator.
+    pub fn service_templates(&self, names: impl Iterator<Item = String>) {
+        self.sim().update_state(|state| {
+            for name in names {
+                let id = 1 + state.service_templates.iter().map(|template| template.id).max().unwrap_or_default();
+                let template = json!({ "id": id, "name": name, "bk_biz_id": 2, "service_category_id": 2 });
+                state.service_templates.push(serde_json::from_value(template).unwrap());
+            }
+        });
+    }
+
+    /// Starts the controller with what `ptset run` gives it.
+    pub fn start_operator(&mut self) {
+        let settings = Settings {
+            namespace: Some(NAMESPACE.to_owned()),
+            concurrency: 100,
+            deadline: Duration::from_mins(3),
+            create_grace: Duration::from_secs(150),
+            removal_delay: Duration::from_secs(10),
+            fence: Fence::none(),
+        };
+        let stop = CancellationToken::new();
+        let (client, told) = (self.api.client(), Arc::clone(&self.told));
+        let running = controller::run(client, settings, told.clone(), told, stop.clone());
+        self.operator = Some((stop, tokio::spawn(running)));
+    }
+
+    /// Stops the controller, and waits for its end.
+    pub async fn stop_operator(&mut self) {
+        let Some((stop, running)) = self.operator.take() else { return };
+        stop.cancel();
+        running.await.unwrap();
+    }
+
+    /// Applies a set of business 2.
+    pub fn apply(&self, name: &str, service_template: &str, mut spec: Value) {
+        spec["bizId"] = json!(2);
+        spec["serviceTemplate"] = json!({ "name": service_template });
+        let set = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "ProcessTemplateSet",
+            "metadata": { "name": name }, "spec": spec,
+        });
+        self.api.apply(&place(name), &set);
+    }
+
+    /// A set as it is now.
+    pub fn seen(&self, name: &str) -> Seen {
+        let set = self.api.get(&place(name)).unwrap();
+        Seen::new(serde_json::from_value(Value::clone(&set)).unwrap())
+    }
+
+    /// How many sets are not Ready in their present generation.
+    pub fn not_ready(&self) -> usize {
+        let is_ready = |set: &Value| {
+            let conditions = set["status"]["conditions"].as_array();
+            let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
+            set["status"]["observedGeneration"] == set["metadata"]["generation"]
+                && ready.is_some_and(|ready| ready["status"] == "True")
+        };
+        self.api.list(&place("")).iter().filter(|set| !is_ready(set)).count()
+    }
+
+    /// Waits until something holds; for how long.
+    pub async fn until(&self, patience: Duration, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
+        let begun = Instant::now();
+        let wait = async {
+            while !holds(self) {
+                sleep(LOOK).await;
+            }
+        };
+        let ended = timeout(patience, wait).await;
+        assert!(ended.is_ok(), "not within {patience:?}: {what}; {} sets are not Ready", self.not_ready());
+        begun.elapsed()
+    }
+
+    /// Waits until all sets are Ready; for how long.
+    pub async fn until_all_ready(&self, patience: Duration) -> Duration {
+        self.until(patience, "all sets Ready", |world| world.not_ready() == 0).await
+    }
+
+    /// Writes of statuses since then, that the API server took.
+    pub fn status_writes_since(&self, since: Instant) -> Vec<Recorded> {
+        self.requests_since(since, |request| request.method == "PUT" && request.path.ends_with("/status"))
+    }
+
+    /// Events that were published since then.
+    pub fn events_since(&self, since: Instant) -> Vec<Recorded> {
+        self.requests_since(since, |request| request.method == "POST" && request.path.ends_with("/events"))
+    }
+
+    /// The lists of process templates that CMDB has given after that: of which service template, and when. All take as
+    /// long, so the nth to come was the nth to end.
+    pub fn lists_after(&self, begun: Instant) -> Vec<(i64, Instant)> {
+        let came = self.sim().requests().into_iter().filter(|record| record.call == "list_proc_template");
+        let of: Vec<i64> = came.map(|record| record.body["service_template_id"].as_i64().unwrap()).collect();
+        let calls = self.told.calls.lock().unwrap();
+        let ended = calls.iter().filter(|call| call.operation == Operation::ListProcessTemplates).map(|call| call.at);
+        of.into_iter().zip(ended).filter(|(_, at)| *at > begun).collect()
+    }
+
+    fn requests_since(&self, since: Instant, is: impl Fn(&Recorded) -> bool) -> Vec<Recorded> {
+        let is = |request: &Recorded| request.at >= since && request.status < 300 && is(request);
+        self.api.requests().into_iter().filter(is).collect()
+    }
+}
+
+fn simulator(options: sim::Options) -> Simulator {
+    let sim = Simulator::start(options).unwrap();
+    sim.add_fault(latency());
+    sim
+}
+
+fn latency() -> Fault {
+    Fault::every("*", Effect::delay(CALL_MILLISECONDS))
+}
+
+fn place(name: &str) -> Place {
+    Place::new(GROUP, "processtemplatesets", NAMESPACE, name)
+}
