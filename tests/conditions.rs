@@ -94,15 +94,15 @@ async fn wrong_credentials_are_told_and_right_ones_used_at_once() {
     let Some(world) = world_with_a_healthy_set("unauthorized").await else { return };
     world.service_template("web");
     world.sim.update_state(|state| {
-        let accounts = json!([{ "app_code": "ptset", "app_secret": "a-secret" }]);
+        let accounts = json!([{ "app_code": "ptset", "app_secret": "b-secret" }]);
         state.accounts = serde_json::from_value(accounts).unwrap();
     });
-    world.put_secret("wrong").await;
+    // CMDB takes another secret than ours from now on.
     world.apply("web", spec()).await;
     let seen = world.until_reason("web", "Unauthorized").await;
     assert_stalled(&seen, "Check the credentials");
-    assert!(!seen.message().contains("wrong"), "{}", seen.message());
-    world.put_secret("a-secret").await;
+    assert!(!seen.message().contains("b-secret"), "{}", seen.message());
+    world.put_secret("b-secret").await;
     world.until_ready("web").await;
     world.until_ready("well").await;
     world.end().await;

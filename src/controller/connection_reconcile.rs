@@ -21,7 +21,7 @@ use super::connection_name::ConnectionName;
 use super::connection_status::{self, Facts};
 use super::connections::Live;
 use super::writer::{self, Target};
-use super::{Context, Error, events, to_wake_stream, verdict};
+use super::{Context, Error, events, ready, to_wake_stream, verdict};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, SchemaChoice};
 use crate::engine;
 use crate::plan::ServerSchema;
@@ -111,14 +111,24 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
     };
     let generation = metadata.generation.unwrap_or_default();
     context.wake_sets(context.connections.seen(&name, &target.uid, generation));
+    let begun = context.connection_objects.begin(&target.namespace, &target.name, &target.uid, generation, false, None);
+    if let Some(left) = begun.held_for {
+        return Action::requeue(left);
+    }
     let Ok(connection) = &object.0 else {
         // The sets that use it say so; its status cannot be read either.
         tracing::warn!(connection = %name, "a connection cannot be read");
         return Action::await_change();
     };
+    // Who uses it is known once the sets are.
+    if tokio::time::timeout(FIRST_WORDS, ready(&context.store)).await.is_err() {
+        return Action::requeue(FIRST_WORDS);
+    }
+    let sets = count_sets(&name, context);
     let looked = context.connections.live(&name).await;
     if let Ok(live) = &looked
-        && is_about_to_be_heard(&name, live, context)
+        && sets > 0
+        && is_about_to_be_heard(live)
     {
         return Action::requeue(FIRST_WORDS);
     }
@@ -131,8 +141,13 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
         (Err(error), _) => verdict::blocked(error),
         (Ok(()), live) => connection_status::reachable(live.as_ref().ok().and_then(|live| live.refused.as_deref())),
     };
-    let facts = facts(&name, looked.as_ref().ok(), &previous, generation, context);
-    let status = connection_status::compose(&previous, &facts, &verdict);
+    let facts = facts(looked.as_ref().ok(), &previous, generation, sets, context);
+    let mut status = connection_status::compose(&previous, &facts, &verdict);
+    let in_these_words = status.clone();
+    verdict::take_words(&mut status.conditions, &previous.conditions);
+    if status != previous || !verdict::is_wordy(checked.as_ref().err()) {
+        status = in_these_words;
+    }
     if let Err(error) = &checked {
         tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
     }
@@ -142,9 +157,13 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
     next(context, &target, checked.err().as_ref())
 }
 
-fn is_about_to_be_heard(name: &ConnectionName, live: &Live, context: &Context) -> bool {
-    let has_users = context.connections.count_users(name) > 0;
-    has_users && live.last_answer().is_none() && live.built_at.elapsed() < FIRST_WORDS
+fn count_sets(name: &ConnectionName, context: &Context) -> usize {
+    let sets = context.store.state();
+    sets.iter().filter(|set| set.claims().is_some_and(|claims| claims.connection == *name)).count()
+}
+
+fn is_about_to_be_heard(live: &Live) -> bool {
+    live.last_answer().is_none() && live.built_at.elapsed() < FIRST_WORDS
 }
 
 // CMDB is asked only where its answers to the sets do not tell.
@@ -156,13 +175,7 @@ async fn check(name: &ConnectionName, live: &Live, context: &Context) -> Result<
     checked.map_err(|error| Error::Engine(engine::Error::Cmdb(Arc::new(error))))
 }
 
-fn facts(
-    name: &ConnectionName,
-    live: Option<&Live>,
-    previous: &ConnectionStatus,
-    generation: i64,
-    context: &Context,
-) -> Facts {
+fn facts(live: Option<&Live>, previous: &ConnectionStatus, generation: i64, sets: usize, context: &Context) -> Facts {
     let schema = live.and_then(|live| match context.engine.schema(&live.connection) {
         ServerSchema::Unknown => None,
         ServerSchema::Flat => Some(SchemaChoice::Flat),
@@ -173,7 +186,7 @@ fn facts(
         now: Time(Timestamp::now()),
         schema,
         version: previous.version.clone(),
-        sets: context.connections.count_users(name),
+        sets,
         requests_per_second: live.map(|live| live.connection.client.learned_rate()),
         credentials_version: live.map(|live| live.credentials_version.clone()),
     }
@@ -195,9 +208,12 @@ fn next(context: &Context, target: &Target, error: Option<&Error>) -> Action {
         return Action::requeue(CHECK_AFTER);
     };
     let backoff = context.connection_objects.next_try(namespace, name, uid);
-    Action::requeue(match error.disposition() {
+    let wait = match error.disposition() {
         engine::Disposition::RetryLater(Some(after)) => after,
         engine::Disposition::RetryLater(None) | engine::Disposition::RetryNow => backoff,
         engine::Disposition::WaitForChange => CHECK_AFTER,
-    })
+    };
+    // Not before that, though its own status and the sets that fail wake it.
+    context.connection_objects.hold(namespace, name, uid, wait);
+    Action::requeue(wait)
 }

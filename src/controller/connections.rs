@@ -84,11 +84,20 @@ struct Entry {
     refused_at: Mutex<Option<Instant>>,
     // uid and generation, while the object exists.
     object: Mutex<Option<(String, i64)>>,
-    // The same of the object that the client was made from.
-    made_from: Mutex<Option<(String, i64)>>,
+    // What was last looked for and found, or not found.
+    sought: Mutex<Sought>,
     // Counts the changes of connection and Secrets.
     changes: Mutex<u64>,
     built: AsyncMutex<Built>,
+}
+
+#[derive(Default)]
+enum Sought {
+    #[default]
+    NotYet,
+    Missing,
+    // uid and generation.
+    Found(String, i64),
 }
 
 #[derive(Default)]
@@ -197,10 +206,14 @@ impl Connections {
     }
 
     async fn build(&self, entry: &Entry, name: &ConnectionName, last: Option<&Live>) -> Result<Live, Error> {
-        let found = self.catalogue.find(name).await?;
+        let found = self.catalogue.find(name).await;
+        *lock(&entry.sought) = match &found {
+            Ok(found) => Sought::Found(found.uid.clone(), found.generation),
+            Err(_) => Sought::Missing,
+        };
+        let found = found?;
         let description = &found.description;
         let named = [Some(&description.credentials), description.certificate.as_ref()];
-        *lock(&entry.made_from) = Some((found.uid.clone(), found.generation));
         // Noted before they are read: a change that comes meanwhile finds the connection.
         *lock(&entry.secrets) = named.into_iter().flatten().map(|named| (named.clone(), None)).collect();
         let secret = self.secret(name, &description.credentials).await?;
@@ -254,8 +267,13 @@ impl Connections {
         let entry = self.entry(name);
         let object = Some((uid.to_owned(), generation));
         let before = std::mem::replace(&mut *lock(&entry.object), object.clone());
-        // Its first sight after a start is no change to those who have used it already.
-        if before == object || before.is_none() && *lock(&entry.made_from) == object {
+        // Its first sight after a start is no change to those who have found it so already, or not looked for it yet.
+        let is_known = match &*lock(&entry.sought) {
+            Sought::NotYet => true,
+            Sought::Missing => false,
+            Sought::Found(found, at) => found == uid && *at == generation,
+        };
+        if before == object || before.is_none() && is_known {
             return Vec::new();
         }
         entry.changed()
@@ -265,7 +283,6 @@ impl Connections {
     pub fn gone(&self, name: &ConnectionName) -> Vec<ObjectName> {
         let entry = self.entry(name);
         *lock(&entry.object) = None;
-        *lock(&entry.made_from) = None;
         let users = entry.changed();
         self.drop_unused();
         users
@@ -304,11 +321,6 @@ impl Connections {
         live.connection.client.check(biz_id).await
     }
 
-    /// How many sets use a connection.
-    pub fn count_users(&self, name: &ConnectionName) -> usize {
-        lock(&self.entry(name).users).len()
-    }
-
     /// CMDB refused the credentials: they are read anew before the next use, but not for each set that is refused.
     pub fn refused(&self, name: &ConnectionName) {
         let entry = self.entry(name);
@@ -329,13 +341,16 @@ impl Connections {
         Some(used)
     }
 
-    /// Notes that a set uses a connection. Before anything is read: a change that comes meanwhile finds the set.
-    pub fn note_use(&self, set: &ObjectName, name: &ConnectionName) {
+    /// Notes that a set uses a connection; whether that is new. Before anything is read: a change that comes meanwhile finds
+    /// the set.
+    pub fn note_use(&self, set: &ObjectName, name: &ConnectionName) -> bool {
         let before = lock(&self.uses).insert(set.clone(), name.clone());
+        let is_new = before.as_ref() != Some(name);
         if let Some(before) = before.filter(|before| before != name) {
             lock(&self.entry(&before).users).remove(set);
         }
         lock(&self.entry(name).users).insert(set.clone());
+        is_new
     }
 
     fn drop_unused(&self) {

@@ -189,6 +189,7 @@ pub async fn run(
         .watches(api::<PartialObjectMeta<Secret>>(&client, &settings), watcher::Config::default(), move |changed| {
             let (connections, sets) = of_secret.connections.secret_changed(&changed.metadata);
             for connection in connections {
+                of_secret.connection_objects.release(&connection.namespace, &connection.name);
                 of_secret.wake_connection(connection);
             }
             of_secret.released(sets)

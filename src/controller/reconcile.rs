@@ -42,7 +42,9 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
 
 async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) -> Action {
     let name = (namespace(set), set.name_any());
-    context.connections.note_use(&name, &connection_name(set));
+    if context.connections.note_use(&name, &connection_name(set)) {
+        context.wake_connection(connection_name(set));
+    }
     let asked = is_asked_for(set);
     let rest = Some(rest::first_look(set)).filter(|_| rest::is_at_rest(set) && !asked);
     let begun = context.objects.begin(&name.0, &name.1, &uid(set), generation(set), asked, rest);

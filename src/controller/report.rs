@@ -106,13 +106,9 @@ async fn tell(
 
 // CMDB says the same thing in other words each time: the first are as good as the last.
 fn says_the_same(before: &ProcessTemplateSetStatus, now: &ProcessTemplateSetStatus, stopped: Option<&Error>) -> bool {
-    let is_of_cmdb = matches!(stopped, Some(Error::Engine(engine::Error::Cmdb(_))));
-    let may_pass = stopped.is_some_and(|error| matches!(error.disposition(), Disposition::RetryLater(_)));
     let mut now = now.clone();
-    for (now, before) in now.conditions.iter_mut().zip(&before.conditions) {
-        now.message.clone_from(&before.message);
-    }
-    is_of_cmdb && may_pass && now == *before
+    verdict::take_words(&mut now.conditions, &before.conditions);
+    verdict::is_wordy(stopped) && now == *before
 }
 
 // Nothing is outstanding; CMDB, or the way to it, just cannot be asked.

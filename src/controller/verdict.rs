@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Error;
-use crate::engine::Disposition;
+use crate::engine::{self, Disposition};
 
 /// Most bytes of a condition's or an item's message.
 const MESSAGE_BYTES: usize = 1024;
@@ -55,6 +55,21 @@ impl Verdict {
         set("Ready", Some((self.ready, self.reason)));
         set("Reconciling", reconciling.map(|reason| (true, reason)));
         set("Stalled", stalled.map(|reason| (true, reason)));
+    }
+}
+
+/// Whether an error may come in other words each time, and mean the same: CMDB's, which time alone may mend.
+pub fn is_wordy(error: Option<&Error>) -> bool {
+    error.is_some_and(|error| {
+        matches!(error, Error::Engine(engine::Error::Cmdb(_)))
+            && matches!(error.disposition(), Disposition::RetryLater(_))
+    })
+}
+
+/// Puts the words of earlier conditions into these.
+pub fn take_words(conditions: &mut [Condition], of: &[Condition]) {
+    for (condition, of) in conditions.iter_mut().zip(of) {
+        condition.message.clone_from(&of.message);
     }
 }
 
