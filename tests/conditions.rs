@@ -115,7 +115,7 @@ async fn while_cmdb_is_down_new_work_is_retried_and_old_work_stays_ready_for_thr
     let down_since = Instant::now();
     world.sim.add_fault(Fault::every("*", Effect::drop_before_commit()));
     world.apply("web", spec()).await;
-    assert_waits(&world.until_reason("web", "Unavailable").await, "no clear answer");
+    assert_waits(&world.until_reason("web", "Unreachable").await, "no answer lately");
     assert!(Seen::new(world.set("well").await).is_ready(), "a check that fails changes nothing at first");
     let stale = world.until_reason("well", "Stale").await;
     assert!(down_since.elapsed().as_secs() >= 10, "{:?}", down_since.elapsed());

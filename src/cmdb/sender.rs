@@ -309,7 +309,7 @@ fn refused(operation: Operation, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Busy(retry_after) => Error::Busy { operation, retry_after },
         Refusal::Down(cause, retry_after) => {
-            let message = format!("CMDB did not answer lately ({cause}); it is tried again before this is");
+            let message = format!("no answer lately ({cause}), so the call was not made");
             Error::Unavailable { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
         }
         Refusal::Stopped(retry_after) => {

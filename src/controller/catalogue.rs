@@ -36,7 +36,7 @@ pub struct Shared {
 }
 
 /// A connection as the watch delivered it.
-pub struct Entry {
+pub struct Found {
     /// uid of the object.
     pub uid: String,
     /// Generation of its spec.
@@ -45,9 +45,16 @@ pub struct Entry {
     pub description: Description,
 }
 
+impl Found {
+    /// Tells this state of the connection from all others.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.uid, self.generation)
+    }
+}
+
 impl Catalogue {
     /// A connection.
-    pub async fn find(&self, name: &ConnectionName) -> Result<Entry, Error> {
+    pub async fn find(&self, name: &ConnectionName) -> Result<Found, Error> {
         match name.kind {
             ConnectionKind::CmdbConnection => {
                 self.wait_for(&self.namespaced).await?;
@@ -98,12 +105,12 @@ fn entry<K: Resource<DynamicType = ()>>(
     name: &ConnectionName,
     found: Option<Arc<DeserializeGuard<K>>>,
     describe: impl Fn(&K) -> Description,
-) -> Result<Entry, Error> {
+) -> Result<Found, Error> {
     let found = found.ok_or_else(|| Error::ConnectionMissing { connection: name.clone() })?;
     let invalid = |reason: &str| Error::ConnectionInvalid { connection: name.clone(), reason: reason.to_owned() };
     let connection = found.0.as_ref().map_err(|object| invalid(&object.error))?;
     let metadata = connection.meta();
-    Ok(Entry {
+    Ok(Found {
         uid: metadata.uid.clone().unwrap_or_default(),
         generation: metadata.generation.unwrap_or_default(),
         description: describe(connection),

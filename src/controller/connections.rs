@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::Error;
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Found};
 use super::connect::{Bounds, read_identity};
 use super::connection_name::ConnectionName;
 use super::writer::bounded;
@@ -159,10 +159,17 @@ impl Connections {
         let entry = self.entry(name);
         let mut built = entry.built.lock().await;
         let change = *lock(&entry.changes);
-        if let Some(live) = built.live.as_ref().filter(|_| built.at == Some(change)) {
+        let found = self.catalogue.find(name).await;
+        *lock(&entry.sought) = match &found {
+            Ok(found) => Sought::Found(found.uid.clone(), found.generation),
+            Err(_) => Sought::Missing,
+        };
+        let found = found?;
+        let is_of_now = |live: &&Live| built.at == Some(change) && live.spec_key == found.key();
+        if let Some(live) = built.live.as_ref().filter(is_of_now) {
             return Ok(live.clone());
         }
-        let live = self.build(&entry, name, built.live.as_ref()).await?;
+        let live = self.build(&entry, name, &found, built.live.as_ref()).await?;
         // What time alone may mend is tried again at the next occasion.
         let is_final =
             live.refused.as_ref().is_none_or(|error| error.disposition() == cmdb::Disposition::WaitForChange);
@@ -205,13 +212,13 @@ impl Connections {
         }
     }
 
-    async fn build(&self, entry: &Entry, name: &ConnectionName, last: Option<&Live>) -> Result<Live, Error> {
-        let found = self.catalogue.find(name).await;
-        *lock(&entry.sought) = match &found {
-            Ok(found) => Sought::Found(found.uid.clone(), found.generation),
-            Err(_) => Sought::Missing,
-        };
-        let found = found?;
+    async fn build(
+        &self,
+        entry: &Entry,
+        name: &ConnectionName,
+        found: &Found,
+        last: Option<&Live>,
+    ) -> Result<Live, Error> {
         let description = &found.description;
         let named = [Some(&description.credentials), description.certificate.as_ref()];
         // Noted before they are read: a change that comes meanwhile finds the connection.
@@ -225,7 +232,7 @@ impl Connections {
         for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
             *known = read;
         }
-        let spec_key = format!("{}/{}", found.uid, found.generation);
+        let spec_key = found.key();
         let secrets_key = format!("{} {}", version(&secret), certificate.as_ref().map(version).unwrap_or_default());
         let last = last.filter(|last| last.spec_key == spec_key);
         if let Some(last) = last.filter(|last| last.secrets_key == secrets_key) {
