@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
-use process_template_operator::api::{CmdbConnectionSpec, ProcessTemplateSetSpec, Property};
+use process_template_operator::api::{ClusterCmdbConnectionSpec, CmdbConnectionSpec, ProcessTemplateSetSpec, Property};
 use process_template_operator::plan::check;
 use serde_json::{Value, json};
 use support::control_plane::shared;
 use support::world::install_crds;
+
+// What is applied, and where an administrator keeps the credentials of a shared connection.
+const NAMESPACES: [&str; 2] = ["blueking", "ptset-system"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -57,6 +60,10 @@ fn every_example_is_read_as_it_is_written_and_keeps_every_rule() {
         let spec: CmdbConnectionSpec = serde_json::from_value(connection["spec"].clone()).unwrap();
         assert_eq!(serde_json::to_value(&spec).unwrap(), connection["spec"]);
     }
+    for connection in of_kind(&folder(), "ClusterCmdbConnection") {
+        let spec: ClusterCmdbConnectionSpec = serde_json::from_value(connection["spec"].clone()).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap(), connection["spec"]);
+    }
 }
 
 #[test]
@@ -65,15 +72,20 @@ fn every_document_is_of_a_known_kind_and_of_one_name_in_one_namespace() {
     for document in documents(&folder()) {
         let (version, kind) = (document["apiVersion"].as_str().unwrap(), document["kind"].as_str().unwrap());
         let known = match kind {
-            "ProcessTemplateSet" | "CmdbConnection" => version == "cmdb.bk.tencent.com/v1alpha1",
+            "ProcessTemplateSet" | "CmdbConnection" | "ClusterCmdbConnection" => {
+                version == "cmdb.bk.tencent.com/v1alpha1"
+            }
             "Secret" | "Namespace" => version == "v1",
             _ => false,
         };
         assert!(known, "{version} {kind}");
         let metadata = &document["metadata"];
         let space = if kind == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
-        assert_eq!(space, "blueking", "{metadata}");
-        assert!(names.insert(format!("{kind} {}", metadata["name"])), "{kind} {metadata} stands twice");
+        match kind {
+            "ClusterCmdbConnection" => assert!(space.is_null(), "{metadata}"),
+            _ => assert!(NAMESPACES.iter().any(|namespace| space == namespace), "{metadata}"),
+        }
+        assert!(names.insert(format!("{kind} {space} {}", metadata["name"])), "{kind} {metadata} stands twice");
     }
 }
 
@@ -127,8 +139,10 @@ async fn the_real_api_server_takes_every_example_strictly() {
     let Some(plane) = shared().await else { return };
     let client = plane.client().await;
     install_crds(&client).await;
-    let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": "blueking" } })).unwrap();
-    Api::all(client).create(&PostParams::default(), &namespace).await.unwrap();
+    for name in NAMESPACES {
+        let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+    }
     let output = plane
         .kubectl()
         .args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "--recursive", "--filename"])

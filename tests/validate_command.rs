@@ -62,7 +62,7 @@ fn set_with(more: &str) -> String {
 fn every_example_is_clean() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let output = Folder::new(&[]).run(&["-f", examples.to_str().unwrap()]);
-    assert_eq!(lines(&output), ["75 objects, 0 findings"]);
+    assert_eq!(lines(&output), ["76 objects, 0 findings"]);
     assert_eq!(output.status.code(), Some(0));
 }
 

@@ -41,7 +41,7 @@ pub struct EndpointSpec {
     pub limits: Option<LimitsSpec>,
 }
 
-/// Bounds of what a connection may ask of CMDB. Connections that lead to one url with one app code share the lowest of theirs.
+/// Bounds of what a connection may ask of CMDB. Connections that lead to one url with the same credentials share the lowest of theirs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsSpec {

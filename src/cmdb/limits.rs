@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+
 use super::limiter::{Limiter, Member};
+use super::{Credentials, UserCredential};
 
 /// What a client may ask of CMDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +18,27 @@ pub struct Limits {
     pub max_concurrent: usize,
 }
 
-/// Who calls, as quotas know it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Caller {
-    /// `bk_app_code`
-    Application(String),
-    /// `bk_username`, where there are no applications.
-    User(String),
+/// Who calls: a digest of application, user, secrets and of whom the caller trusts. Who only names an application, without
+/// its secret, or cannot reach the endpoint for want of its certificate, must not slow down or stop those who can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Caller([u8; 32]);
+
+impl Caller {
+    /// Who has these credentials, and trusts these certificates.
+    pub fn of(credentials: &Credentials, ca_bundle: Option<&str>) -> Self {
+        let Credentials { app_code, app_secret, user } = credentials;
+        let (kind, user) = match user {
+            UserCredential::Username(name) => ("name", name.as_str()),
+            UserCredential::Token(token) => ("token", token.expose_secret()),
+            UserCredential::AccessToken(token) => ("access token", token.expose_secret()),
+        };
+        let mut digest = Sha256::new();
+        for part in [app_code, app_secret.expose_secret(), kind, user, ca_bundle.unwrap_or_default()] {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        Self(digest.finalize().into())
+    }
 }
 
 /// The limiters in use: all clients that lead to one endpoint as one caller share one, and so the lowest of their limits,
@@ -49,12 +67,21 @@ impl Limiters {
 mod tests {
     use std::sync::Arc;
 
+    use secrecy::SecretString;
+
+    use super::super::{Credentials, UserCredential};
     use super::{Caller, Limiters, Limits};
 
     const LIMITS: Limits = Limits { requests_per_second: 20, max_concurrent: 4 };
 
+    fn caller(code: &str, secret: &str, trusts: Option<&str>) -> Caller {
+        let (app_code, app_secret) = (code.to_owned(), SecretString::from(secret));
+        let user = UserCredential::Username("ann".to_owned());
+        Caller::of(&Credentials { app_code, app_secret, user }, trusts)
+    }
+
     fn app(code: &str) -> Caller {
-        Caller::Application(code.to_owned())
+        caller(code, "secret", None)
     }
 
     #[test]
@@ -63,9 +90,12 @@ mod tests {
         let first = limiters.join("https://a", app("x"), LIMITS);
         let second = limiters.join("https://a", app("x"), LIMITS);
         assert!(Arc::ptr_eq(first.limiter(), second.limiter()));
-        for (url, caller) in
-            [("https://b", app("x")), ("https://a", app("y")), ("https://a", Caller::User("x".to_owned()))]
-        {
+        for (url, caller) in [
+            ("https://b", app("x")),
+            ("https://a", app("y")),
+            ("https://a", caller("x", "guessed", None)),
+            ("https://a", caller("x", "secret", Some("another authority"))),
+        ] {
             assert!(!Arc::ptr_eq(limiters.join(url, caller, LIMITS).limiter(), first.limiter()));
         }
         let kept = Arc::downgrade(first.limiter());

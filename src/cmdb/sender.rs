@@ -20,7 +20,7 @@ use super::limits::Caller;
 use super::login::{CurrentLogin, Login};
 use super::pace::Quota;
 use super::wire::{Envelope, Success};
-use super::{Config, Error, Observer, Operation, Reply, Transport, UserCredential};
+use super::{Config, Error, Observer, Operation, Reply, Transport};
 
 /// Largest answer that is read.
 const BODY_BYTES: usize = 32 << 20;
@@ -73,10 +73,7 @@ impl Sender {
         let http = http.build().map_err(|error| unusable(error.to_string()))?;
         let url = url.as_str().trim_end_matches('/').to_owned();
         let credentials = config.credentials;
-        let caller = match (config.transport, &credentials.user) {
-            (Transport::Direct, UserCredential::Username(user)) => Caller::User(user.clone()),
-            _ => Caller::Application(credentials.app_code.clone()),
-        };
+        let caller = Caller::of(&credentials, config.tls.ca_bundle.as_deref());
         let member = config.limiters.join(&url, caller, config.limits);
         Ok(Self {
             login: CurrentLogin::new(Login { http, credentials, member }),

@@ -80,7 +80,8 @@ impl Objects {
         }
         let connection = json!({
             "metadata": { "name": "default" },
-            "spec": { "url": url, "credentialsSecretRef": { "name": "cmdb" } },
+            // Nobody else asks the simulated CMDB.
+            "spec": { "url": url, "credentialsSecretRef": { "name": "cmdb" }, "limits": { "requestsPerSecond": 1000 } },
         });
         if !self.create::<CmdbConnection>(Some(NAMESPACE), connection).await? {
             bail!("the connection default is in the namespace {NAMESPACE} already: {}", elsewhere());
@@ -122,7 +123,7 @@ impl Objects {
             cluster.kubectl(&arguments).await?;
         }
         let crds = cluster.kubectl(&["get", "crd", "--output=name"]).await?;
-        let served = crds.lines().filter(|line| line.ends_with(".cmdb.bk.tencent.com")).count() == 2;
+        let served = crds.lines().filter(|line| line.ends_with(".cmdb.bk.tencent.com")).count() == self::crds()?.len();
         let kinds = if served { "cmdbconnections.cmdb.bk.tencent.com,secrets" } else { "secrets" };
         cluster.kubectl(&["delete", kinds, "--namespace", NAMESPACE, &label, at_once[0], at_once[1]]).await?;
         // Its contents go with it only where a controller manager runs; we need not wait for long.
