@@ -18,8 +18,8 @@ use super::{PATIENCE, Scenario, Who};
 use process_template_operator::api::ProcessTemplateSet;
 
 /// Calls of a window, and its length: less than half of what the checks ask for.
-const LIMIT: u64 = 200;
-const WINDOW: Duration = Duration::from_secs(10);
+const LIMIT: u64 = 100;
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// What the connection allows: the quota is lower.
 const REQUESTS_PER_SECOND: u32 = 60;
@@ -80,7 +80,7 @@ pub async fn run(plane: &ControlPlane, scenario: &QuotaScenario) -> anyhow::Resu
         // Any order does that is not theirs.
         let name = format!("s{:04}", (edit * 193 + 71) % SETS.sets);
         times.push(cmdb.until_edited(&sets, &name, edit).await?);
-        sleep(Duration::from_millis(300)).await;
+        sleep(Duration::from_millis(600)).await;
     }
     let windows = cmdb.windows().await?;
     operator.stop().await;
@@ -101,15 +101,10 @@ fn line(scenario: &QuotaScenario, windows: &[QuotaWindow], mut times: Vec<Durati
     let allowed = f64::from(u32::try_from(LIMIT)?) * time / WINDOW.as_secs_f64();
     times.sort_unstable();
     let p99 = times.get(times.len() * 99 / 100 - 1).context("edits")?.as_millis();
-    for window in whole {
-        println!("{}: window taken {} refused {}", scenario.name, window.taken, window.refused);
-    }
-    println!(
-        "{}: edit p50 {} ms, longest {} ms",
-        scenario.name,
-        times[times.len() / 2].as_millis(),
-        times[times.len() - 1].as_millis()
-    );
+    let counts: Vec<String> = whole.iter().map(|window| format!("{}+{}", window.taken, window.refused)).collect();
+    println!("  {}: calls taken and refused, by window: {}", scenario.name, counts.join(" "));
+    let (half, longest) = (times[times.len() / 2].as_millis(), times[times.len() - 1].as_millis());
+    println!("  {}: edits took {half} ms by the median, {longest} ms at most", scenario.name);
     Ok(format!(
         "{}: sets={} throttled_percent={:.2} used_percent={:.1} edit_p99_ms={p99}",
         scenario.label,
