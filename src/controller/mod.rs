@@ -80,7 +80,8 @@ pub trait Observer: Send + Sync {
 pub struct Settings {
     /// Namespaces to watch; none: all.
     pub namespace: Option<String>,
-    /// Reconciles at a time. Calls to CMDB are bounded for themselves, by each connection.
+    /// Reconciles at a time. Calls to CMDB are bounded for themselves, by each connection; a check of a set at rest never
+    /// waits for its turn in a reconcile, so these places do not fill up before an edit.
     pub concurrency: u16,
     /// Longest time without progress before a reconcile is stopped between two calls.
     pub deadline: Duration,

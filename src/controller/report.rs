@@ -198,10 +198,17 @@ fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> D
 /// Logs, and tells once in an event, what keeps a set from being carried on with.
 pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
     let (namespace, name) = (namespace(set), set.name_any());
+    let told = stopped.filter(|error| error.disposition() != Disposition::RetryNow);
+    let is_new = told.is_some_and(|error| context.objects.fails_anew(&namespace, &name, &uid(set), error.label()));
     match stopped {
         None => context.objects.checked(&namespace, &name, &uid(set)),
         Some(error) => {
-            tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still");
+            // All sets of an endpoint that is down are looked at with each probe: once is enough to be told.
+            if error.due().is_some() && !is_new {
+                tracing::debug!(namespace, name, reason = error.label(), %error, "the set still stands still");
+            } else {
+                tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still");
+            }
             if let Error::Engine(engine::Error::Cmdb(error)) = error {
                 let connection = ConnectionName::of_set(&namespace, &set.spec);
                 if matches!(**error, cmdb::Error::Authentication { .. }) {
@@ -211,9 +218,7 @@ pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&
             }
         }
     }
-    if let Some(error) = stopped.filter(|error| error.disposition() != Disposition::RetryNow)
-        && context.objects.fails_anew(&namespace, &name, &uid(set), error.label())
-    {
+    if let Some(error) = told.filter(|_| is_new) {
         events::failed(context, set, error).await;
     }
 }
