@@ -235,6 +235,11 @@ impl Permit {
         &self.limiter
     }
 
+    /// Whether the endpoint is down, and this call tries it.
+    pub fn probes_endpoint(&self) -> bool {
+        self.probes_endpoint
+    }
+
     /// The call has ended so; the quota as its answer told it.
     pub fn ended(mut self, answer: Answer<'_>, quota: Option<Quota>) {
         self.has_ended = true;

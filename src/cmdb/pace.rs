@@ -174,9 +174,10 @@ impl Pace {
         let stopped = self.stop.map(|stop| stop.until);
         let exhausted = self.window.filter(|window| window.available(in_flight) < 1.0 + window.reserve);
         let goes_on = stopped.into_iter().chain(exhausted.map(|window| window.ends)).max();
-        let base = self.promised.max(now).max(goes_on.unwrap_or(now));
         let rate = self.allowance.map_or(self.rate, |allowance| allowance.min(self.rate)).max(SLOWEST);
-        let turn = base + Duration::from_secs_f64(1.0 / rate);
+        let missing = (1.0 + self.reserve() - self.tokens).max(0.0);
+        let refilled = goes_on.unwrap_or(now).max(now) + Duration::from_secs_f64(missing / rate);
+        let turn = refilled.max(self.promised.max(now) + Duration::from_secs_f64(1.0 / rate));
         let wait = turn.saturating_duration_since(now);
         if wait > LONGEST_TICKET {
             // The rate may have grown by then.
@@ -191,7 +192,7 @@ impl Pace {
         if let Some(quota) = quota {
             self.note(quota, sent_at, now);
         }
-        let is_over = quota.is_some_and(|quota| quota.remaining == 0);
+        let is_over = quota.is_some_and(|quota| quota.remaining == 0 && !quota.reset.is_zero());
         if is_throttled && !is_over {
             self.cut(sent_at, now);
         }
@@ -480,7 +481,7 @@ mod tests {
         let now = Instant::now();
         let mut pace = drained(20.0, now);
         let waits: Vec<u128> = (0..5).map(|_| pace.ticket(now, 0).as_millis()).collect();
-        assert_eq!(waits, [50, 100, 150, 200, 250]);
+        assert_eq!(waits, [250, 300, 350, 400, 450], "after what polls leave for work");
         let waits: Vec<Duration> = (0..10_000).map(|_| pace.ticket(now, 0)).collect();
         assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(1)), "none has to stay away for long");
     }
@@ -490,6 +491,6 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(20.0, now);
         pace.answered(true, Some(quota(0, 5)), now, now);
-        assert_eq!(pace.ticket(now, 0), Duration::from_millis(5050));
+        assert_eq!(pace.ticket(now, 0), Duration::from_secs(5));
     }
 }

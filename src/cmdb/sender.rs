@@ -138,8 +138,7 @@ impl Sender {
             is_transient && self.login().member.limiter().down().is_none()
         };
         let read = timeout_at(deadline, attempt.retry(tries).when(is_worth_another)).await;
-        let read = read.unwrap_or_else(|_| Err(unanswered_in_time(operation)));
-        read.map_err(|error| self.because_down(operation, error))
+        read.unwrap_or_else(|_| Err(unanswered_in_time(operation)))
     }
 
     /// Sends a write, once. Gives the correlation ID too.
@@ -149,11 +148,7 @@ impl Sender {
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
         let (login, permit) = self.enter(operation, Lane::Work).await?;
-        let written = self.once(&login, permit, operation, parameters, None).await;
-        written.map_err(|error| match error {
-            Error::Unavailable { .. } => self.because_down(operation, error),
-            error => error,
-        })
+        self.once(&login, permit, operation, parameters, None).await
     }
 
     // Waits for the call's turn; the login is that of the moment when it has come.
@@ -168,18 +163,6 @@ impl Sender {
         }
     }
 
-    // Once the endpoint counts as down, all who ask are told the same, whoever tried it.
-    fn because_down(&self, operation: Operation, error: Error) -> Error {
-        let is_of_it = match &error {
-            Error::Unavailable { reply, .. } | Error::OutcomeUnknown { reply } => is_out_of_reach(reply),
-            _ => false,
-        };
-        match self.login().member.limiter().down().filter(|_| is_of_it) {
-            Some((cause, retry_after)) => refused(operation, Refusal::Down(cause, retry_after)),
-            None => error,
-        }
-    }
-
     async fn once<T: DeserializeOwned>(
         &self,
         login: &Login,
@@ -191,7 +174,7 @@ impl Sender {
         let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
         let mut quota = None;
         let exchange = self.exchange(login, operation, parameters, &mut quota);
-        let result = match deadline {
+        let mut result = match deadline {
             Some(deadline) => {
                 timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(unanswered_in_time(operation)))
             }
@@ -204,7 +187,9 @@ impl Sender {
             Err(Error::Configuration { .. }) => drop(permit),
             Err(Error::Throttled { .. }) => permit.ended(Answer::Throttled, quota),
             Err(Error::Unavailable { reply, .. } | Error::OutcomeUnknown { reply }) if is_out_of_reach(reply) => {
+                let was_down = permit.probes_endpoint();
                 permit.ended(Answer::NotReached(&reply.message), quota);
+                tell_down(operation, &mut result, login.member.limiter().down(), was_down);
             }
             Ok(_) | Err(_) => permit.ended(Answer::Reached, quota),
         }
@@ -313,6 +298,19 @@ fn refused(operation: Operation, refusal: Refusal) -> Error {
             let message = "nothing is left of the quota; it was not sent".to_owned();
             Error::Throttled { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
         }
+    }
+}
+
+// When an endpoint that is down is tried again. Who finds it still down is told what all others are.
+fn tell_down<T>(operation: Operation, result: &mut Result<T, Error>, down: Option<(String, Duration)>, was_down: bool) {
+    let (Some((cause, wait)), Err(error)) = (down, result) else { return };
+    match error {
+        Error::OutcomeUnknown { .. } if operation.is_write() => {}
+        Error::OutcomeUnknown { .. } | Error::Unavailable { .. } if was_down => {
+            *error = refused(operation, Refusal::Down(cause, wait));
+        }
+        Error::Unavailable { retry_after, .. } => *retry_after = Some(wait),
+        _ => {}
     }
 }
 
