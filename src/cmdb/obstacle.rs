@@ -92,11 +92,7 @@ fn of_tls(error: &rustls::Error, has_certificate: bool) -> Obstacle {
             | CertificateError::NotValidYetContext { .. } => Obstacle::OutOfDate,
             _ => Obstacle::NotTrusted,
         },
-        // TLS 1.3 has an alert of its own; before it, the handshake just fails.
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Obstacle::CertificateWanted,
-        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) if !has_certificate => {
-            Obstacle::CertificateWanted
-        }
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate
@@ -106,7 +102,10 @@ fn of_tls(error: &rustls::Error, has_certificate: bool) -> Obstacle {
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             | AlertDescription::DecryptError,
-        ) if has_certificate => Obstacle::CertificateRefused,
+        ) => {
+            // Servers in Go say "bad certificate" of one that is not there.
+            if has_certificate { Obstacle::CertificateRefused } else { Obstacle::CertificateWanted }
+        }
         rustls::Error::InvalidMessage(_) => Obstacle::NotTls,
         _ => Obstacle::Tls,
     }

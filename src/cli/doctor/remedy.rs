@@ -85,7 +85,8 @@ fn past(obstacle: Obstacle, way: &Way) -> &'static str {
         }
         Obstacle::NotTls => "Check scheme and port of spec.url: this may be the port of plain http.",
         Obstacle::Tls => {
-            "Check what answers on the port of spec.url: the two have no version or cipher of TLS in common."
+            "Check what answers on the port of spec.url: it may have no version or cipher of TLS in common with this, or \
+             want a client certificate."
         }
     }
 }
@@ -107,6 +108,11 @@ fn of_cmdb(error: &cmdb::Error, speaker: Speaker, way: &Way) -> String {
         (Speaker::Nobody, ..) => "It took the connection and gave no answer: check the port of spec.url.".to_owned(),
         (Speaker::Stranger, _, Some(300..=399)) => {
             "Redirects are not followed: put the URL that this one leads to into spec.url (curl -sI shows it)."
+                .to_owned()
+        }
+        // nginx says so in a page.
+        (Speaker::Stranger, _, Some(400 | 495 | 496)) if way.is_secure && !way.has_certificate => {
+            "Check spec.url; or a proxy before CMDB wants a client certificate (spec.tls.clientCertificateSecretRef)."
                 .to_owned()
         }
         (Speaker::Stranger, _, Some(401 | 403 | 407)) => {
