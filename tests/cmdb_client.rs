@@ -967,7 +967,7 @@ async fn what_users_are_told_is_short_printable_and_the_same_each_time() {
     }
     let (_socket, url) = refusing();
     let error = create(&client(&url)).await.unwrap_err();
-    assert_eq!(error.user_message(), "no connection", "neither address nor port");
+    assert_eq!(error.user_message(), "the connection was refused", "neither address nor port");
 }
 
 // ---- How many at a time ----

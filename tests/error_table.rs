@@ -5,7 +5,6 @@
 //! class by a set on a real control plane.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-#[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "support/authority.rs"]
 mod authority;
 mod support;

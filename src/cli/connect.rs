@@ -1,4 +1,4 @@
-//! The connections of `ptset plan`: from the files, or from the command line.
+//! Connections: from the files, or from the command line.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -42,10 +42,10 @@ pub enum Transport {
     Direct,
 }
 
-/// A connection that the command line gives for every set.
+/// A connection that the command line gives.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
-    /// Base URL of CMDB, for all sets; without it, the connection that each set names is looked for in the files
+    /// Base URL of CMDB, instead of the connections that are named or in the files
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// How CMDB is reached there
@@ -85,10 +85,36 @@ impl Grants for FileGrants {
     }
 }
 
-struct Silent;
+/// Tells nobody of calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent;
 
 impl cmdb::Observer for Silent {
     fn call_finished(&self, _: Operation, _: &'static str, _: Duration) {}
+}
+
+impl Flags {
+    /// The connection that they give, if they do.
+    pub fn description(&self) -> Option<Description> {
+        let endpoint = EndpointSpec {
+            url: self.url.clone()?,
+            transport: Some(match self.transport {
+                Transport::Esb => TransportChoice::Esb,
+                Transport::Gateway => TransportChoice::Gateway,
+                Transport::Direct => TransportChoice::Direct,
+            }),
+            schema: Some(match self.schema {
+                Schema::Auto => SchemaChoice::Auto,
+                Schema::Flat => SchemaChoice::Flat,
+                Schema::BindInfo => SchemaChoice::BindInfo,
+            }),
+            supplier_account: Some(self.supplier_account.clone()),
+            timeout_seconds: None,
+            limits: None,
+        };
+        let nowhere = SecretRef { namespace: String::new(), name: String::new() };
+        Some(Description { endpoint, ca_bundle: None, credentials: nowhere, certificate: None })
+    }
 }
 
 impl Connections {
@@ -150,26 +176,8 @@ impl Connections {
     }
 
     fn build(&self, name: &ConnectionName, flags: &Flags) -> anyhow::Result<Connection> {
-        if let Some(url) = &flags.url {
-            let endpoint = EndpointSpec {
-                url: url.clone(),
-                transport: Some(match flags.transport {
-                    Transport::Esb => TransportChoice::Esb,
-                    Transport::Gateway => TransportChoice::Gateway,
-                    Transport::Direct => TransportChoice::Direct,
-                }),
-                schema: Some(match flags.schema {
-                    Schema::Auto => SchemaChoice::Auto,
-                    Schema::Flat => SchemaChoice::Flat,
-                    Schema::BindInfo => SchemaChoice::BindInfo,
-                }),
-                supplier_account: Some(flags.supplier_account.clone()),
-                timeout_seconds: None,
-                limits: None,
-            };
-            let credentials = from_environment(&endpoint)?;
-            let nowhere = SecretRef { namespace: String::new(), name: String::new() };
-            let description = Description { endpoint, ca_bundle: None, credentials: nowhere, certificate: None };
+        if let Some(description) = flags.description() {
+            let credentials = from_environment(&description.endpoint)?;
             return self.connect("--url", &description, String::new(), credentials, None);
         }
         let Some(description) = self.descriptions.get(name) else {
@@ -214,7 +222,8 @@ impl Connections {
     }
 }
 
-fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
+/// The Secret that a document holds.
+pub fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
     // Why it cannot be read is not repeated: the reason may hold a value.
     let unreadable = |_| anyhow!("Secret {name:?} cannot be read as one");
     let mut secret: Secret = serde_json::from_value(document.node.to_json()).map_err(unreadable)?;
@@ -225,8 +234,8 @@ fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
     Ok(secret)
 }
 
-// The keys of a Secret, as variables: PTSET_BK_APP_CODE.
-fn from_environment(endpoint: &EndpointSpec) -> anyhow::Result<Credentials> {
+/// Credentials from the environment: the keys of a Secret, as variables: `PTSET_BK_APP_CODE`.
+pub fn from_environment(endpoint: &EndpointSpec) -> anyhow::Result<Credentials> {
     let variable = |key: &str| format!("PTSET_{}", key.to_uppercase());
     let read = |key: &str| std::env::var(variable(key)).ok();
     controller::read_credentials(endpoint, read).map_err(|missing| match missing {

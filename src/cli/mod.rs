@@ -2,6 +2,7 @@
 
 mod connect;
 mod crd;
+mod doctor;
 mod files;
 mod judge;
 mod node;
@@ -32,6 +33,8 @@ enum Command {
     Validate(validate::Options),
     /// Show what the controller would do, without a cluster and without a write
     Plan(plan::Options),
+    /// Check a connection step by step, and say what to do; nothing is written
+    Doctor(Box<doctor::Options>),
     /// Print the CRDs, or write each into a file of a folder
     Crd(crd::Options),
 }
@@ -67,6 +70,7 @@ impl Cli {
             Command::Run(options) => run::run(*options).map(|()| exit::NOTHING),
             Command::Validate(options) => validate::validate(&options),
             Command::Plan(options) => plan::plan(&options),
+            Command::Doctor(options) => doctor::doctor(&options),
             Command::Crd(options) => crd::crd(&options).map(|()| exit::NOTHING),
         }
     }

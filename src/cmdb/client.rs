@@ -241,6 +241,18 @@ impl Client {
         }
     }
 
+    /// Tries the way to CMDB with one call, the one of [`check`](Self::check): its error as it came, whoever spoke.
+    pub async fn try_once(&self, biz_id: i64) -> Result<(), Error> {
+        let parameters = object([("bk_biz_id", biz_id.into())]);
+        let tried = self.sender.read_once::<List<IgnoredAny>>(Operation::ListServiceCategories, &parameters).await;
+        tried.map(|_| ())
+    }
+
+    /// Version of CMDB, as its own API server tells it; None over other transports, and when it does not say.
+    pub async fn version(&self) -> Option<String> {
+        self.sender.version().await
+    }
+
     /// Lists the service categories that a business can use.
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
         let operation = Operation::ListServiceCategories;

@@ -1,19 +1,12 @@
 //! What a call can end in.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Operation;
+use super::{Obstacle, Operation, Speaker};
 
 /// Most bytes of CMDB's own text that are passed on.
 const TEXT_BYTES: usize = 512;
-
-/// Codes of the ESB (legacy ESB `common/errors.py`).
-const ESB_CODES: RangeInclusive<i64> = 1_306_000..=1_306_999;
-
-/// Codes of the API gateway (blueking-apigateway `bk-core/errorx.lua`).
-const GATEWAY_CODES: RangeInclusive<i64> = 1_640_000..=1_659_999;
 
 /// What the other side answered. Never a raw body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +21,8 @@ pub struct Reply {
     pub message: String,
     /// `request_id`, for the logs of the other side. In no message: it differs each time.
     pub request_id: Option<String>,
+    /// What kept an answer from coming, where that can be told.
+    pub obstacle: Option<Obstacle>,
 }
 
 impl fmt::Display for Reply {
@@ -40,7 +35,7 @@ impl Reply {
     /// A call that no answer came to.
     pub(super) fn none(operation: Operation, message: &str, request_id: &str) -> Self {
         let (message, request_id) = (message.to_owned(), Some(request_id.to_owned()));
-        Self { operation, code: None, http_status: None, message, request_id }
+        Self { operation, code: None, http_status: None, message, request_id, obstacle: None }
     }
 
     /// Its text in a form that can be shown and compared: one line, bounded, without what differs each time.
@@ -55,14 +50,20 @@ impl Reply {
         self
     }
 
+    /// Who has spoken.
+    #[must_use]
+    pub fn speaker(&self) -> Speaker {
+        Speaker::of(self.code, self.http_status)
+    }
+
     // Whether CMDB itself spoke, and not the ESB, the gateway or a proxy before it.
     pub(super) fn is_of_cmdb(&self) -> bool {
-        self.is_theirs() && !self.code.is_some_and(|code| ESB_CODES.contains(&code))
+        self.speaker() == Speaker::Cmdb
     }
 
     /// What we say ourselves, without an answer.
     pub(super) fn ours(operation: Operation, message: String) -> Self {
-        Self { operation, code: None, http_status: None, message, request_id: None }
+        Self { operation, code: None, http_status: None, message, request_id: None, obstacle: None }
     }
 
     // A refusal without an answer is one of our own: the call was not sent.
@@ -72,7 +73,7 @@ impl Reply {
 
     // Whether CMDB or the ESB refused, and not the gateway or a proxy before them.
     fn is_theirs(&self) -> bool {
-        self.code.is_some_and(|code| code != 0 && !GATEWAY_CODES.contains(&code))
+        matches!(self.speaker(), Speaker::Cmdb | Speaker::Esb)
     }
 
     fn text(&self) -> String {

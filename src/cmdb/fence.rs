@@ -7,6 +7,8 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
 
+use super::Obstacle;
+
 /// Where connections may lead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fence {
@@ -65,7 +67,7 @@ impl Fence {
             Some(Host::Domain(_)) | None => None,
         };
         match address {
-            Some(address) if !self.permits(address) => Err(FORBIDDEN.to_owned()),
+            Some(address) if !self.permits(address) => Err(Obstacle::Forbidden.to_string()),
             _ => Ok(()),
         }
     }
@@ -86,8 +88,6 @@ impl Fence {
         self.rules.is_some()
     }
 }
-
-const FORBIDDEN: &str = "the URL leads to an address that no connection may lead to";
 
 fn is_link_local(address: Ipv6Addr) -> bool {
     address.segments()[0] & 0xffc0 == 0xfe80
@@ -111,7 +111,7 @@ impl Resolve for FencedResolver {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let permitted: Vec<SocketAddr> = found.into_iter().filter(|address| fence.permits(address.ip())).collect();
             if permitted.is_empty() {
-                return Err(FORBIDDEN.into());
+                return Err(Obstacle::Forbidden.into());
             }
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })

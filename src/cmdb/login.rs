@@ -7,8 +7,10 @@ use super::limiter::Member;
 
 /// What is sent with, and as whom.
 pub struct Login {
-    /// The connections; they carry our certificate.
+    /// The connections; they carry our certificate, if we have one.
     pub http: reqwest::Client,
+    /// Whether they do.
+    pub has_certificate: bool,
     /// Who we are.
     pub credentials: Credentials,
     /// Our share in the limiter of the endpoint.

@@ -20,7 +20,7 @@ use super::limits::Caller;
 use super::login::{CurrentLogin, Login};
 use super::pace::Quota;
 use super::wire::{Envelope, Success};
-use super::{Config, Error, Observer, Operation, Reply, Transport};
+use super::{Config, Error, Observer, Obstacle, Operation, Reply, Transport, version};
 
 /// Largest answer that is read.
 const BODY_BYTES: usize = 32 << 20;
@@ -61,8 +61,10 @@ impl Sender {
             http = http.dns_resolver(FencedResolver(Arc::clone(&config.fence)));
         }
         if let Some(bundle) = &config.tls.ca_bundle {
-            let certificates = Certificate::from_pem_bundle(bundle.as_bytes())
-                .map_err(|_| unusable("tls.caBundle is no list of certificates in PEM".to_owned()))?;
+            // A text without any is read as an empty list, which would trust nobody.
+            let certificates = Certificate::from_pem_bundle(bundle.as_bytes()).ok().filter(|list| !list.is_empty());
+            let certificates =
+                certificates.ok_or_else(|| unusable("tls.caBundle is no list of certificates in PEM".to_owned()))?;
             http = http.tls_certs_only(certificates);
         }
         if let Some(identity) = &config.tls.identity {
@@ -70,13 +72,14 @@ impl Sender {
                 .map_err(|_| unusable("the client certificate and key are not in PEM".to_owned()))?;
             http = http.identity(identity);
         }
+        let has_certificate = config.tls.identity.is_some();
         let http = http.build().map_err(|error| unusable(error.to_string()))?;
         let url = url.as_str().trim_end_matches('/').to_owned();
         let credentials = config.credentials;
         let caller = Caller::of(&credentials, config.tls.ca_bundle.as_deref());
         let member = config.limiters.join(&url, caller, config.limits);
         Ok(Self {
-            login: CurrentLogin::new(Login { http, credentials, member }),
+            login: CurrentLogin::new(Login { http, has_certificate, credentials, member }),
             transport: config.transport,
             url,
             supplier_account: config.supplier_account,
@@ -139,6 +142,29 @@ impl Sender {
         };
         let read = timeout_at(deadline, attempt.retry(tries).when(is_worth_another)).await;
         read.unwrap_or_else(|_| Err(unanswered_in_time(operation)))
+    }
+
+    /// Sends a read, once: what comes of it tells of this one try.
+    pub async fn read_once<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        parameters: &Map<String, Value>,
+    ) -> Result<T, Error> {
+        let (login, permit) = self.enter(operation, Lane::Work).await?;
+        let deadline = Instant::now() + self.timeout;
+        let read = self.once(&login, permit, operation, parameters, Some(deadline)).await;
+        read.map(|(data, _)| data)
+    }
+
+    /// The version that CMDB's own API server tells, if it does.
+    pub async fn version(&self) -> Option<String> {
+        if self.transport != Transport::Direct {
+            return None;
+        }
+        let login = self.login();
+        // A failure here says nothing about the calls.
+        let _permit = login.member.limiter().enter(Lane::Work).await.ok()?;
+        version::ask(&login.http, &self.url).await
     }
 
     /// Sends a write, once. Gives the correlation ID too.
@@ -216,7 +242,7 @@ impl Sender {
             .header("X-Request-Id", &id)
             .header("X-Bkapi-Request-Id", &id)
             .json(&call.body);
-        let response = request.send().await.map_err(|error| not_sent(operation, &error, &id))?;
+        let response = request.send().await.map_err(|error| not_sent(operation, &error, &id, login.has_certificate))?;
         let status = response.status().as_u16();
         let reset = number(&response, "X-Bkapi-RateLimit-Reset").map(Duration::from_secs);
         let limit = number(&response, "X-Bkapi-RateLimit-Limit");
@@ -231,6 +257,7 @@ impl Sender {
             http_status: Some(status),
             message: message.to_owned(),
             request_id: request_id.map(str::to_owned).or_else(|| header_id.clone()).or_else(|| Some(id.clone())),
+            obstacle: None,
         };
         // A redirect is none of CMDB's answers, whatever it says.
         let envelope = serde_json::from_slice::<Envelope>(&bytes).ok().filter(|_| !(300..400).contains(&status));
@@ -323,15 +350,20 @@ fn unanswered(operation: Operation, message: &str, id: &str) -> Error {
 }
 
 // Without a connection nothing was sent; after that, nobody knows.
-fn not_sent(operation: Operation, error: &reqwest::Error, id: &str) -> Error {
+fn not_sent(operation: Operation, error: &reqwest::Error, id: &str, has_certificate: bool) -> Error {
     if error.is_builder() {
         return Error::Configuration { message: "the request could not be built".to_owned() };
     }
-    if error.is_connect() {
-        let message = if error.is_timeout() { "no connection in time" } else { "no connection" };
-        return Error::Unavailable { reply: Reply::none(operation, message, id), retry_after: None };
-    }
-    unanswered(operation, if error.is_timeout() { "no answer in time" } else { "the connection broke" }, id)
+    let obstacle = Obstacle::of(error, has_certificate);
+    let message = match (obstacle, error.is_connect(), error.is_timeout()) {
+        (Some(obstacle), _, _) => obstacle.to_string(),
+        (None, true, true) => "no connection in time".to_owned(),
+        (None, true, false) => "no connection".to_owned(),
+        (None, false, true) => "no answer in time".to_owned(),
+        (None, false, false) => "the connection broke".to_owned(),
+    };
+    let reply = Reply { obstacle, ..Reply::none(operation, &message, id) };
+    if error.is_connect() { Error::Unavailable { reply, retry_after: None } } else { Error::OutcomeUnknown { reply } }
 }
 
 async fn bounded(operation: Operation, mut response: Response, id: &str) -> Result<Vec<u8>, Error> {

@@ -23,6 +23,7 @@ use super::connections::Live;
 use super::writer::{self, Target};
 use super::{Context, Error, events, ready, to_wake_stream, verdict};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, SchemaChoice};
+use crate::cmdb::Transport;
 use crate::engine;
 use crate::plan::ServerSchema;
 
@@ -141,7 +142,11 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
         (Err(error), _) => verdict::blocked(error),
         (Ok(()), live) => connection_status::reachable(live.as_ref().ok().and_then(|live| live.refused.as_deref())),
     };
-    let facts = facts(looked.as_ref().ok(), &previous, generation, sets, context);
+    let version = match (&looked, &checked) {
+        (Ok(live), Ok(())) => version(live, &previous, generation).await,
+        _ => None,
+    };
+    let facts = facts(looked.as_ref().ok(), version, generation, sets, context);
     let mut status = connection_status::compose(&previous, &facts, &verdict);
     let in_these_words = status.clone();
     verdict::take_words(&mut status.conditions, &previous.conditions);
@@ -175,7 +180,17 @@ async fn check(name: &ConnectionName, live: &Live, context: &Context) -> Result<
     checked.map_err(|error| Error::Engine(engine::Error::Cmdb(Arc::new(error))))
 }
 
-fn facts(live: Option<&Live>, previous: &ConnectionStatus, generation: i64, sets: usize, context: &Context) -> Facts {
+// Asked for once for each generation: it is for people, and nothing hangs on it.
+async fn version(live: &Live, previous: &ConnectionStatus, generation: i64) -> Option<String> {
+    let known = previous.version.clone().filter(|_| previous.observed_generation == Some(generation));
+    match live.connection.client.transport() {
+        Transport::Direct if known.is_none() => live.connection.client.version().await,
+        Transport::Direct => known,
+        Transport::Esb | Transport::Gateway => None,
+    }
+}
+
+fn facts(live: Option<&Live>, version: Option<String>, generation: i64, sets: usize, context: &Context) -> Facts {
     let schema = live.and_then(|live| match context.engine.schema(&live.connection) {
         ServerSchema::Unknown => None,
         ServerSchema::Flat => Some(SchemaChoice::Flat),
@@ -185,7 +200,7 @@ fn facts(live: Option<&Live>, previous: &ConnectionStatus, generation: i64, sets
         generation,
         now: Time(Timestamp::now()),
         schema,
-        version: previous.version.clone(),
+        version,
         sets,
         requests_per_second: live.map(|live| live.connection.client.learned_rate()),
         credentials_version: live.map(|live| live.credentials_version.clone()),

@@ -44,6 +44,10 @@ pub fn compose(previous: &ConnectionStatus, facts: &Facts, verdict: &Verdict) ->
     verdict.put(&mut status.conditions, facts.generation, &facts.now);
     status.observed_generation = Some(facts.generation);
     status.sets = i32::try_from(facts.sets).ok();
+    if previous.observed_generation != Some(facts.generation) {
+        // It may lead elsewhere now.
+        status.version = None;
+    }
     if verdict.ready {
         status.schema = facts.schema.or(status.schema);
         status.version.clone_from(&facts.version);

@@ -299,6 +299,7 @@ mod tests {
             http_status: Some(200),
             message: message.clone(),
             request_id: None,
+            obstacle: None,
         };
         let again = Some("ProgressingWithRetry");
         vec![

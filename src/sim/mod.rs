@@ -21,6 +21,8 @@
 //! | `create_service_template` | `POST /api/v3/create/proc/service_template` |
 //! | `list_service_category` | `POST /api/v3/findmany/proc/service_category` |
 //!
+//! The apiserver tells everybody its version at `GET /version`; that is no call, and stands in no record.
+//!
 //! With [`Options::tls`] all of it is HTTPS, and with a client CA only for those who have a certificate.
 //!
 //! Beside the calls, without credentials:

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 
 use super::admin;
 use super::call;
@@ -21,9 +22,23 @@ const MAXIMUM_BODY: usize = 64 << 20;
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .nest("/sim", admin::router())
+        .route("/version", get(version))
         .fallback(serve)
         .layer(DefaultBodyLimit::max(MAXIMUM_BODY))
         .with_state(shared)
+}
+
+/// What the apiserver tells everybody of itself: no call, and in no record.
+async fn version(State(shared): State<Arc<Shared>>) -> Response {
+    let version = shared.database().state.version.clone();
+    if version.is_empty() {
+        return not_found();
+    }
+    format!("Version  : {version}\nServiceName: cmdb_apiserver\n").into_response()
+}
+
+fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 /// The call runs in a task of its own: a caller that hangs up does not undo what the server has begun.
@@ -36,7 +51,7 @@ async fn serve(
     bytes: Bytes,
 ) -> Response {
     let Some(address) = Address::of(method.as_str(), uri.path()) else {
-        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+        return not_found();
     };
     let hung_up = HangUp::default();
     let gone = Arc::clone(&hung_up.gone);

@@ -40,6 +40,8 @@ pub struct State {
     /// Distance between two IDs.
     #[serde(rename = "idStep")]
     pub id_step: i64,
+    /// The version that `GET /version` of the apiserver tells; empty: there is no such page.
+    pub version: String,
     /// How many calls a caller has; nothing means as many as it likes.
     pub quota: Option<Quota>,
     /// Applications that may call; an empty list lets every non-empty code and secret in.
@@ -78,6 +80,7 @@ impl State {
             non_atomic: false,
             hold_names_on_hang_up_seconds: 0.0,
             id_step: 1,
+            version: if current { "3.14.7-simulated" } else { "3.8.3-simulated" }.to_owned(),
             quota: None,
             accounts: Vec::new(),
             businesses: vec![Business { bk_biz_id: 2, bk_biz_name: "BlueKing".to_owned() }],

@@ -1,4 +1,5 @@
 //! A certificate authority of a test.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
@@ -19,9 +20,19 @@ impl Authority {
 
     /// A certificate for loopback, and its key.
     pub fn sign(&self, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
+        self.sign_with(purpose, |_| ())
+    }
+
+    /// The same with something changed.
+    pub fn sign_with(
+        &self,
+        purpose: ExtendedKeyUsagePurpose,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         parameters.extended_key_usages = vec![purpose];
+        change(&mut parameters);
         (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 }

@@ -1,0 +1,11 @@
+//! The proxies that the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), as the HTTP client reads it.
+
+use hyper_util::client::proxy::matcher::Matcher;
+
+/// Host and port of the proxy through which this URL is reached; None: it is reached without one. Never its user.
+#[must_use]
+pub fn proxy_for(url: &str) -> Option<String> {
+    let proxy = Matcher::from_system().intercept(&url.parse().ok()?)?;
+    let host = proxy.uri().host()?;
+    Some(proxy.uri().port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}

@@ -1,0 +1,72 @@
+//! The version that CMDB's own API server tells to everybody. No document says how, so any form will do.
+
+use std::time::Duration;
+
+use regex::Regex;
+use reqwest::StatusCode;
+use tokio::time::timeout;
+
+/// Longest wait for it: nobody needs it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Largest answer that is read, in bytes.
+const BODY_BYTES: usize = 64 << 10;
+
+/// Longest version, in characters.
+const LENGTH: usize = 64;
+
+/// Asks the server with this base URL; None when it does not say.
+pub async fn ask(http: &reqwest::Client, url: &str) -> Option<String> {
+    timeout(PATIENCE, answer(http, url)).await.ok().flatten()
+}
+
+async fn answer(http: &reqwest::Client, url: &str) -> Option<String> {
+    let mut response = http.get(format!("{url}/version")).send().await.ok()?;
+    if response.status() != StatusCode::OK {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if bytes.len() + chunk.len() > BODY_BYTES {
+            return None;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    parse(std::str::from_utf8(&bytes).ok()?)
+}
+
+// JSON, or lines of names and values. A page has versions too, of other things.
+fn parse(text: &str) -> Option<String> {
+    if text.trim_start().starts_with('<') {
+        return None;
+    }
+    let form = Regex::new(r#"(?i)(?:^|[^a-z])version["']?\s*[:=]\s*["']?([0-9a-z.+-]+)"#).ok()?;
+    let version = form.captures(text)?.get(1)?.as_str();
+    let has_digit = version.contains(|letter: char| letter.is_ascii_digit());
+    (has_digit && version.len() <= LENGTH).then(|| version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_version_is_found_in_json_and_in_text() {
+        for text in [
+            r#"{"result":true,"data":{"version":"3.14.7-beta+1","goVersion":"go1.21"}}"#,
+            "GoVersion: go1.21\nVersion  : 3.14.7-beta+1\nTag: x\n",
+            "version=3.14.7-beta+1",
+            r#"{"Version": "3.14.7-beta+1 (built today)"}"#,
+        ] {
+            assert_eq!(parse(text).as_deref(), Some("3.14.7-beta+1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_tells_no_version_is_none() {
+        let long = format!("version: {}", "9".repeat(65));
+        for text in ["", "ok", "version", r#"{"version":null, "x":1}"#, r#"<?xml version="1.0"?>"#, &long] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}
