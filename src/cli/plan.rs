@@ -15,12 +15,12 @@ use super::connect::Flags;
 use super::exit;
 use super::files::Finding;
 use super::output::{self, Output};
-use super::sets::{Inventory, Set, is_leaving, rivals};
-use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
+use super::sets::{Access, Inventory, Set, is_leaving, rivals};
+use crate::api::ProcessTemplateSet;
 use crate::controller::{self, ConnectionName, from_status};
-use crate::engine::{self, Connection, Engine, Freshness, Grants, Job, Look, Pulse};
+use crate::engine::{self, Engine, Freshness, Job, Look, Neighbour, Pulse};
 use crate::plan::{
-    Counts, Desired, Memory, Observed, Policy, Preview, Rival, SetName, Stage, count, forecast, plan as plan_for,
+    Counts, Desired, Memory, Observed, Policy, Preview, SetName, Stage, count, forecast, plan as plan_for,
 };
 
 // As the controller has it when nobody says otherwise.
@@ -68,12 +68,6 @@ pub struct Options {
     output: Output,
 }
 
-// The CMDB that a set uses, and what it may touch there.
-struct Access {
-    connection: Connection,
-    grants: Arc<dyn Grants>,
-}
-
 // What came of one set; or why it could not be planned.
 type Outcome<'a> = (&'a SetName, Result<Preview, String>);
 
@@ -113,14 +107,12 @@ fn lines(findings: &[Finding]) -> String {
 async fn preview_all<'a>(sets: &'a [Set], accesses: &[Result<Access, String>]) -> Vec<Outcome<'a>> {
     let engine = Engine::new(CREATE_GRACE);
     let begun = Instant::now();
-    let known: Vec<Option<Connection>> =
-        accesses.iter().map(|access| access.as_ref().ok().map(|access| access.connection.clone())).collect();
     let previews = sets.iter().zip(accesses).enumerate().map(|(index, (set, access))| {
-        let (engine, known) = (&engine, &known);
+        let engine = &engine;
         async move {
             let outcome = match (&set.object, access) {
                 (Ok(object), Ok(access)) => {
-                    let others = rivals(sets, known, index);
+                    let others = rivals(sets, accesses, index);
                     preview(engine, &set.name, object, access, others, begun).await
                 }
                 (_, Err(reason)) => Err(reason.clone()),
@@ -137,7 +129,7 @@ async fn preview(
     name: &SetName,
     set: &ProcessTemplateSet,
     access: &Access,
-    others: Vec<(ServiceTemplateSelector, Rival)>,
+    others: Vec<Neighbour>,
     begun: Instant,
 ) -> Result<Preview, String> {
     let desired = if is_leaving(set) {
@@ -195,8 +187,8 @@ async fn preview(
 
 // What a service template shows that was just created.
 fn nothing_yet(job: &Job) -> Observed {
-    let is_ours = |selector: &ServiceTemplateSelector| selector.name == job.service_template.name;
-    let rivals = job.others.iter().filter(|(selector, _)| is_ours(selector)).map(|(_, rival)| rival.clone());
+    let is_ours = |other: &&Neighbour| other.service_template.name == job.service_template.name;
+    let rivals = job.others.iter().filter(is_ours).map(|other| other.rival.clone());
     Observed {
         schema: job.connection.schema,
         templates: Arc::default(),

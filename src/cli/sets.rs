@@ -1,8 +1,8 @@
 //! The sets of `ptset plan`, as the files have them.
 
 use std::collections::BTreeMap;
-
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -10,9 +10,9 @@ use kube::ResourceExt as _;
 use super::connect::Connections;
 use super::files::{self, Finding};
 use super::judge::{self, Judge, Kind};
-use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
+use crate::api::ProcessTemplateSet;
 use crate::controller::from_status;
-use crate::engine::Connection;
+use crate::engine::{Connection, Grants, Neighbour, Unbounded};
 use crate::plan::{Desired, Rival, SetName, Whereabouts};
 
 /// A set of the files.
@@ -21,6 +21,14 @@ pub struct Set {
     pub name: SetName,
     /// The set; or what is wrong with its shape.
     pub object: Result<ProcessTemplateSet, Vec<Finding>>,
+}
+
+/// What a set has of CMDB.
+pub struct Access {
+    /// The CMDB that it uses.
+    pub connection: Connection,
+    /// What it may touch there.
+    pub grants: Arc<dyn Grants>,
 }
 
 /// Everything in the files that a plan needs.
@@ -95,19 +103,22 @@ pub fn is_leaving(set: &ProcessTemplateSet) -> bool {
 }
 
 /// What the other sets of the files claim in the same business of the same CMDB, as the controller has it.
-/// `connections` holds the connection of each set, where there is one.
-pub fn rivals(sets: &[Set], connections: &[Option<Connection>], index: usize) -> Vec<(ServiceTemplateSelector, Rival)> {
-    let (Ok(own), Some(endpoint)) = (&sets[index].object, &connections[index]) else { return Vec::new() };
+/// `accesses` holds what each set has of CMDB, where it has any.
+pub fn rivals(sets: &[Set], accesses: &[Result<Access, String>], index: usize) -> Vec<Neighbour> {
+    let (Ok(own), Ok(access)) = (&sets[index].object, &accesses[index]) else { return Vec::new() };
+    let endpoint = access.connection.client.url();
     let mut rivals = Vec::new();
     for (other_index, other) in sets.iter().enumerate().filter(|(other_index, _)| *other_index != index) {
         let Ok(object) = &other.object else { continue };
         if object.spec.biz_id != own.spec.biz_id {
             continue;
         }
-        let whereabouts = match &connections[other_index] {
-            Some(connection) if connection.client.url() == endpoint.client.url() => Whereabouts::Here,
-            Some(_) => Whereabouts::Elsewhere,
-            None => Whereabouts::Unknown,
+        let (whereabouts, grants): (_, Arc<dyn Grants>) = match &accesses[other_index] {
+            Ok(Access { connection, grants }) if connection.client.url() == endpoint => {
+                (Whereabouts::Here, Arc::clone(grants))
+            }
+            Ok(Access { grants, .. }) => (Whereabouts::Elsewhere, Arc::clone(grants)),
+            Err(_) => (Whereabouts::Unknown, Arc::new(Unbounded)),
         };
         let name = Some(other.name.name.clone()).filter(|_| other.name.namespace == sets[index].name.namespace);
         let comes_first = order(object, other_index) < order(own, index);
@@ -115,7 +126,7 @@ pub fn rivals(sets: &[Set], connections: &[Option<Connection>], index: usize) ->
         // What a set that goes still remembers, it gives.
         let processes = if is_leaving(object) { BTreeMap::new() } else { Desired::process_names(&object.spec) };
         let rival = Rival::new(name, comes_first, &processes, &memory).at(whereabouts);
-        rivals.push((object.spec.service_template.clone(), rival));
+        rivals.push(Neighbour { service_template: object.spec.service_template.clone(), rival, grants });
     }
     rivals
 }

@@ -19,7 +19,7 @@ use super::connection_name::ConnectionName;
 use super::writer::bounded;
 use crate::api::SecretRef;
 use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
-use crate::engine::{Connection, Grants};
+use crate::engine::{self, Connection, Grants, Touched};
 
 // A watch tells of every change; should it lag, this is how often the Secrets are read without it.
 const REREAD_AFTER: Duration = Duration::from_secs(30);
@@ -150,7 +150,14 @@ impl Connections {
     /// The client for the connection of a set, which is about this business.
     pub async fn get(&self, set: &ObjectName, name: &ConnectionName, biz_id: i64) -> Result<Connection, Error> {
         self.note_use(set, name);
-        *lock(&self.entry(name).biz_id) = biz_id;
+        let entry = self.entry(name);
+        self.find(&entry, name).await?;
+        // Who may not touch the business learns nothing else of the connection, which never asks CMDB about it.
+        let touched = Touched { biz_id, service_template_id: None, service_template_name: None };
+        if !self.grants(&set.0, name).await?.cover(touched) {
+            return Err(engine::Error::NotGranted { biz_id, service_template: None }.into());
+        }
+        *lock(&entry.biz_id) = biz_id;
         Ok(self.live(name).await?.connection)
     }
 
@@ -159,12 +166,7 @@ impl Connections {
         let entry = self.entry(name);
         let mut built = entry.built.lock().await;
         let change = *lock(&entry.changes);
-        let found = self.catalogue.find(name).await;
-        *lock(&entry.sought) = match &found {
-            Ok(found) => Sought::Found(found.uid.clone(), found.generation),
-            Err(_) => Sought::Missing,
-        };
-        let found = found?;
+        let found = self.find(&entry, name).await?;
         let is_of_now = |live: &&Live| built.at == Some(change) && live.spec_key == found.key();
         if let Some(live) = built.live.as_ref().filter(is_of_now) {
             return Ok(live.clone());
@@ -175,6 +177,15 @@ impl Connections {
             live.refused.as_ref().is_none_or(|error| error.disposition() == cmdb::Disposition::WaitForChange);
         *built = Built { at: is_final.then_some(change), live: Some(live.clone()) };
         Ok(live)
+    }
+
+    async fn find(&self, entry: &Entry, name: &ConnectionName) -> Result<Found, Error> {
+        let found = self.catalogue.find(name).await;
+        *lock(&entry.sought) = match &found {
+            Ok(found) => Sought::Found(found.uid.clone(), found.generation),
+            Err(_) => Sought::Missing,
+        };
+        found
     }
 
     /// What the sets of a namespace may touch through a connection.

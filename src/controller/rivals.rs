@@ -10,25 +10,21 @@ use kube::{Resource, ResourceExt};
 use super::watched::{Claims, Watched};
 use super::{Context, reconcile};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
-use crate::engine::Touched;
+use crate::engine::Neighbour;
 use crate::plan::{Rival, Whereabouts};
 
 /// The other sets that may name the same service template in the CMDB of this URL.
-pub async fn others(
-    set: &ProcessTemplateSet,
-    context: &Context,
-    endpoint: &str,
-) -> Vec<(ServiceTemplateSelector, Rival)> {
+pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str) -> Vec<Neighbour> {
     let mut others = Vec::new();
     for other in context.store.state() {
         let Some(claims) = claims_beside(set, &other) else { continue };
         let owner = (other.namespace().unwrap_or_default(), other.name_any());
         let connection = context.connections.get(&owner, &claims.connection, claims.biz_id).await;
         let nothing = BTreeMap::new();
-        // What a set that goes still remembers, it gives; and one that may not touch it cannot claim it.
+        // What a set that goes still remembers, it gives.
         let is_leaving = other.meta().deletion_timestamp.is_some();
-        let has_a_claim = !is_leaving && is_granted(context, &owner.0, claims).await;
-        let processes = if has_a_claim { &claims.processes } else { &nothing };
+        let processes = if is_leaving { &nothing } else { &claims.processes };
+        let Ok(grants) = context.connections.grants(&owner.0, &claims.connection).await else { continue };
         let name = Some(owner.1).filter(|_| owner.0 == reconcile::namespace(set));
         let whereabouts = match connection {
             Ok(connection) if connection.client.url() == endpoint => Whereabouts::Here,
@@ -36,7 +32,7 @@ pub async fn others(
             Err(_) => Whereabouts::Unknown,
         };
         let rival = Rival::new(name, comes_first(&other, set), processes, &claims.memory).at(whereabouts);
-        others.push((claims.service_template.clone(), rival));
+        others.push(Neighbour { service_template: claims.service_template.clone(), rival, grants });
     }
     others
 }
@@ -54,16 +50,6 @@ pub fn neighbours(
             && other.claims().is_some_and(|claims| may_meet(biz_id, selector, claims))
     };
     state.iter().filter(is_near).map(|other| ObjectRef::from_obj(&**other)).collect()
-}
-
-async fn is_granted(context: &Context, namespace: &str, claims: &Claims) -> bool {
-    let touched = Touched {
-        biz_id: claims.biz_id,
-        service_template_id: claims.service_template.id,
-        service_template_name: claims.service_template.name.as_deref(),
-    };
-    let grants = context.connections.grants(namespace, &claims.connection).await;
-    grants.is_ok_and(|grants| grants.cover(touched))
 }
 
 fn claims_beside<'a>(set: &ProcessTemplateSet, other: &'a Watched) -> Option<&'a Claims> {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::create::{Order, creation};
 use super::translate::changes;
-use super::{Carried, Engine, Error, Freshness, Job, Journal, Look, Pulse};
+use super::{Carried, Engine, Error, Freshness, Job, Journal, Pulse};
 use crate::api::PROCESS_NAME;
 use crate::cmdb;
 use crate::plan::{Cause, Decision, DesiredItem, MOST_PLANS, Properties, Step};
@@ -77,10 +77,7 @@ impl Engine {
                 break;
             }
             self.write_plan(job, carried, pulse, journal).await?;
-            let scope = carried.view.sight.scope.clone();
-            let look = Look::for_work(Freshness::AtMost(super::WRITE_FRESHNESS));
-            let sight = self.observe(&job.connection, scope, look).await?;
-            self.look_again(job, &mut carried.view, sight);
+            self.look_again(job, &mut carried.view, Freshness::AtMost(super::WRITE_FRESHNESS)).await?;
         }
         Ok(())
     }
@@ -178,12 +175,8 @@ impl Engine {
 
     // A list tells what became of a write whose end is not clear.
     pub(super) async fn look_after_failure(&self, job: &Job, carried: &mut Carried) -> Result<(), Error> {
-        let scope = carried.view.sight.scope.clone();
-        self.drop_snapshot(&scope).await;
-        let look = Look::for_work(Freshness::Since(Instant::now()));
-        let sight = self.observe(&job.connection, scope, look).await?;
-        self.look_again(job, &mut carried.view, sight);
-        Ok(())
+        self.drop_snapshot(&carried.view.sight.scope).await;
+        self.look_again(job, &mut carried.view, Freshness::Since(Instant::now())).await
     }
 
     // The item is not sent again as it is.

@@ -58,14 +58,25 @@ pub struct Job {
     pub desired: Desired,
     /// What the set allows.
     pub policy: Policy,
-    /// The other live sets of the business in this CMDB, with the service template that each names.
-    pub others: Vec<(ServiceTemplateSelector, Rival)>,
+    /// The other live sets of the business in this CMDB.
+    pub others: Vec<Neighbour>,
     /// What the set may touch.
     pub grants: Arc<dyn Grants>,
     /// Where the set's memory was made.
     pub made_in: Place,
     /// Nothing may be written, not even a missing service template.
     pub is_read_only: bool,
+}
+
+/// Another live set of the business in this CMDB.
+#[derive(Clone, Debug)]
+pub struct Neighbour {
+    /// The service template that it names.
+    pub service_template: ServiceTemplateSelector,
+    /// What it claims there.
+    pub rival: Rival,
+    /// What it may touch: where it may not, it claims nothing.
+    pub grants: Arc<dyn Grants>,
 }
 
 /// A set's plan, with what it was made from.
@@ -140,7 +151,7 @@ impl Engine {
         let recall = recall(&mut memory, &job.made_in, &sight.scope.place(), &sight.observed);
         let plan = Plan::default();
         let mut view = View { sight: sight.clone(), service_template_name, memory, recall, plan };
-        self.look_again(job, &mut view, sight);
+        self.plan_anew(job, &mut view, sight);
         view
     }
 
@@ -177,9 +188,7 @@ impl Engine {
         let _turn = pulse.while_waiting(self.turns.take(&scope.writer_key())).await;
         pulse.beat()?;
         // While we waited for the turn, others may have written.
-        let look = Look::for_work(Freshness::AtMost(WRITE_FRESHNESS));
-        let sight = self.observe(&job.connection, scope, look).await?;
-        self.look_again(job, &mut carried.view, sight);
+        self.look_again(job, &mut carried.view, Freshness::AtMost(WRITE_FRESHNESS)).await?;
         self.write_all(job, carried, pulse, journal).await
     }
 
@@ -188,14 +197,20 @@ impl Engine {
         let written_at = tokio::time::Instant::now();
         pulse.while_waiting(self.turns.quiet(&scope.writer_key(), CONFIRMATION_PATIENCE)).await;
         pulse.beat()?;
-        let look = Look::for_work(Freshness::Since(written_at));
-        let sight = self.observe(&job.connection, scope, look).await?;
-        self.look_again(job, &mut carried.view, sight);
+        self.look_again(job, &mut carried.view, Freshness::Since(written_at)).await
+    }
+
+    // Looks once more, unless the grant has been taken back meanwhile, and plans anew.
+    async fn look_again(&self, job: &Job, view: &mut View, freshness: Freshness) -> Result<(), Error> {
+        view.check_grant(job)?;
+        let look = Look::for_work(freshness);
+        let sight = self.observe(&job.connection, view.sight.scope.clone(), look).await?;
+        self.plan_anew(job, view, sight);
         Ok(())
     }
 
     // Plans anew from a newer list; what became of the status's memory was told by the first.
-    fn look_again(&self, job: &Job, view: &mut View, mut sight: Sight) {
+    fn plan_anew(&self, job: &Job, view: &mut View, mut sight: Sight) {
         sight.observed.rivals = Arc::clone(&view.sight.observed.rivals);
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.judge(&job.set, &mut memory, sight.asked_at);

@@ -1,6 +1,6 @@
 //! Where a set's templates live: the service template, resolved anew from CMDB, never read from status.
 
-use super::{Cells, Engine, Error, Freshness, Job, Look, Pulse, cell};
+use super::{Cells, Engine, Error, Freshness, Job, Look, Pulse, Touched, cell};
 use crate::api::{CategorySelector, CreateIfMissing, ServiceTemplateSelector};
 use crate::cmdb::{Client, ServiceCategory, ServiceTemplate};
 use crate::plan::{Place, Rival, ServerSchema};
@@ -74,7 +74,17 @@ impl Engine {
         let lives_here = |selector: &ServiceTemplateSelector| {
             selector.id == Some(service_template_id) || selector.name.is_some() && selector.name.as_ref() == name
         };
-        let rivals = job.others.iter().filter(|(selector, _)| lives_here(selector)).map(|(_, rival)| rival.clone());
+        // A grant may be by name and the set by ID: only here both are known.
+        let touched = Touched {
+            biz_id: job.biz_id,
+            service_template_id: Some(service_template_id),
+            service_template_name: name.map(String::as_str),
+        };
+        let rivals = job.others.iter().filter(|other| lives_here(&other.service_template));
+        let rivals = rivals.map(|other| match other.rival.clone() {
+            rival if other.grants.cover(touched) => rival,
+            rival => rival.without_claims(),
+        });
         let scope = Scope {
             connection: job.connection.key.clone(),
             endpoint: job.connection.client.url().to_owned(),

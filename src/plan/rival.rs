@@ -56,6 +56,14 @@ impl Rival {
         }
     }
 
+    /// What is left of it where it may not touch anything: what its status remembers, it gives.
+    #[must_use]
+    pub fn without_claims(mut self) -> Self {
+        self.wants.clear();
+        self.gives.append(&mut self.holds);
+        self
+    }
+
     /// Whether the template is its own.
     pub(super) fn owns(&self, template: &Template) -> bool {
         is_in(&self.holds, template)

@@ -9,4 +9,5 @@ pub mod in_process;
 pub mod paused;
 pub mod proxy;
 pub mod stories;
+pub mod tenants;
 pub mod world;

@@ -10,16 +10,16 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, request::Parts};
 use axum::response::Response;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 /// Which side of a call is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The request: the server never sees it.
+    /// The request: the server does not see it before it is let go.
     Request,
-    /// The reply: the server has done what was asked, the caller never learns of it.
+    /// The reply: the server has done what was asked, the caller does not learn of it before it is let go.
     Reply,
     /// The request is lost: the caller is told so by the proxy.
     RequestLost,
@@ -49,6 +49,7 @@ struct Shared {
     http: reqwest::Client,
     point: Mutex<Option<(Point, usize)>>,
     reached: Notify,
+    let_go: Notify,
     calls: Mutex<Vec<(String, String)>>,
     storm: Mutex<Option<Storm>>,
 }
@@ -99,6 +100,13 @@ impl Proxy {
         Self::start(config.cluster_url.to_string().trim_end_matches('/').to_owned(), http).await
     }
 
+    /// In front of the API server, for those who bring a token.
+    pub async fn to_api_server_with_tokens(url: &str) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().http1_only().danger_accept_invalid_certs(true);
+        Self::start(url.to_owned(), http.build().unwrap()).await
+    }
+
     async fn start(upstream: String, http: reqwest::Client) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -107,6 +115,7 @@ impl Proxy {
             http,
             point: Mutex::default(),
             reached: Notify::new(),
+            let_go: Notify::new(),
             calls: Mutex::default(),
             storm: Mutex::default(),
         });
@@ -121,11 +130,16 @@ impl Proxy {
 
     /// A kubeconfig that leads here.
     pub fn kubeconfig(&self, folder: &Path) -> std::path::PathBuf {
+        self.kubeconfig_of(folder, &json!({}))
+    }
+
+    /// The same of a user who brings something.
+    pub fn kubeconfig_of(&self, folder: &Path, user: &Value) -> std::path::PathBuf {
         let path = folder.join(format!("proxy-{}.kubeconfig", self.address.port()));
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
             "clusters": [{ "name": "proxy", "cluster": { "server": self.url() } }],
-            "users": [{ "name": "proxy", "user": {} }],
+            "users": [{ "name": "proxy", "user": user }],
             "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "proxy" } }],
         });
         std::fs::write(&path, kubeconfig.to_string()).unwrap();
@@ -137,7 +151,7 @@ impl Proxy {
         std::mem::take(&mut self.state.calls.lock().unwrap())
     }
 
-    /// Holds a call; what is held is never let go.
+    /// Holds a call, until it is let go.
     pub fn hold(&self, point: Point) {
         *self.state.point.lock().unwrap() = Some((point, 0));
     }
@@ -145,6 +159,11 @@ impl Proxy {
     /// Waits until the call is held.
     pub async fn reached(&self) {
         self.state.reached.notified().await;
+    }
+
+    /// Lets the call go that is held.
+    pub fn let_go(&self) {
+        self.state.let_go.notify_one();
     }
 
     /// From now on loses so many requests or replies of a hundred.
@@ -186,10 +205,10 @@ impl Shared {
         response
     }
 
-    async fn hold(&self) -> Response {
+    // When the caller is gone before, that drops this.
+    async fn hold(&self) {
         self.reached.notify_one();
-        // Until the caller is gone: that drops this.
-        std::future::pending().await
+        self.let_go.notified().await;
     }
 }
 
@@ -197,7 +216,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let (mut parts, body) = request.into_parts();
     let due = shared.is_due(&parts);
     match due {
-        Some(Side::Request) => return shared.hold().await,
+        Some(Side::Request) => shared.hold().await,
         Some(Side::RequestLost) => return shared.lost(),
         Some(Side::Reply | Side::ReplyLost) | None => {}
     }
@@ -208,7 +227,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let sent = shared.http.request(parts.method, url).headers(parts.headers).body(body).send();
     let reply = tokio::spawn(sent).await.unwrap();
     match due {
-        Some(Side::Reply) => return shared.hold().await,
+        Some(Side::Reply) => shared.hold().await,
         Some(Side::ReplyLost) => return shared.lost(),
         Some(Side::Request | Side::RequestLost) | None => {}
     }
