@@ -1,6 +1,8 @@
 //! One table of manifests, judged by the real API server and by the offline rules alike.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value, reason = "a failed step fails the test")]
 
+#[path = "manifests/shared_connections.rs"]
+mod shared_connections;
 mod support;
 
 use std::cell::RefCell;
@@ -11,8 +13,8 @@ use kube::Resource as _;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::core::Request;
 use process_template_operator::api::{
-    self, CmdbConnection, CmdbConnectionSpec, FUNC_NAME, PROCESS_NAME, ProcessTemplateSet, ProcessTemplateSetSpec,
-    Property,
+    self, ClusterCmdbConnection, ClusterCmdbConnectionSpec, CmdbConnection, CmdbConnectionSpec, FUNC_NAME,
+    PROCESS_NAME, ProcessTemplateSet, ProcessTemplateSetSpec, Property,
 };
 use process_template_operator::plan::{check, check_update};
 use serde_json::{Value, json};
@@ -74,6 +76,7 @@ enum Subject {
     Set(Value),
     Update(Value, Value),
     Connection(Value),
+    Shared(Value),
 }
 
 struct Case {
@@ -171,6 +174,13 @@ impl Table {
         let least = json!({ "url": "https://cmdb.example.com", "credentialsSecretRef": { "name": "cmdb" } });
         self.draft(name, Subject::Connection(merged(least, fields)), "spec")
     }
+
+    /// The minimal connection of the cluster with these fields in its spec; null takes one away.
+    fn shared(&self, name: &str, fields: Value) -> Draft<'_> {
+        let secret = json!({ "namespace": "ptset-system", "name": "cmdb" });
+        let least = json!({ "url": "https://cmdb.example.com", "credentialsSecretRef": secret });
+        self.draft(name, Subject::Shared(merged(least, fields)), "spec")
+    }
 }
 
 fn minimal() -> Value {
@@ -221,6 +231,7 @@ fn table() -> Vec<Case> {
     updates(&table);
     connections(&table);
     addresses(&table);
+    shared_connections::cases(&table);
     table.cases.into_inner()
 }
 
@@ -869,6 +880,7 @@ impl Server {
             Subject::Set(spec) => ("ProcessTemplateSet", spec, None),
             Subject::Update(old, new) => ("ProcessTemplateSet", new, Some(old)),
             Subject::Connection(spec) => ("CmdbConnection", spec, None),
+            Subject::Shared(spec) => ("ClusterCmdbConnection", spec, None),
         };
         let mut object = json!({
             "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": kind, "metadata": { "name": "case" }, "spec": spec,
@@ -876,6 +888,7 @@ impl Server {
         let namespace = Some(self.namespace);
         let requests = Request::new(match subject {
             Subject::Connection(_) => CmdbConnection::url_path(&(), namespace),
+            Subject::Shared(_) => ClusterCmdbConnection::url_path(&(), None),
             _ => ProcessTemplateSet::url_path(&(), namespace),
         });
         let sets: Api<ProcessTemplateSet> = Api::namespaced(self.client.clone(), self.namespace);
@@ -898,6 +911,7 @@ impl Server {
                 let spec = stored["spec"].clone();
                 match subject {
                     Subject::Connection(_) => serde_json::from_value::<CmdbConnectionSpec>(spec).map(drop),
+                    Subject::Shared(_) => serde_json::from_value::<ClusterCmdbConnectionSpec>(spec).map(drop),
                     _ => serde_json::from_value::<ProcessTemplateSetSpec>(spec).map(drop),
                 }
                 .unwrap_or_else(|error| panic!("{}: {error}", stored["spec"]));
@@ -936,6 +950,10 @@ fn judge_offline(subject: &Subject) -> Result<(), Vec<(String, String)>> {
         }
         Subject::Connection(spec) => {
             read::<CmdbConnectionSpec>(spec)?;
+            Vec::new()
+        }
+        Subject::Shared(spec) => {
+            read::<ClusterCmdbConnectionSpec>(spec)?;
             Vec::new()
         }
     };
@@ -1030,7 +1048,11 @@ fn schemas(kind: &str) -> Vec<(String, Value)> {
 }
 
 fn kind(case: &Case) -> &'static str {
-    if matches!(case.subject, Subject::Connection(_)) { "CmdbConnection" } else { "ProcessTemplateSet" }
+    match case.subject {
+        Subject::Set(_) | Subject::Update(..) => "ProcessTemplateSet",
+        Subject::Connection(_) => "CmdbConnection",
+        Subject::Shared(_) => "ClusterCmdbConnection",
+    }
 }
 
 /// A path with `[]` for every index.
@@ -1078,7 +1100,7 @@ fn every_rule_of_the_schema_refuses_a_case_and_every_field_is_accepted_in_one() 
     let table = table();
     let mut count = 0;
     let mut missing = Vec::new();
-    for of in ["ProcessTemplateSet", "CmdbConnection"] {
+    for of in ["ProcessTemplateSet", "CmdbConnection", "ClusterCmdbConnection"] {
         let cases: Vec<&Case> = table.iter().filter(|case| kind(case) == of).collect();
         let refused: BTreeSet<(String, &str)> = cases
             .iter()
@@ -1089,10 +1111,13 @@ fn every_rule_of_the_schema_refuses_a_case_and_every_field_is_accepted_in_one() 
             .collect();
         let mut accepted = BTreeSet::new();
         for case in cases.iter().filter(|case| case.verdict == Accepted) {
-            let (Subject::Set(spec) | Subject::Update(_, spec) | Subject::Connection(spec)) = &case.subject;
+            let (Subject::Set(spec) | Subject::Update(_, spec) | Subject::Connection(spec) | Subject::Shared(spec)) =
+                &case.subject;
             given("spec".to_owned(), spec, &mut accepted);
         }
-        for (path, schema) in schemas(of) {
+        let is_tried_elsewhere =
+            |path: &str| of == "ClusterCmdbConnection" && shared_connections::is_of_both_kinds(path);
+        for (path, schema) in schemas(of).into_iter().filter(|(path, _)| !is_tried_elsewhere(path)) {
             for (path, text) in rules(&path, &schema) {
                 count += 1;
                 if !refused.contains(&(path.clone(), text.as_str())) {
