@@ -61,8 +61,11 @@ impl Sender {
             http = http.dns_resolver(FencedResolver(Arc::clone(&config.fence)));
         }
         if let Some(bundle) = &config.tls.ca_bundle {
+            // A text without any would be an empty list, and nobody be trusted.
             let certificates = Certificate::from_pem_bundle(bundle.as_bytes())
-                .map_err(|_| unusable("tls.caBundle is no list of certificates in PEM".to_owned()))?;
+                .ok()
+                .filter(|certificates| !certificates.is_empty())
+                .ok_or_else(|| unusable("tls.caBundle is no list of certificates in PEM".to_owned()))?;
             http = http.tls_certs_only(certificates);
         }
         if let Some(identity) = &config.tls.identity {
@@ -243,12 +246,14 @@ impl Sender {
         *quota = remaining.and_then(told);
         let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
         let bytes = bounded(operation, response, &id).await?;
+        // Even what should be an ID may repeat a secret.
+        let theirs = |request_id: &str| login.credentials.masked(request_id);
         let reply = |code, message: &str, request_id: Option<&str>| Reply {
             operation,
             code,
             http_status: Some(status),
             message: message.to_owned(),
-            request_id: request_id.map(str::to_owned).or_else(|| header_id.clone()).or_else(|| Some(id.clone())),
+            request_id: request_id.or(header_id.as_deref()).map(theirs).or_else(|| Some(id.clone())),
         };
         // A redirect is none of CMDB's answers, whatever it says.
         let envelope = serde_json::from_slice::<Envelope>(&bytes).ok().filter(|_| !(300..400).contains(&status));

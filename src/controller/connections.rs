@@ -16,7 +16,7 @@ use super::Error;
 use super::catalogue::Catalogue;
 use super::connect::{Bounds, read_identity};
 use super::connection_name::ConnectionName;
-use super::writer::bounded;
+use super::writer::{Failure, bounded};
 use crate::api::SecretRef;
 use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
 use crate::engine::{Connection, Grants};
@@ -256,8 +256,13 @@ impl Connections {
 
     async fn secret(&self, connection: &ConnectionName, reference: &SecretRef) -> Result<Secret, Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &reference.namespace);
-        let secret = bounded(secrets.get_opt(&reference.name)).await;
-        let secret = secret.map_err(|error| Error::ApiServer(error.to_string()))?;
+        let secret = bounded(secrets.get_opt(&reference.name)).await.map_err(|failure| match failure {
+            // Why it cannot be read is not repeated: the reason may hold a value.
+            Failure::Kube(kube::Error::SerdeError(_)) => {
+                Error::ApiServer(format!("Secret {:?} cannot be read as one", reference.name))
+            }
+            failure => Error::ApiServer(failure.to_string()),
+        })?;
         let missing = || Error::SecretMissing { connection: connection.clone(), secret: reference.clone() };
         secret.ok_or_else(missing)
     }
