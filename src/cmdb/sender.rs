@@ -1,6 +1,8 @@
 //! Sending: one request for each call, bounded in time and size, with reads tried again and writes never.
 
+use std::error::Error as StdError;
 use std::hash::{BuildHasher, Hasher};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -337,11 +339,46 @@ fn not_sent(operation: Operation, error: &reqwest::Error, id: &str) -> Error {
     if error.is_builder() {
         return Error::Configuration { message: "the request could not be built".to_owned() };
     }
+    if refuses_certificate(error) {
+        return Error::Authentication { reply: Reply::none(operation, "our certificate is not taken", id) };
+    }
     if error.is_connect() {
         let message = if error.is_timeout() { "no connection in time" } else { "no connection" };
         return Error::Unavailable { reply: Reply::none(operation, message, id), retry_after: None };
     }
     unanswered(operation, if error.is_timeout() { "no answer in time" } else { "the connection broke" }, id)
+}
+
+// The endpoint is there, and wants another certificate, or one at all: by an alert of TLS, for which a client of TLS 1.3
+// waits only with its first request.
+fn refuses_certificate(error: &reqwest::Error) -> bool {
+    use rustls::AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
+        DecryptError, UnknownCA, UnsupportedCertificate,
+    };
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        // An I/O error does not count what it wraps among its sources.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = error.downcast_ref().or_else(|| inside?.downcast_ref());
+        if let Some(rustls::Error::AlertReceived(alert)) = tls {
+            return matches!(
+                alert,
+                AccessDenied
+                    | BadCertificate
+                    | CertificateExpired
+                    | CertificateRequired
+                    | CertificateRevoked
+                    | CertificateUnknown
+                    // Its signature is not that of an authority that is trusted.
+                    | DecryptError
+                    | UnknownCA
+                    | UnsupportedCertificate
+            );
+        }
+        cause = error.source();
+    }
+    false
 }
 
 async fn bounded(operation: Operation, mut response: Response, id: &str) -> Result<Vec<u8>, Error> {

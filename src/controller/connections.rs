@@ -21,6 +21,9 @@ use crate::api::SecretRef;
 use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
 use crate::engine::{Connection, Grants};
 
+// How long credentials that CMDB did not answer to are left alone: each set that comes would try them, and all others wait.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
 // A watch tells of every change; should it lag, this is how often the Secrets are read without it.
 const REREAD_AFTER: Duration = Duration::from_secs(30);
 
@@ -102,9 +105,11 @@ enum Sought {
 
 #[derive(Default)]
 struct Built {
-    // The change that it was built at; none: it has to be looked at again.
-    at: Option<u64>,
+    // The change that it was built at.
+    at: u64,
     live: Option<Live>,
+    // When newer credentials that were not answered to are tried again.
+    due: Option<Instant>,
 }
 
 // Hears what CMDB answers.
@@ -159,14 +164,15 @@ impl Connections {
         let entry = self.entry(name);
         let mut built = entry.built.lock().await;
         let change = *lock(&entry.changes);
-        if let Some(live) = built.live.as_ref().filter(|_| built.at == Some(change)) {
+        let is_due = built.due.is_some_and(|due| due <= Instant::now());
+        if let Some(live) = built.live.as_ref().filter(|_| built.at == change && !is_due) {
             return Ok(live.clone());
         }
         let live = self.build(&entry, name, built.live.as_ref()).await?;
-        // What time alone may mend is tried again at the next occasion.
-        let is_final =
-            live.refused.as_ref().is_none_or(|error| error.disposition() == cmdb::Disposition::WaitForChange);
-        *built = Built { at: is_final.then_some(change), live: Some(live.clone()) };
+        // Time alone may mend it.
+        let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
+        let due = live.refused.as_ref().filter(|error| may_change(error)).map(|_| Instant::now() + RETRY_AFTER);
+        *built = Built { at: change, live: Some(live.clone()), due };
         Ok(live)
     }
 
