@@ -5,8 +5,6 @@
 //! class by a set on a real control plane.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-#[path = "support/authority.rs"]
-mod authority;
 mod support;
 #[path = "support/error_rows.rs"]
 mod table;
@@ -15,7 +13,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use authority::Authority;
 use futures::StreamExt;
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use process_template_operator::cmdb::{
@@ -26,6 +23,7 @@ use process_template_operator::sim::{self, Effect, Fault, Options, Raw, Redirect
 use process_template_operator::{controller, engine};
 use secrecy::SecretString;
 use serde_json::json;
+use support::authority::Authority;
 use support::world::World;
 use table::{Beside, Meaning, Row, Sent, TABLE};
 

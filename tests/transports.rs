@@ -124,14 +124,15 @@ async fn a_private_authority_and_a_client_certificate_open_the_way_and_nothing_l
         SecretString::from(format!("{certificate}\n{key}"))
     };
     let trusting = |authority: &Authority, identity| Tls { ca_bundle: Some(authority.certificate.clone()), identity };
-    for tls in [
-        Tls::default(),
-        trusting(&other, Some(identity(&ours))),
-        trusting(&ours, None),
-        trusting(&ours, Some(identity(&other))),
+    for (tls, expected) in [
+        (Tls::default(), "unavailable"),
+        (trusting(&other, Some(identity(&ours))), "unavailable"),
+        (trusting(&ours, None), "authentication"),
+        (trusting(&ours, Some(identity(&other))), "authentication"),
     ] {
         let client = client(config(&sim.url(), Transport::Direct, tls));
-        assert!(client.list_service_categories(2).await.is_err());
+        let error = client.list_service_categories(2).await.unwrap_err();
+        assert_eq!(error.label(), expected, "{error}");
     }
     assert!(sim.requests().is_empty());
     every_call(&client(config(&sim.url(), Transport::Direct, trusting(&ours, Some(identity(&ours)))))).await;

@@ -1,5 +1,7 @@
 //! What both kinds of connection say of the CMDB that they lead to.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,7 @@ pub const DEFAULT_MAX_CONCURRENT: i32 = 4;
 pub const DEFAULT_REQUESTS_PER_SECOND: i32 = 20;
 
 /// A CMDB, the way there, and how it is to be spoken to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointSpec {
     /// The base URL, for example <https://bkapi.example.com>, at most 2048 characters, without user, query or fragment; the transport adds its
@@ -39,6 +41,22 @@ pub struct EndpointSpec {
     /// Bounds of what this connection may ask of CMDB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
+}
+
+impl fmt::Debug for EndpointSpec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One that no schema has judged yet may hold a password.
+        let url = if self.url.contains('@') { "***" } else { &self.url };
+        formatter
+            .debug_struct("EndpointSpec")
+            .field("url", &url)
+            .field("transport", &self.transport)
+            .field("schema", &self.schema)
+            .field("supplier_account", &self.supplier_account)
+            .field("timeout_seconds", &self.timeout_seconds)
+            .field("limits", &self.limits)
+            .finish()
+    }
 }
 
 /// Bounds of what a connection may ask of CMDB. Connections that lead to one url with the same credentials share the lowest of theirs.

@@ -1,6 +1,7 @@
 //! Connections: from the files, or from the command line.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub enum Transport {
 }
 
 /// A connection that the command line gives.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub struct Flags {
     /// Base URL of CMDB, instead of the connections that are named or in the files
     #[arg(long, value_name = "URL")]
@@ -57,6 +58,13 @@ pub struct Flags {
     /// Supplier account there
     #[arg(long, value_name = "ACCOUNT", default_value = "0", requires = "url")]
     supplier_account: String,
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        formatter.debug_struct("Flags").field("has_url", &self.url.is_some()).finish_non_exhaustive()
+    }
 }
 
 /// The connections of the files, with their Secrets and what their grants are judged by.

@@ -70,7 +70,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
     let fence = fence(&options, &config).await?;
     let client = ClientBuilder::try_from(config)
-        .context("the cluster's configuration cannot be used")?
+        .map_err(unusable)?
         .with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS))
         .build();
     let listener =
@@ -110,6 +110,16 @@ async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<Fence
         }
     }
     Fence::around(&options.connection_urls, forbidden).map_err(|reason| anyhow!("--connection-urls: {reason}"))
+}
+
+fn unusable(error: kube::Error) -> anyhow::Error {
+    match error {
+        // Its URL is not repeated: it may hold a password.
+        kube::Error::ProxyProtocolUnsupported { .. } | kube::Error::ProxyProtocolDisabled { .. } => {
+            anyhow!("the proxy to the cluster cannot be used: its URL is neither http nor https")
+        }
+        error => anyhow!(error).context("the cluster's configuration cannot be used"),
+    }
 }
 
 async fn stop_on_signal(shutdown: CancellationToken) {

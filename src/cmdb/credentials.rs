@@ -3,6 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
+use super::mask;
+
 /// Credentials of an application and of a user. CMDB's own API server knows no application: then code and secret are
 /// empty.
 #[derive(Clone, Debug)]
@@ -50,13 +52,12 @@ impl Credentials {
         json!({ "bk_app_code": code, "bk_app_secret": secret, name: value }).to_string()
     }
 
-    // What the other side says may repeat what we sent. What is shorter than any secret would only garble it.
+    // What the other side says may repeat what we sent.
     pub(super) fn masked(&self, text: &str) -> String {
         let token = match &self.user {
             UserCredential::Username(_) => "",
             UserCredential::Token(token) | UserCredential::AccessToken(token) => token.expose_secret(),
         };
-        let secrets = [self.app_secret.expose_secret(), token].into_iter().filter(|secret| secret.len() >= 4);
-        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        mask::masked(text, &[self.app_secret.expose_secret(), token])
     }
 }

@@ -11,6 +11,7 @@ mod fence;
 mod limiter;
 mod limits;
 mod login;
+mod mask;
 mod obstacle;
 mod operation;
 mod pace;

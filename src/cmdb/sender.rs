@@ -251,12 +251,14 @@ impl Sender {
         *quota = remaining.and_then(told);
         let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
         let bytes = bounded(operation, response, &id).await?;
+        // Even what should be an ID may repeat a secret.
+        let theirs = |request_id: &str| login.credentials.masked(request_id);
         let reply = |code, message: &str, request_id: Option<&str>| Reply {
             operation,
             code,
             http_status: Some(status),
             message: message.to_owned(),
-            request_id: request_id.map(str::to_owned).or_else(|| header_id.clone()).or_else(|| Some(id.clone())),
+            request_id: request_id.or(header_id.as_deref()).map(theirs).or_else(|| Some(id.clone())),
             obstacle: None,
         };
         // A redirect is none of CMDB's answers, whatever it says.
@@ -363,6 +365,10 @@ fn not_sent(operation: Operation, error: &reqwest::Error, id: &str, has_certific
         (None, false, false) => "the connection broke".to_owned(),
     };
     let reply = Reply { obstacle, ..Reply::none(operation, &message, id) };
+    // The endpoint is there, and does not know us.
+    if matches!(obstacle, Some(Obstacle::CertificateWanted | Obstacle::CertificateRefused)) {
+        return Error::Authentication { reply };
+    }
     if error.is_connect() { Error::Unavailable { reply, retry_after: None } } else { Error::OutcomeUnknown { reply } }
 }
 

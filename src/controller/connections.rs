@@ -16,10 +16,13 @@ use super::Error;
 use super::catalogue::{Catalogue, Found};
 use super::connect::{Bounds, read_identity};
 use super::connection_name::ConnectionName;
-use super::writer::bounded;
+use super::writer::{Failure, bounded};
 use crate::api::SecretRef;
 use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
 use crate::engine::{self, Connection, Grants, Touched};
+
+// How long credentials that CMDB did not answer to are left alone: each set that comes would try them, and all others wait.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 // A watch tells of every change; should it lag, this is how often the Secrets are read without it.
 const REREAD_AFTER: Duration = Duration::from_secs(30);
@@ -102,9 +105,11 @@ enum Sought {
 
 #[derive(Default)]
 struct Built {
-    // The change that it was built at; none: it has to be looked at again.
-    at: Option<u64>,
+    // The change that it was built at.
+    at: u64,
     live: Option<Live>,
+    // When newer credentials that were not answered to are tried again.
+    due: Option<Instant>,
 }
 
 // Hears what CMDB answers.
@@ -167,15 +172,16 @@ impl Connections {
         let mut built = entry.built.lock().await;
         let change = *lock(&entry.changes);
         let found = self.find(&entry, name).await?;
-        let is_of_now = |live: &&Live| built.at == Some(change) && live.spec_key == found.key();
+        let is_due = built.due.is_some_and(|due| due <= Instant::now());
+        let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key();
         if let Some(live) = built.live.as_ref().filter(is_of_now) {
             return Ok(live.clone());
         }
         let live = self.build(&entry, name, &found, built.live.as_ref()).await?;
-        // What time alone may mend is tried again at the next occasion.
-        let is_final =
-            live.refused.as_ref().is_none_or(|error| error.disposition() == cmdb::Disposition::WaitForChange);
-        *built = Built { at: is_final.then_some(change), live: Some(live.clone()) };
+        // Time alone may mend it.
+        let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
+        let due = live.refused.as_ref().filter(|error| may_change(error)).map(|_| Instant::now() + RETRY_AFTER);
+        *built = Built { at: change, live: Some(live.clone()), due };
         Ok(live)
     }
 
@@ -274,8 +280,13 @@ impl Connections {
 
     async fn secret(&self, connection: &ConnectionName, reference: &SecretRef) -> Result<Secret, Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &reference.namespace);
-        let secret = bounded(secrets.get_opt(&reference.name)).await;
-        let secret = secret.map_err(|error| Error::ApiServer(error.to_string()))?;
+        let secret = bounded(secrets.get_opt(&reference.name)).await.map_err(|failure| match failure {
+            // Why it cannot be read is not repeated: the reason may hold a value.
+            Failure::Kube(kube::Error::SerdeError(_)) => {
+                Error::ApiServer(format!("Secret {:?} cannot be read as one", reference.name))
+            }
+            failure => Error::ApiServer(failure.to_string()),
+        })?;
         let missing = || Error::SecretMissing { connection: connection.clone(), secret: reference.clone() };
         secret.ok_or_else(missing)
     }

@@ -8,7 +8,15 @@ pub use server::serve;
 
 use std::io::IsTerminal as _;
 
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// What writes the log.
+pub type Logs = Box<dyn Subscriber + Send + Sync>;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -24,11 +32,29 @@ pub enum LogFormat {
 /// # Errors
 /// When the filter cannot be read, or logging has begun already.
 pub fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(std::io::stderr);
-    let logs = logs.with_ansi(std::io::stderr().is_terminal());
-    let started = match format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!(error))
+    let logs = logs(filter, format, std::io::stderr().is_terminal(), std::io::stderr)?;
+    logs.try_init().map_err(|error| anyhow::anyhow!(error))
+}
+
+/// What writes the log, in colours if `ansi`.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn logs<W>(filter: &str, format: LogFormat, ansi: bool, writer: W) -> anyhow::Result<Logs>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(writer);
+    let logs = logs.with_ansi(ansi);
+    let harmless = FilterFn::new(is_harmless);
+    Ok(match format {
+        LogFormat::Text => Box::new(logs.finish().with(harmless)),
+        LogFormat::Json => Box::new(logs.json().finish().with(harmless)),
+    })
+}
+
+// Whatever the filter says: below errors, this target logs whole answers of the API server that it cannot decode, and they
+// may be Secrets.
+fn is_harmless(metadata: &Metadata<'_>) -> bool {
+    metadata.target() != "kube_client::client" || *metadata.level() == Level::ERROR
 }

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 #![allow(missing_docs, reason = "not an interface")]
 
+pub mod authority;
 pub mod control_plane;
 pub mod held;
+pub mod hunt;
+pub mod hunt_cluster;
 pub mod in_process;
 pub mod paused;
 pub mod proxy;
