@@ -6,14 +6,11 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
-#[path = "support/authority.rs"]
-mod authority;
 mod support;
 
 use std::fs;
 use std::net::TcpListener;
 
-use authority::Authority;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -21,6 +18,7 @@ use process_template_operator::api::ClusterCmdbConnection;
 use process_template_operator::sim::{self, Account, Effect, Fault, Options, Schema, Simulator};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
+use support::authority::Authority;
 use support::proxy::Proxy;
 use support::world::World;
 use tokio::process::Command;

@@ -326,6 +326,22 @@ async fn a_rotated_secret_is_used_at_once() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_changed_while_the_operator_was_down_is_noticed_at_its_start() {
+    let Some(mut world) = World::new("changed-meanwhile").await else { return };
+    world.service_template("web");
+    world.start_operator(&[]).await;
+    world.apply("web", json!({ "processes": processes(1), "resyncIntervalSeconds": 86400 })).await;
+    world.until_ready("web").await;
+    world.stop_operator().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    world.put_connection("default", &format!("http://{}", closed.local_addr().unwrap())).await;
+    drop(closed);
+    world.start_operator(&[]).await;
+    world.until_reason("web", "Unreachable").await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn who_asks_for_a_reconcile_gets_one_at_once_and_is_told() {
     let Some(mut world) = World::new("asked").await else { return };
     world.service_template("web");

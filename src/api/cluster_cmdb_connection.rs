@@ -94,7 +94,8 @@ pub struct NamespaceSelection {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
     pub match_names: Vec<String>,
-    /// Labels of namespaces. Absent: none; an empty one matches every namespace, as selectors do.
+    /// Labels of namespaces. Absent or empty: none, so that a mistyped one opens nothing; matchExpressions with
+    /// kubernetes.io/metadata.name and Exists matches every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelection>,
 }

@@ -80,7 +80,11 @@ impl Description {
             Some(SchemaChoice::Flat) => ServerSchema::Flat,
             Some(SchemaChoice::BindInfo) => ServerSchema::BindInfo,
         };
-        Ok(Connection { key, client: client.map_err(|error| error.to_string())?, schema })
+        let reason = |error| match error {
+            cmdb::Error::Configuration { message } => message,
+            error => error.to_string(),
+        };
+        Ok(Connection { key, client: client.map_err(reason)?, schema })
     }
 
     fn config(&self, credentials: Credentials, identity: Option<SecretString>, bounds: Bounds) -> cmdb::Config {

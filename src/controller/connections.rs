@@ -204,11 +204,6 @@ impl Connections {
         lock(&self.kept).insert(set.clone(), connection.clone());
     }
 
-    /// Whether a connection is kept for a set.
-    pub fn keeps(&self, set: &ObjectName) -> bool {
-        lock(&self.kept).contains_key(set)
-    }
-
     /// The client for the connection of a set that goes: the last one that worked when there is none any more.
     pub async fn get_for_deletion(
         &self,
@@ -223,8 +218,10 @@ impl Connections {
                 Error::ConnectionMissing { .. } | Error::SecretMissing { .. } | Error::CredentialsIncomplete { .. }
             )
         };
+        // The grants of a shared connection went with it.
+        let is_ungranted = |error: &Error| name.is_shared() && matches!(error, Error::ConnectionMissing { .. });
         match found {
-            Err(error) if is_gone(&error) => lock(&self.kept).get(set).cloned().ok_or(error),
+            Err(error) if is_gone(&error) && !is_ungranted(&error) => lock(&self.kept).get(set).cloned().ok_or(error),
             found => found,
         }
     }

@@ -201,11 +201,15 @@ fn engine_advice(error: &engine::Error) -> &'static str {
     use crate::cmdb::Error as Cmdb;
     match error {
         engine::Error::Cmdb(error) => match error.as_ref() {
-            Cmdb::Authentication { .. } => "Check the credentials in the connection's Secret.",
+            Cmdb::Authentication { .. } => {
+                "Check the credentials in the connection's Secret, and spec.transport; ptset doctor looks closer."
+            }
             Cmdb::Permission { .. } => {
                 "Have the connection's user granted \"edit service template\" for this business, and the app this API."
             }
-            Cmdb::Protocol { .. } | Cmdb::Configuration { .. } => "Check spec.url of the connection.",
+            Cmdb::Protocol { .. } | Cmdb::Configuration { .. } => {
+                "Check spec.url and spec.transport of the connection; ptset doctor looks closer."
+            }
             Cmdb::Invalid { .. } => "Check spec.bizId and spec.serviceTemplate.",
             Cmdb::Unavailable { .. } => "It is tried again; check spec.url of the connection, and the way there.",
             Cmdb::Conflict { .. }

@@ -56,6 +56,10 @@ pub fn cover(grants: &[Grant], namespace: &str, labels: &BTreeMap<String, String
 
 fn names_namespace(chosen: &NamespaceSelection, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     let is_matched = |selection: &LabelSelection| {
+        // Elsewhere in Kubernetes an empty selector matches all; here a slip would open the fence.
+        if *selection == LabelSelection::default() {
+            return false;
+        }
         let mut labels = labels.clone();
         labels.insert(NAME_LABEL.to_owned(), namespace.to_owned());
         selector(selection).matches(&labels)
@@ -126,7 +130,9 @@ mod tests {
         let team = json!({ "matchLabels": { "team": "shop" } });
         assert!(covers(by(team.clone()), "any", &[("team", "shop")], WEB));
         assert!(!covers(by(team), "any", &[("team", "bank")], WEB));
-        assert!(covers(by(json!({})), "any", &[], WEB));
+        assert!(!covers(by(json!({})), "any", &[], WEB));
+        let all = json!({ "matchExpressions": [{ "key": "kubernetes.io/metadata.name", "operator": "Exists" }] });
+        assert!(covers(by(all), "any", &[], WEB));
         let one_of = json!({ "matchExpressions": [
             { "key": "team", "operator": "In", "values": ["shop", "bank"] },
             { "key": "frozen", "operator": "DoesNotExist" },

@@ -73,6 +73,11 @@ impl Objects {
         change(hints)
     }
 
+    /// Whether this process has not begun with the object yet.
+    pub fn is_new(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        self.with(namespace, name, uid, |hints| hints.generation == 0)
+    }
+
     /// Notes the generation that is being worked on: an edit, and who asks, begin at once. `rest`: how long a set that was at
     /// rest when this process first sees it is left so.
     pub fn begin(

@@ -17,7 +17,7 @@ use super::watched::Watched;
 use super::writer::{self, Target};
 use super::{Context, Error, Outcome, deletion, events, finalizer, report, rest, rivals, size};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally};
+use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally, Touched};
 use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
 // A set with something outstanding is shown what happened up to so long ago.
@@ -46,7 +46,8 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
         context.wake_connection(connection_name(set));
     }
     let asked = is_asked_for(set);
-    let rest = Some(rest::first_look(set)).filter(|_| rest::is_at_rest(set) && !asked);
+    let may_rest = rest::is_at_rest(set) && !asked && context.objects.is_new(&name.0, &name.1, &uid(set));
+    let rest = if may_rest && is_as_it_was(set, context, &name).await { Some(rest::first_look(set)) } else { None };
     let begun = context.objects.begin(&name.0, &name.1, &uid(set), generation(set), asked, rest);
     let (biz_id, selector) = (set.spec.biz_id, &set.spec.service_template);
     context.objects.names(&name.0, &name.1, &uid(set), biz_id, selector);
@@ -54,7 +55,6 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
         context.wake_neighbours(&uid(set), biz_id, selector);
     }
     if let Some(left) = begun.held_for {
-        keep_connection(set, context, &name).await;
         return Action::requeue(left);
     }
     let mut journal = StatusJournal::new(context, subject(set), target(set));
@@ -96,15 +96,21 @@ async fn work(
     Ok(Outcome { view: carried.view, tally: carried.tally, released, stopped })
 }
 
-// A set that will have to delete needs a connection that has worked, also before its first look.
-async fn keep_connection(set: &ProcessTemplateSet, context: &Context, name: &ObjectName) {
-    if set.spec.deletion() == DeletionPolicy::Delete
-        && rest::is_at_rest(set)
-        && !context.connections.keeps(name)
-        && let Ok(connection) = context.connections.get(name, &connection_name(set), set.spec.biz_id).await
-    {
+// Whether the connection still leads to where the set was made, and its grants still cover that: known without a call to
+// CMDB. A set that will have to delete keeps the connection from now on.
+async fn is_as_it_was(set: &ProcessTemplateSet, context: &Context, name: &ObjectName) -> bool {
+    let (biz_id, status) = (set.spec.biz_id, set.status.as_ref());
+    let Ok(connection) = context.connections.get(name, &connection_name(set), biz_id).await else { return false };
+    let Ok(grants) = context.connections.grants(&name.0, &connection_name(set)).await else { return false };
+    if set.spec.deletion() == DeletionPolicy::Delete {
         context.connections.keep(name, &connection);
     }
+    let touched = Touched {
+        biz_id,
+        service_template_id: status.and_then(|status| status.service_template_id),
+        service_template_name: set.spec.service_template.name.as_deref(),
+    };
+    grants.cover(touched) && status.and_then(|status| status.endpoint.as_deref()) == Some(connection.client.url())
 }
 
 // What leaves the set and stays in CMDB; the next plan has forgotten it.

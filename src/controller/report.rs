@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 
 use super::connection_name::ConnectionName;
 use super::journal::StatusJournal;
-use super::reconcile::{generation, namespace, uid};
+use super::reconcile::{connection_name, generation, namespace, uid};
 use super::status::{self, Subject};
 use super::verdict::{self, Outlook};
 use super::writer::{self, Target, WriteError};
@@ -60,7 +60,7 @@ pub async fn report(
     let verdict = match (view, stopped) {
         (Some(view), None) if set.spec.is_suspended() => status::suspended(view),
         (Some(view), stopped) => status::judge(view, stopped),
-        (None, Some(error)) if only_the_check_failed(set, error) => {
+        (None, Some(error)) if only_the_check_failed(set, error) && !leads_elsewhere(set, context).await => {
             if !is_unchecked_for_long(context, set) {
                 return retry(context, set, error);
             }
@@ -109,6 +109,13 @@ fn says_the_same(before: &ProcessTemplateSetStatus, now: &ProcessTemplateSetStat
     let mut now = now.clone();
     verdict::take_words(&mut now.conditions, &before.conditions);
     verdict::is_wordy(stopped) && now == *before
+}
+
+// What the status says was seen in another CMDB than the connection leads to now.
+async fn leads_elsewhere(set: &ProcessTemplateSet, context: &Context) -> bool {
+    let connection = context.connections.live(&connection_name(set)).await;
+    let made_in = set.status.as_ref().and_then(|status| status.endpoint.as_deref());
+    connection.is_ok_and(|live| made_in.is_some_and(|made_in| made_in != live.connection.client.url()))
 }
 
 // Nothing is outstanding; CMDB, or the way to it, just cannot be asked.
