@@ -172,7 +172,7 @@ async fn every_step_is_a_line_and_says_what_was_found() {
             "  ok       connection   in connection.yaml, line 1",
             "  ok       secrets      \"cmdb\" has bk_app_code, bk_app_secret, bk_username",
             &format!("  ok       url          {url}"),
-            "                        -> The operator, unless its options allow it, says: the connection cannot be used: this operator takes only https URLs.",
+            "                        -> The operator, unless its options allow it, says: this operator takes only https URLs.",
             "  ok       network      connected, without a proxy",
             "  skipped  tls          the URL is plain http",
             "  ok       cmdb         a CMDB answers over Esb",

@@ -370,7 +370,7 @@ async fn certificates_are_exchanged_under_load() -> Option<(usize, usize)> {
     }
     put_certificate(&load.world, &stranger).await;
     let message = load.until_connection("True", "NewCredentialsRefused").await;
-    assert!(message.contains("our certificate is not taken"), "{message}");
+    assert!(message.contains("does not take the client certificate"), "{message}");
     load.until_writes(SETS).await;
     put_certificate(&load.world, &authority).await;
     load.until_connection("True", "Reachable").await;
