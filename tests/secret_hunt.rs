@@ -157,7 +157,7 @@ async fn tls_that_fails(hunt: &mut Hunt) {
             // One that speaks no TLS, a key that is none, a bundle that is none.
             let plain = client(config(&url, transport, user(), Tls::default())).unwrap();
             let error = plain.list_service_categories(2).await.unwrap_err();
-            told(hunt, "no TLS", &error, "no connection");
+            told(hunt, "no TLS", &error, "does not speak TLS");
             hunt.search("no TLS", &logged.take(), "a call failed");
             let identity = Some(SecretString::from(pem("PRIVATE KEY", CLIENT_KEY)));
             let tls = Tls { ca_bundle: None, identity };
