@@ -75,10 +75,8 @@ fn businesses(ids: &BTreeSet<i64>) -> String {
 
 fn namespaces(chosen: &NamespaceSelection) -> String {
     let names = chosen.match_names.iter().map(|name| format!("{name:?}"));
-    let by_label = chosen.selector.as_ref().map(|selection| match labels(selection) {
-        labels if labels.is_empty() => "every namespace".to_owned(),
-        labels => format!("those with {labels}"),
-    });
+    let by_label = chosen.selector.as_ref().map(labels).filter(|labels| !labels.is_empty());
+    let by_label = by_label.map(|labels| format!("those with {labels}"));
     let chosen: Vec<String> = names.chain(by_label).collect();
     if chosen.is_empty() { "no namespace".to_owned() } else { format!("namespaces {}", chosen.join(", ")) }
 }
@@ -95,4 +93,21 @@ fn labels(selection: &LabelSelection) -> String {
         }
     });
     equal.chain(expressions).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::namespaces;
+
+    #[test]
+    fn the_namespaces_of_a_grant_are_told_as_they_are_judged() {
+        let said = |selection: Value| namespaces(&serde_json::from_value(selection).unwrap());
+        assert_eq!(said(json!({ "matchNames": ["shop"] })), "namespaces \"shop\"");
+        assert_eq!(said(json!({})), "no namespace");
+        assert_eq!(said(json!({ "selector": {} })), "no namespace");
+        let selector = json!({ "matchLabels": { "team": "shop" }, "matchExpressions": [{ "key": "frozen", "operator": "DoesNotExist" }] });
+        assert_eq!(said(json!({ "selector": selector })), "namespaces those with team=shop and !frozen");
+    }
 }
