@@ -121,7 +121,7 @@ pub struct LabelExpression {
     /// Name of the label, at most 317 characters.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// How its value is judged. In and `NotIn` look at values; Exists and `DoesNotExist` do not.
+    /// How its value is judged. In and `NotIn` look at values, and match nothing without any; Exists and `DoesNotExist` do not.
     pub operator: LabelOperator,
     /// The values, at most 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

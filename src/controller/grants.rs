@@ -56,8 +56,11 @@ pub fn cover(grants: &[Grant], namespace: &str, labels: &BTreeMap<String, String
 
 fn names_namespace(chosen: &NamespaceSelection, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
     let is_matched = |selection: &LabelSelection| {
-        // Elsewhere in Kubernetes an empty selector matches all; here a slip would open the fence.
-        if *selection == LabelSelection::default() {
+        // Elsewhere in Kubernetes an empty selector matches all, and values are asked for; here a slip would open the fence.
+        let lacks_values = |expression: &LabelExpression| {
+            matches!(expression.operator, LabelOperator::In | LabelOperator::NotIn) && expression.values.is_empty()
+        };
+        if *selection == LabelSelection::default() || selection.match_expressions.iter().any(lacks_values) {
             return false;
         }
         let mut labels = labels.clone();
@@ -140,8 +143,10 @@ mod tests {
         assert!(covers(by(one_of.clone()), "any", &[("team", "bank")], WEB));
         assert!(!covers(by(one_of.clone()), "any", &[("team", "bank"), ("frozen", "")], WEB));
         assert!(!covers(by(one_of), "any", &[], WEB));
-        let of_none = json!({ "matchExpressions": [{ "key": "team", "operator": "In" }] });
-        assert!(!covers(by(of_none), "any", &[("team", "shop")], WEB));
+        for operator in ["In", "NotIn"] {
+            let of_none = json!({ "matchExpressions": [{ "key": "team", "operator": operator }] });
+            assert!(!covers(by(of_none), "any", &[("team", "shop")], WEB), "{operator} without values");
+        }
         let by_name = json!({ "matchLabels": { "kubernetes.io/metadata.name": "shop" } });
         assert!(covers(by(by_name.clone()), "shop", &[], WEB));
         // A label that claims another name does not count.
