@@ -22,6 +22,7 @@ mod transport;
 mod version;
 mod wire;
 
+pub use chance::by_chance;
 pub use client::{Client, Config, Tls};
 pub use credentials::{Credentials, UserCredential};
 pub use error::{Disposition, Error, Reply, WriteOutcome};

@@ -250,7 +250,7 @@ impl Sender {
         let told = |remaining| reset.map(|reset| Quota { limit, remaining, reset });
         *quota = remaining.and_then(told);
         let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
-        let bytes = bounded(operation, response, &id).await?;
+        let bytes = body(operation, response, &id).await?;
         // Even what should be an ID may repeat a secret.
         let theirs = |request_id: &str| login.credentials.masked(request_id);
         let reply = |code, message: &str, request_id: Option<&str>| Reply {
@@ -372,20 +372,28 @@ fn not_sent(operation: Operation, error: &reqwest::Error, id: &str, has_certific
     if error.is_connect() { Error::Unavailable { reply, retry_after: None } } else { Error::OutcomeUnknown { reply } }
 }
 
-async fn bounded(operation: Operation, mut response: Response, id: &str) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if bytes.len() + chunk.len() <= BODY_BYTES => bytes.extend_from_slice(&chunk),
-            Ok(Some(_)) => {
-                let http_status = Some(response.status().as_u16());
-                let reply = Reply::none(operation, "the answer is larger than any of CMDB's", id);
-                return Err(Error::Protocol { reply: Reply { http_status, ..reply } });
-            }
-            Ok(None) => return Ok(bytes),
-            Err(_) => return Err(unanswered(operation, "the connection broke within the answer", id)),
+async fn body(operation: Operation, response: Response, id: &str) -> Result<Vec<u8>, Error> {
+    let http_status = Some(response.status().as_u16());
+    match read_bounded(response, BODY_BYTES).await {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => {
+            let reply = Reply::none(operation, "the answer is larger than any of CMDB's", id);
+            Err(Error::Protocol { reply: Reply { http_status, ..reply } })
         }
+        Err(_) => Err(unanswered(operation, "the connection broke within the answer", id)),
     }
+}
+
+/// The body of an answer; None when it has more bytes than that.
+pub(super) async fn read_bounded(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > most {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes))
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {

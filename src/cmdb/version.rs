@@ -6,6 +6,8 @@ use regex::Regex;
 use reqwest::StatusCode;
 use tokio::time::timeout;
 
+use super::sender::read_bounded;
+
 /// Longest wait for it: nobody needs it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -21,17 +23,11 @@ pub async fn ask(http: &reqwest::Client, url: &str) -> Option<String> {
 }
 
 async fn answer(http: &reqwest::Client, url: &str) -> Option<String> {
-    let mut response = http.get(format!("{url}/version")).send().await.ok()?;
+    let response = http.get(format!("{url}/version")).send().await.ok()?;
     if response.status() != StatusCode::OK {
         return None;
     }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
-        if bytes.len() + chunk.len() > BODY_BYTES {
-            return None;
-        }
-        bytes.extend_from_slice(&chunk);
-    }
+    let bytes = read_bounded(response, BODY_BYTES).await.ok()??;
     parse(std::str::from_utf8(&bytes).ok()?)
 }
 

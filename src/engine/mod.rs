@@ -28,6 +28,7 @@ use scope::Resolved;
 pub use scope::{Connection, Scope};
 
 use crate::api::ServiceTemplateSelector;
+use crate::cmdb;
 use crate::plan::{Desired, Memory, Place, Plan, Policy, Recall, Rival, ServerSchema, Template, plan, recall};
 
 /// What is shared by all reconciles.
@@ -250,6 +251,12 @@ impl Engine {
         }
         self.schema(connection)
     }
+}
+
+/// How a server keeps sockets, as the first of its process templates shows.
+#[must_use]
+pub fn shown_schema(listed: Vec<cmdb::ProcessTemplate>) -> Option<ServerSchema> {
+    translate::templates(listed).iter().find_map(Template::schema)
 }
 
 type Cells<K, T> = Mutex<HashMap<K, (Arc<shared::Shared<T>>, tokio::time::Instant)>>;

@@ -2,10 +2,9 @@
 
 use super::remedy::{Way, trouble};
 use super::step::{Name, Steps, Trouble};
-use crate::api::Property;
 use crate::cmdb::{Lane, ProcessTemplate, ServiceTemplate, Transport};
 use crate::controller;
-use crate::engine::{self, Connection};
+use crate::engine::{self, Connection, shown_schema};
 use crate::plan::{ServerSchema, count};
 
 const WRITING: &str = "Whether they may be written cannot be told without a write, for CMDB has no dry run: the user needs \
@@ -30,7 +29,7 @@ pub async fn judge(
         (Transport::Direct, None) => "the version is not told".to_owned(),
         (Transport::Esb | Transport::Gateway, None) => "only transport Direct shows the version".to_owned(),
     };
-    schema(connection.schema, &templates, &version, steps);
+    schema(connection.schema, shown_schema(templates), &version, steps);
 }
 
 async fn permission(
@@ -80,11 +79,7 @@ fn none(biz_id: i64, none_at_all: bool, wanted: Option<&str>, total: &str, steps
     steps.failed(Name::Permission, Trouble::new(missing.to_string(), missing.advice()));
 }
 
-fn schema(said: ServerSchema, templates: &[ProcessTemplate], version: &str, steps: &mut Steps) {
-    let shown = templates.first().map(|template| {
-        let has_rows = template.property.contains_key(Property::BindInfo.cmdb_name());
-        if has_rows { ServerSchema::BindInfo } else { ServerSchema::Flat }
-    });
+fn schema(said: ServerSchema, shown: Option<ServerSchema>, version: &str, steps: &mut Steps) {
     let fact = match (said, shown) {
         (ServerSchema::Flat, Some(ServerSchema::BindInfo)) | (ServerSchema::BindInfo, Some(ServerSchema::Flat)) => {
             let fact = format!("spec.schema says {said:?}, and the server's templates are of the other; {version}");
