@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource;
+use kube::api::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 
@@ -37,19 +38,15 @@ pub struct Shared {
 
 /// A connection as the watch delivered it.
 pub struct Found {
-    /// uid of the object.
-    pub uid: String,
-    /// Generation of its spec.
-    pub generation: i64,
+    /// Tells this state of its spec from all others.
+    pub key: String,
     /// What it says.
     pub description: Description,
 }
 
-impl Found {
-    /// Tells this state of the connection from all others.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.uid, self.generation)
-    }
+/// Tells the present state of an object's spec from all others, also from those of another of the same name.
+pub fn key(metadata: &ObjectMeta) -> String {
+    format!("{}/{}", metadata.uid.as_deref().unwrap_or_default(), metadata.generation.unwrap_or_default())
 }
 
 impl Catalogue {
@@ -57,14 +54,14 @@ impl Catalogue {
     pub async fn find(&self, name: &ConnectionName) -> Result<Found, Error> {
         match name.kind {
             ConnectionKind::CmdbConnection => {
-                self.wait_for(&self.namespaced).await?;
+                wait_for(&self.namespaced).await?;
                 let found = self.namespaced.get(&ObjectRef::new(&name.name).within(&name.namespace));
-                entry(name, found, |connection| Description::of(&name.namespace, &connection.spec))
+                read(name, found, |connection| Description::of(&name.namespace, &connection.spec))
             }
             ConnectionKind::ClusterCmdbConnection => {
                 let shared = self.shared(name).await?;
                 let found = shared.connections.get(&ObjectRef::new(&name.name));
-                entry(name, found, |connection| Description::of_cluster(&connection.spec))
+                read(name, found, |connection| Description::of_cluster(&connection.spec))
             }
         }
     }
@@ -86,22 +83,22 @@ impl Catalogue {
     async fn shared(&self, name: &ConnectionName) -> Result<&Shared, Error> {
         let not_served = || Error::ConnectionNotServed { connection: name.clone() };
         let shared = self.shared.as_ref().ok_or_else(not_served)?;
-        self.wait_for(&shared.connections).await?;
-        self.wait_for(&shared.namespaces).await?;
+        wait_for(&shared.connections).await?;
+        wait_for(&shared.namespaces).await?;
         Ok(shared)
-    }
-
-    // What is not there before the first list may be there after it.
-    async fn wait_for<K>(&self, store: &Store<K>) -> Result<(), Error>
-    where
-        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-    {
-        let late = |_| Error::ApiServer(format!("no list of {} has come yet", K::plural(&())));
-        tokio::time::timeout(FIRST_LIST, ready(store)).await.map_err(late)
     }
 }
 
-fn entry<K: Resource<DynamicType = ()>>(
+// What is not there before the first list may be there after it.
+async fn wait_for<K>(store: &Store<K>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let late = |_| Error::ApiServer(format!("no list of {} has come yet", K::plural(&())));
+    tokio::time::timeout(FIRST_LIST, ready(store)).await.map_err(late)
+}
+
+fn read<K: Resource<DynamicType = ()>>(
     name: &ConnectionName,
     found: Option<Arc<DeserializeGuard<K>>>,
     describe: impl Fn(&K) -> Description,
@@ -109,10 +106,5 @@ fn entry<K: Resource<DynamicType = ()>>(
     let found = found.ok_or_else(|| Error::ConnectionMissing { connection: name.clone() })?;
     let invalid = |reason: &str| Error::ConnectionInvalid { connection: name.clone(), reason: reason.to_owned() };
     let connection = found.0.as_ref().map_err(|object| invalid(&object.error))?;
-    let metadata = connection.meta();
-    Ok(Found {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        generation: metadata.generation.unwrap_or_default(),
-        description: describe(connection),
-    })
+    Ok(Found { key: key(connection.meta()), description: describe(connection) })
 }

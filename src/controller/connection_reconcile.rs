@@ -111,7 +111,7 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
     };
     let generation = metadata.generation.unwrap_or_default();
-    context.wake_sets(context.connections.seen(&name, &target.uid, generation));
+    context.wake_sets(context.connections.seen(&name, metadata));
     let begun = context.connection_objects.begin(&target.namespace, &target.name, &target.uid, generation, false, None);
     if let Some(left) = begun.held_for {
         return Action::requeue(left);
@@ -147,12 +147,9 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
         _ => None,
     };
     let facts = facts(looked.as_ref().ok(), version, generation, sets, context);
-    let mut status = connection_status::compose(&previous, &facts, &verdict);
-    let in_these_words = status.clone();
-    verdict::take_words(&mut status.conditions, &previous.conditions);
-    if status != previous || !verdict::is_wordy(checked.as_ref().err()) {
-        status = in_these_words;
-    }
+    let status = connection_status::compose(&previous, &facts, &verdict);
+    let error = checked.as_ref().err();
+    let status = verdict::in_first_words(&previous, status, |status| &mut status.conditions, error);
     if let Err(error) = &checked {
         tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
     }

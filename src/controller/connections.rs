@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::Error;
-use super::catalogue::{Catalogue, Found};
+use super::catalogue::{Catalogue, Found, key};
 use super::connect::{Bounds, read_identity};
 use super::connection_name::ConnectionName;
 use super::writer::{Failure, bounded};
@@ -85,8 +85,8 @@ struct Entry {
     biz_id: Mutex<i64>,
     // When a refusal last had the Secrets read anew.
     refused_at: Mutex<Option<Instant>>,
-    // uid and generation, while the object exists.
-    object: Mutex<Option<(String, i64)>>,
+    // Key of the object as it was last seen, while it exists.
+    object: Mutex<Option<String>>,
     // What was last looked for and found, or not found.
     sought: Mutex<Sought>,
     // Counts the changes of connection and Secrets.
@@ -99,8 +99,8 @@ enum Sought {
     #[default]
     NotYet,
     Missing,
-    // uid and generation.
-    Found(String, i64),
+    // Its key.
+    Found(String),
 }
 
 #[derive(Default)]
@@ -173,7 +173,7 @@ impl Connections {
         let change = *lock(&entry.changes);
         let found = self.find(&entry, name).await?;
         let is_due = built.due.is_some_and(|due| due <= Instant::now());
-        let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key();
+        let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key;
         if let Some(live) = built.live.as_ref().filter(is_of_now) {
             return Ok(live.clone());
         }
@@ -188,7 +188,7 @@ impl Connections {
     async fn find(&self, entry: &Entry, name: &ConnectionName) -> Result<Found, Error> {
         let found = self.catalogue.find(name).await;
         *lock(&entry.sought) = match &found {
-            Ok(found) => Sought::Found(found.uid.clone(), found.generation),
+            Ok(found) => Sought::Found(found.key.clone()),
             Err(_) => Sought::Missing,
         };
         found
@@ -246,7 +246,7 @@ impl Connections {
         for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
             *known = read;
         }
-        let spec_key = found.key();
+        let spec_key = found.key.clone();
         let secrets_key = format!("{} {}", version(&secret), certificate.as_ref().map(version).unwrap_or_default());
         let last = last.filter(|last| last.spec_key == spec_key);
         if let Some(last) = last.filter(|last| last.secrets_key == secrets_key) {
@@ -289,17 +289,17 @@ impl Connections {
     }
 
     /// Notes a connection as it is now. Gives the sets that use it when it has changed.
-    pub fn seen(&self, name: &ConnectionName, uid: &str, generation: i64) -> Vec<ObjectName> {
+    pub fn seen(&self, name: &ConnectionName, metadata: &ObjectMeta) -> Vec<ObjectName> {
         let entry = self.entry(name);
-        let object = Some((uid.to_owned(), generation));
-        let before = std::mem::replace(&mut *lock(&entry.object), object.clone());
+        let now = key(metadata);
+        let before = lock(&entry.object).replace(now.clone());
         // Its first sight after a start is no change to those who have found it so already, or not looked for it yet.
         let is_known = match &*lock(&entry.sought) {
             Sought::NotYet => true,
             Sought::Missing => false,
-            Sought::Found(found, at) => found == uid && *at == generation,
+            Sought::Found(found) => *found == now,
         };
-        if before == object || before.is_none() && is_known {
+        if before.as_ref() == Some(&now) || before.is_none() && is_known {
             return Vec::new();
         }
         entry.changed()

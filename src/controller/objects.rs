@@ -1,4 +1,4 @@
-//! What the controller keeps in memory of each set: hints that a restart may lose.
+//! What the controller keeps in memory of each set or connection: hints that a restart may lose.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::api::ServiceTemplateSelector;
 /// First and longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
-/// Hints about each set, by namespace and name.
+/// Hints about each set, or each connection, by namespace and name.
 #[derive(Debug, Default)]
 pub struct Objects {
     by_name: Mutex<HashMap<(String, String), Hints>>,

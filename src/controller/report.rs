@@ -1,6 +1,5 @@
 //! What came of a reconcile: into the status, into events, into the time of the next.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,7 +7,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
-use super::connection_name::ConnectionName;
 use super::journal::StatusJournal;
 use super::reconcile::{connection_name, generation, namespace, uid};
 use super::status::{self, Subject};
@@ -28,8 +26,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 // An outcome that is due by the clock is looked for no more often than this.
 const SOON: Duration = Duration::from_secs(1);
 
-// Those who are due together come one after the other.
-const JITTER_MILLISECONDS: u64 = 10;
+// Those who are due together come one after the other, so much later.
+const JITTER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
 // A list is old only after its interval, not at it.
 const MARGIN: Duration = Duration::from_millis(100);
@@ -73,7 +71,7 @@ pub async fn report(
         Some(view) => status::observed(&journal.subject, view, &verdict),
         None => status::unobserved(&journal.subject, &verdict),
     };
-    let status = if says_the_same(&before, &status, stopped) { before.clone() } else { status };
+    let status = verdict::in_first_words(&before, status, |status| &mut status.conditions, stopped);
     let written = match journal.write(status.clone()).await {
         // Somebody has changed the set: what we created is put into what it is now.
         Err(WriteError::Outdated) => journal.merge(&status).await.and(Err(WriteError::Outdated)),
@@ -102,13 +100,6 @@ async fn tell(
     let Ok(outcome) = outcome else { return false };
     events::written(context, set, before, outcome).await;
     outcome.tally != Tally::default()
-}
-
-// CMDB says the same thing in other words each time: the first are as good as the last.
-fn says_the_same(before: &ProcessTemplateSetStatus, now: &ProcessTemplateSetStatus, stopped: Option<&Error>) -> bool {
-    let mut now = now.clone();
-    verdict::take_words(&mut now.conditions, &before.conditions);
-    verdict::is_wordy(stopped) && now == *before
 }
 
 // What the status says was seen in another CMDB than the connection leads to now.
@@ -183,15 +174,10 @@ pub fn wait_for(
     later(context, set, decided.map_or(wait, |due| wait.min(due.max(SOON))))
 }
 
-// A few milliseconds, others for each set.
-fn jitter(uid: &str) -> Duration {
-    Duration::from_millis(1 + RandomState::new().hash_one(uid) % JITTER_MILLISECONDS)
-}
-
 fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> Duration {
     // When an endpoint that is down is tried again, all that wait for it are there: one call finds it well for all.
     if let Some(due) = error.and_then(Error::due) {
-        return due + jitter(&uid(set));
+        return due + cmdb::by_chance(JITTER.0, JITTER.1);
     }
     let backoff = context.objects.next_try(&namespace(set), &set.name_any(), &uid(set));
     let wait = match error.map(Error::disposition) {
@@ -217,7 +203,7 @@ pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&
                 tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still");
             }
             if let Error::Engine(engine::Error::Cmdb(error)) = error {
-                let connection = ConnectionName::of_set(&namespace, &set.spec);
+                let connection = connection_name(set);
                 if matches!(**error, cmdb::Error::Authentication { .. }) {
                     context.connections.refused(&connection);
                 }

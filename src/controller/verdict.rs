@@ -58,19 +58,23 @@ impl Verdict {
     }
 }
 
-/// Whether an error may come in other words each time, and mean the same: CMDB's, which time alone may mend.
-pub fn is_wordy(error: Option<&Error>) -> bool {
-    error.is_some_and(|error| {
+/// The status as it is now; or as it stands, when only the words of a failure differ that time alone may mend: CMDB says
+/// the same thing in other words each time, and the first are as good as the last.
+pub fn in_first_words<S: Clone + PartialEq>(
+    standing: &S,
+    now: S,
+    conditions: impl Fn(&mut S) -> &mut Vec<Condition>,
+    error: Option<&Error>,
+) -> S {
+    let may_pass = error.is_some_and(|error| {
         matches!(error, Error::Engine(engine::Error::Cmdb(_)))
             && matches!(error.disposition(), Disposition::RetryLater(_))
-    })
-}
-
-/// Puts the words of earlier conditions into these.
-pub fn take_words(conditions: &mut [Condition], of: &[Condition]) {
-    for (condition, of) in conditions.iter_mut().zip(of) {
-        condition.message.clone_from(&of.message);
+    });
+    let (mut reworded, mut standing_too) = (now.clone(), standing.clone());
+    for (condition, before) in conditions(&mut reworded).iter_mut().zip(conditions(&mut standing_too)) {
+        condition.message.clone_from(&before.message);
     }
+    if may_pass && reworded == *standing { reworded } else { now }
 }
 
 // A condition is absent when it is not to be said; its transition time moves only with its status.
