@@ -15,29 +15,18 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::api::ClusterCmdbConnection;
-use process_template_operator::sim::{self, Account, Effect, Fault, Options, Schema, Simulator};
+use process_template_operator::sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use support::authority::Authority;
+use support::command::{Said, ptset};
 use support::proxy::Proxy;
 use support::world::World;
 use tokio::process::Command;
 
 const SECRETS: [&str; 3] = ["the-app-secret", "the-password", "a-secret"];
 
-/// What the command printed, and its exit status.
-#[derive(Debug)]
-struct Said {
-    text: String,
-    errors: String,
-    status: i32,
-}
-
 impl Said {
-    fn lines(&self) -> Vec<&str> {
-        self.text.lines().collect()
-    }
-
     /// Outcome, fact and what stands after `->` of one step.
     fn step(&self, name: &str) -> (&str, &str, &str) {
         let lines = self.lines();
@@ -64,23 +53,11 @@ impl Said {
 }
 
 async fn said(mut command: Command) -> Said {
-    let output = command.output().await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let said = Said { text: text(output.stdout), errors: text(output.stderr), status: output.status.code().unwrap() };
-    assert!(SECRETS.iter().all(|secret| !said.text.contains(secret) && !said.errors.contains(secret)), "{said:#?}");
-    said
+    Said::by(&mut command, &SECRETS).await
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-    command.arg("doctor").args(arguments);
-    for name in ["BK_APP_CODE", "BK_APP_SECRET", "BK_USERNAME", "BK_TOKEN", "ACCESS_TOKEN"] {
-        command.env_remove(format!("PTSET_{name}"));
-    }
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
-        command.env_remove(name).env_remove(name.to_lowercase());
-    }
-    command
+    ptset(&[&["doctor"], arguments].concat())
 }
 
 /// A simulated CMDB with a service template and a process template, and a folder for manifests.
@@ -290,14 +267,9 @@ struct Certified<'a> {
 impl Certified<'_> {
     fn place(self) -> Place {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            path
-        };
-        let (certificate, key) = self.authority.sign_with(ExtendedKeyUsagePurpose::ServerAuth, self.change);
-        let client_ca = self.asks_for_ours.then(|| write("ca.crt", &self.authority.certificate));
-        let tls = sim::Tls { certificate: write("tls.crt", &certificate), key: write("tls.key", &key), client_ca };
+        let certificate = self.authority.sign_with(ExtendedKeyUsagePurpose::ServerAuth, self.change);
+        let mut tls = self.authority.serve(folder.path(), &certificate);
+        tls.client_ca = tls.client_ca.filter(|_| self.asks_for_ours);
         Place::with(Options { tls: Some(tls), ..Options::default() })
     }
 }

@@ -6,9 +6,13 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+#[path = "support/command.rs"]
+mod command;
+
 use std::fs;
 use std::path::Path;
 
+use command::{Said, ptset};
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{Desired, ServerSchema, SetName};
 use process_template_operator::sim::{Options, Property, Simulator};
@@ -16,24 +20,6 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 const READS: [&str; 3] = ["list_proc_template", "list_service_template", "list_service_category"];
-
-/// What the command printed, and its exit status.
-#[derive(Debug)]
-struct Said {
-    text: String,
-    errors: String,
-    status: i32,
-}
-
-impl Said {
-    fn lines(&self) -> Vec<&str> {
-        self.text.lines().collect()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
 
 /// A simulated CMDB with the service template 1, "web", and a folder for manifests.
 struct Place {
@@ -63,22 +49,13 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-        command.current_dir(self.folder.path()).arg("plan").args(arguments);
-        for name in ["BK_APP_CODE", "BK_APP_SECRET", "BK_USERNAME", "BK_TOKEN", "ACCESS_TOKEN"] {
-            command.env_remove(format!("PTSET_{name}"));
-        }
+        let mut command = ptset(&[&["plan"], arguments].concat());
+        command.current_dir(self.folder.path());
         command
     }
 
     async fn said(&self, command: &mut Command) -> Said {
-        let output = command.output().await.unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        let said =
-            Said { text: text(output.stdout), errors: text(output.stderr), status: output.status.code().unwrap() };
-        for secret in ["the-app-secret", "the-token"] {
-            assert!(!said.text.contains(secret) && !said.errors.contains(secret), "{said:?}");
-        }
+        let said = Said::by(command, &["the-app-secret", "the-token"]).await;
         for request in self.sim.requests() {
             assert!(READS.contains(&request.call.as_str()), "{} was called", request.call);
         }

@@ -342,17 +342,8 @@ async fn keys_are_exchanged_under_load() {
 async fn certificates_are_exchanged_under_load() -> Option<(usize, usize)> {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let (certificate, key) = authority.sign(ExtendedKeyUsagePurpose::ServerAuth);
-    let tls = sim::Tls {
-        certificate: write("tls.crt", &certificate),
-        key: write("tls.key", &key),
-        client_ca: Some(write("ca.crt", &authority.certificate)),
-    };
+    let certificate = authority.sign(ExtendedKeyUsagePurpose::ServerAuth);
+    let tls = authority.serve(folder.path(), &certificate);
     let sim = Simulator::start(sim::Options { tls: Some(tls), ..sim::Options::default() }).unwrap();
     let url = sim.url();
     let world = World::through(Transport::Direct, "rotation-direct", sim, &url).await?;

@@ -107,17 +107,8 @@ async fn a_private_authority_and_a_client_certificate_open_the_way_and_nothing_l
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (ours, other) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let (certificate, key) = ours.sign(ExtendedKeyUsagePurpose::ServerAuth);
-    let tls = sim::Tls {
-        certificate: write("tls.crt", &certificate),
-        key: write("tls.key", &key),
-        client_ca: Some(write("ca.crt", &ours.certificate)),
-    };
+    let certificate = ours.sign(ExtendedKeyUsagePurpose::ServerAuth);
+    let tls = ours.serve(folder.path(), &certificate);
     let sim = Simulator::start(Options { tls: Some(tls), ..Options::default() }).unwrap();
     let identity = |authority: &Authority| {
         let (certificate, key) = authority.sign(ExtendedKeyUsagePurpose::ClientAuth);

@@ -1,6 +1,9 @@
 //! A certificate authority of a test.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::path::Path;
+
+use process_template_operator::sim;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
 /// A certificate authority of a test.
@@ -34,5 +37,19 @@ impl Authority {
         parameters.extended_key_usages = vec![purpose];
         change(&mut parameters);
         (parameters.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Has a simulator show this certificate, and ask for one that this authority has signed; its files are in the folder.
+    pub fn serve(&self, folder: &Path, (certificate, key): &(String, String)) -> sim::Tls {
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        sim::Tls {
+            certificate: write("tls.crt", certificate),
+            key: write("tls.key", key),
+            client_ca: Some(write("ca.crt", &self.certificate)),
+        }
     }
 }

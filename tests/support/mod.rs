@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "not an interface")]
 
 pub mod authority;
+pub mod command;
 pub mod control_plane;
 pub mod held;
 pub mod hunt;
