@@ -19,13 +19,14 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use super::held::Held;
+use super::pinned::{self, BuildError, are_required, say_skipped};
 
 /// What is to be started.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Whether kube-controller-manager is needed: garbage collection, deletion of namespaces, service accounts.
     pub controller_manager: bool,
-    /// Only what was built before; else [`StartError::NotBuilt`].
+    /// Only what was built before; else [`BuildError::NotBuilt`].
     pub cached_only: bool,
     /// A folder that stays, with all data. Default: a new one, removed at the end.
     pub data_dir: Option<PathBuf>,
@@ -50,12 +51,9 @@ impl Default for Options {
 /// Why there is no control plane.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Nothing was built before, and it was not to be built now.
-    #[error("not built yet: run tests/controlplane/build, or set KUBEBUILDER_ASSETS")]
-    NotBuilt,
-    /// The binaries could not be had; the build has said why.
-    #[error("its binaries could not be built")]
-    Build,
+    /// Its binaries could not be had.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// A process did not become ready.
     #[error("{process} did not become ready; the end of its log:\n{log}")]
     NotReady {
@@ -409,42 +407,26 @@ pub async fn client(kubeconfig: &Path) -> kube::Client {
 /// The control plane that all tests of this binary share; it ends with the test run. None, said aloud, only where none
 /// was built before and `PTSET_REQUIRE_CONTROL_PLANE` is not set.
 pub async fn shared() -> Option<&'static ControlPlane> {
-    static SHARED: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+    static SHARED: OnceCell<Result<ControlPlane, BuildError>> = OnceCell::const_new();
     let plane = SHARED.get_or_init(|| async {
-        let required = std::env::var_os("PTSET_REQUIRE_CONTROL_PLANE").is_some();
+        let required = are_required();
         let options = Options { controller_manager: true, cached_only: !required, ..Options::default() };
         match ControlPlane::start(options).await {
-            Ok(plane) => Some(plane),
-            Err(StartError::NotBuilt) if !required => None,
+            Ok(plane) => Ok(plane),
+            Err(StartError::Build(error @ BuildError::NotBuilt { .. })) if !required => Err(error),
             Err(error) => panic!("no control plane: {error}"),
         }
     });
-    let plane = plane.await.as_ref();
-    if plane.is_none() {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        // Not eprintln: the test harness would swallow what a passing test prints.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: no control plane: {}", StartError::NotBuilt);
-    }
-    plane
+    plane.await.as_ref().map_err(|error| say_skipped("control plane", error)).ok()
 }
 
 async fn build(options: &Options) -> Result<PathBuf, StartError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build");
-    let mut command = Command::new(script);
-    if options.cached_only {
-        command.arg("--cached-only");
-    }
-    command.args(["etcd", "kube-apiserver", "kubectl"]);
+    let mut programs = vec!["etcd", "kube-apiserver", "kubectl"];
     if options.controller_manager {
-        command.arg("kube-controller-manager");
+        programs.push("kube-controller-manager");
     }
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().await?;
-    match output.status.code() {
-        Some(0) => Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())),
-        Some(3) => Err(StartError::NotBuilt),
-        _ => Err(StartError::Build),
-    }
+    Ok(pinned::build("tests/controlplane/build", &programs, options.cached_only).await?.remove(0))
 }
 
 // All at once, so that they differ; free again just before they are used.
