@@ -19,6 +19,10 @@ sandbox: ## The same control plane, simulator and operator in the foreground, fo
 test: ## Run every test, against a real control plane
 	@tests/run
 
+.PHONY: judges
+judges: ## Ask other tools too: crdify, the oldest and the newest Kubernetes
+	@tests/judges/run
+
 .PHONY: bench
 bench: ## Print the performance table
 	cargo bench --bench load

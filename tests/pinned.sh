@@ -10,7 +10,6 @@ fail() {
   exit 1
 }
 
-pinned_script=${BASH_SOURCE[0]}
 work=
 
 # The compiler has started others: its whole session ends.
@@ -24,7 +23,7 @@ trap end_work EXIT
 use_go() {
   command -v go >/dev/null || return 1
   unset GOOS GOARCH GOEXPERIMENT
-  export CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-buildvcs=false -mod=readonly"
+  export CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-buildvcs=false -mod=readonly -trimpath"
 }
 
 # pinned_folder WHAT MODULE LINKER_FLAGS
@@ -35,7 +34,7 @@ pinned_folder() {
   local what=$1 module=$2 linker_flags=$3 source sources key
   sources=("$module/go.mod" "$module/go.sum")
   while IFS= read -r source; do sources+=("$source"); done < <(find "$module" -maxdepth 1 -name '*.go' | LC_ALL=C sort)
-  key=$( (cat "${sources[@]}" "$pinned_script"; echo "$linker_flags"; go version; uname -m) | sha256sum | cut -c1-16)
+  key=$( (cat "${sources[@]}"; echo "$CGO_ENABLED $GOFLAGS $linker_flags"; go version; uname -m) | sha256sum | cut -c1-16)
   echo "${XDG_CACHE_HOME:-$HOME/.cache}/process-template-operator/$what/$key"
 }
 
@@ -65,12 +64,12 @@ with_heartbeat() {
   say "$what took $((SECONDS - begun)) s"
 }
 
-# build_pinned BIN MODULE BINARY PACKAGE LINKER_FLAGS ESTIMATE [WAY_OUT]
+# build_pinned BIN MODULE BINARY PACKAGE LINKER_FLAGS ESTIMATE [INSTEAD]
 #
-# Builds a package of a module as BIN/BINARY, unless it stands there. WAY_OUT ends the message about sources that cannot
+# Builds a package of a module as BIN/BINARY, unless it stands there. INSTEAD ends the message about sources that cannot
 # be had.
 build_pinned() {
-  local bin=$1 module=$2 binary=$3 package=$4 linker_flags=$5 estimate=$6 way_out=${7:-}
+  local bin=$1 module=$2 binary=$3 package=$4 linker_flags=$5 estimate=$6 instead=${7:-}
   mkdir -p "$bin"
   exec 9>"$bin/.lock"
   if ! flock --nonblock 9; then
@@ -79,10 +78,10 @@ build_pinned() {
   fi
   if [ ! -x "$bin/$binary" ]; then
     with_heartbeat "$module" "$bin/.log" "downloading the sources of $binary" go list -deps "$package" ||
-      fail "the sources cannot be had: is the Go module proxy reachable?$way_out"
+      fail "the sources of $binary cannot be had: make the Go module proxy reachable$instead"
     say "building $binary: $estimate, once"
     with_heartbeat "$module" "$bin/.log" "building $binary" \
-      go build -trimpath -ldflags "$linker_flags" -o "$bin/.$binary.new" "$package" ||
+      go build -ldflags "$linker_flags" -o "$bin/.$binary.new" "$package" ||
       fail "$binary could not be built"
     mv "$bin/.$binary.new" "$bin/$binary"
   fi

@@ -32,6 +32,9 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Further arguments of kube-apiserver.
     pub extra_apiserver_args: Vec<String>,
+    /// `oldest` or `newest`: the API server and kubectl of that end of the Kubernetes versions that we support; no
+    /// kube-controller-manager then.
+    pub kubernetes: Option<&'static str>,
     /// Whether kube-apiserver notes every request for [`ControlPlane::audit_events`]. Default: yes.
     pub audit: bool,
 }
@@ -43,6 +46,7 @@ impl Default for Options {
             cached_only: false,
             data_dir: None,
             extra_apiserver_args: Vec::new(),
+            kubernetes: None,
             audit: true,
         }
     }
@@ -76,7 +80,7 @@ pub enum StartError {
 /// A running control plane; ends when dropped, and with this process.
 pub struct ControlPlane {
     folder: PathBuf,
-    binaries: PathBuf,
+    binaries: Binaries,
     server_url: String,
     etcd_url: String,
     issuer: Issuer<'static, KeyPair>,
@@ -99,7 +103,7 @@ impl ControlPlane {
         }
     }
 
-    async fn start_once(options: &Options, binaries: &Path) -> Result<Self, StartError> {
+    async fn start_once(options: &Options, binaries: &Binaries) -> Result<Self, StartError> {
         let folder = match &options.data_dir {
             Some(folder) => Folder::Given(folder.clone()),
             None => Folder::New(tempfile::Builder::new().prefix("control-plane-").tempdir()?),
@@ -112,7 +116,7 @@ impl ControlPlane {
             etcd_url: format!("http://127.0.0.1:{etcd_port}"),
             issuer: certificates(&path)?,
             folder: path,
-            binaries: binaries.to_owned(),
+            binaries: binaries.clone(),
             users: AtomicUsize::new(0),
             processes: Vec::new(),
         };
@@ -128,7 +132,7 @@ impl ControlPlane {
     async fn start_etcd(&mut self, peer_port: u16, folder: Folder) -> Result<(), StartError> {
         let (client, peer) = (self.etcd_url.clone(), format!("http://127.0.0.1:{peer_port}"));
         let name = self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut command = Command::new(self.binaries.join("etcd"));
+        let mut command = Command::new(self.binaries.etcd.join("etcd"));
         command
             .arg(format!("--name={name}"))
             .arg(format!("--data-dir={}", self.folder.join("etcd").display()))
@@ -159,7 +163,7 @@ impl ControlPlane {
 
     async fn start_apiserver(&mut self, port: u16, options: &Options) -> Result<(), StartError> {
         let file = |name: &str| self.folder.join(name).display().to_string();
-        let mut command = Command::new(self.binaries.join("kube-apiserver"));
+        let mut command = Command::new(self.binaries.kubernetes.join("kube-apiserver"));
         command
             .arg(format!("--etcd-servers={}", self.etcd_url))
             .arg("--bind-address=127.0.0.1")
@@ -200,7 +204,7 @@ impl ControlPlane {
         let name = "kube-controller-manager";
         let kubeconfig = self.write_kubeconfig(name, "system:kube-controller-manager", &[])?.display().to_string();
         let file = |name: &str| self.folder.join(name).display().to_string();
-        let mut command = Command::new(self.binaries.join(name));
+        let mut command = Command::new(self.binaries.kubernetes.join(name));
         command
             .arg(format!("--kubeconfig={kubeconfig}"))
             .arg(format!("--authentication-kubeconfig={kubeconfig}"))
@@ -317,7 +321,7 @@ impl ControlPlane {
 
     /// kubectl as a cluster administrator, with caches of its own.
     pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(self.binaries.join("kubectl"));
+        let mut command = Command::new(self.binaries.kubernetes.join("kubectl"));
         command
             .arg(format!("--cache-dir={}", self.folder.join("kubectl-cache").display()))
             .env("KUBECONFIG", self.kubeconfig_path())
@@ -329,7 +333,7 @@ impl ControlPlane {
 
     /// Folder of kubectl and the others.
     pub fn binaries(&self) -> &Path {
-        &self.binaries
+        &self.binaries.kubernetes
     }
 
     /// Every request that the API server has answered, from its audit log; without [`Options::audit`] none.
@@ -420,13 +424,30 @@ pub async fn shared() -> Option<&'static ControlPlane> {
     plane.await.as_ref().map_err(|error| say_skipped("control plane", error)).ok()
 }
 
-async fn build(options: &Options) -> Result<PathBuf, StartError> {
+// The folders of the programs.
+#[derive(Clone)]
+struct Binaries {
+    etcd: PathBuf,
+    kubernetes: PathBuf,
+}
+
+async fn build(options: &Options) -> Result<Binaries, StartError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut programs = vec!["etcd", "kube-apiserver", "kubectl"];
+    let folder = async |programs: &[&str]| {
+        let printed = pinned::build("tests/controlplane/build", programs, options.cached_only).await?;
+        printed.into_iter().next().ok_or(StartError::Build(BuildError::Failed("tests/controlplane/build")))
+    };
+    let mut kubernetes = vec!["kube-apiserver", "kubectl"];
     if options.controller_manager {
-        programs.push("kube-controller-manager");
+        kubernetes.push("kube-controller-manager");
     }
-    Ok(pinned::build("tests/controlplane/build", &programs, options.cached_only).await?.remove(0))
+    if let Some(version) = options.kubernetes {
+        kubernetes.splice(0..0, ["--kubernetes", version]);
+        return Ok(Binaries { etcd: folder(&["etcd"]).await?, kubernetes: folder(&kubernetes).await? });
+    }
+    kubernetes.push("etcd");
+    let both = folder(&kubernetes).await?;
+    Ok(Binaries { etcd: both.clone(), kubernetes: both })
 }
 
 // All at once, so that they differ; free again just before they are used.

@@ -1,6 +1,6 @@
 //! Other people's programs that say what they think of our objects.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::pinned::{BuildError, are_required, build, say_skipped};
 
-/// A program that reads objects, one a line, and writes a judgement for each.
+/// A program that judges.
 pub struct Judge {
     path: PathBuf,
 }
@@ -30,7 +30,12 @@ impl Judge {
         }
     }
 
-    /// What it says of each of these objects. One run for all.
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a judge that reads objects, one a line, says of each of these. One run for all.
     pub async fn ask(&self, arguments: &[&str], objects: &[Value]) -> Vec<Value> {
         self.try_ask(arguments, objects).await.unwrap_or_else(|error| panic!("{error}"))
     }
