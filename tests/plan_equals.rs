@@ -11,6 +11,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use process_template_operator::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
 use process_template_operator::sim::Property;
 use serde_json::{Value, json};
+use support::examples::examples;
 use support::world::{Seen, World};
 use tokio::process::Command;
 
@@ -32,8 +33,7 @@ fn documents(path: &Path) -> Vec<Value> {
 
 /// The sets of the examples that a newer server can hold, in one namespace.
 async fn apply_examples(world: &World) {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    for mut set in documents(&examples) {
+    for mut set in examples().iter().flat_map(|path| documents(path)) {
         let name = set["metadata"]["name"].as_str().unwrap().to_owned();
         if set["spec"]["connectionRef"].is_null() {
             set["metadata"] = json!({ "name": name });

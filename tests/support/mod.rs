@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod command;
 pub mod control_plane;
+pub mod examples;
 pub mod held;
 pub mod hunt;
 pub mod hunt_cluster;
