@@ -116,7 +116,7 @@ async fn only_by_a_person(stage: &mut Stage) {
     stage.world.sim.edit_process_template(id, "zhang", &by_hand).unwrap();
     stage.world.sim.update_state(|state| {
         let found = state.service_templates.iter_mut().find(|template| template.name == "renamed");
-        found.unwrap().name = "renamed-by-hand".to_owned();
+        "renamed-by-hand".clone_into(&mut found.unwrap().name);
     });
     stage.put_set("replaced", json!({ "processes": [process("nginx", "another")] })).await;
     let large: Vec<Value> = (0..500)
