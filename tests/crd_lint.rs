@@ -79,7 +79,7 @@ fn judge(file: &'static str, crd: Value) -> Vec<Finding> {
 }
 
 /// What of the findings is waived, what is not, and the waivers of nothing.
-fn weigh<'w>(found: Vec<Finding>, waivers: &'w [Waiver]) -> (Vec<Finding>, Vec<Finding>, Vec<&'w Waiver>) {
+fn weigh(found: Vec<Finding>, waivers: &[Waiver]) -> (Vec<Finding>, Vec<Finding>, Vec<&Waiver>) {
     let unused = waivers.iter().filter(|waiver| !found.iter().any(|(rule, _, path)| waiver.covers(rule, path)));
     let unused = unused.collect();
     let (waived, left) =

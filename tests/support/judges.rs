@@ -42,7 +42,7 @@ impl Judge {
 
     /// The same; an error is what it printed when it refused to judge.
     pub async fn try_ask(&self, arguments: &[&str], objects: &[Value]) -> Result<Vec<Value>, String> {
-        let lines: String = objects.iter().map(|object| format!("{object}\n")).collect();
+        let lines = objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
         let mut judge = Command::new(&self.path)
             .args(arguments)
             .stdin(Stdio::piped())
