@@ -1,4 +1,4 @@
-//! The rules. Lower-case names are those of kube-api-linter, which reads Go only; the others are those of `OpenShift`'s
+//! The rules. Lower-case names are those of kube-api-linter, which reads Go only; the others are those of the
 //! crd-schema-checker and of the API conventions. What is not here stands elsewhere: whether a change is compatible in
 //! `crd_changes`, the cost of rules with the API server itself, how descriptions begin in `crds`.
 
