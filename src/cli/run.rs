@@ -88,8 +88,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(stop_on_signal(shutdown.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
     let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "begins");
     let leadership = Arc::<Leadership>::default();
     let gate: Arc<dyn Gate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(Open) };
     let client = gated(config.clone(), &gate)?;
