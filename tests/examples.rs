@@ -13,20 +13,20 @@ use process_template_operator::api::{ClusterCmdbConnectionSpec, CmdbConnectionSp
 use process_template_operator::plan::check;
 use serde_json::{Value, json};
 use support::control_plane::shared;
-use support::examples::{NAMESPACES, documents, folder};
+use support::examples::{NAMESPACES, all, as_arguments, documents, folder};
 use support::world::install_crds;
 
-fn of_kind(path: &Path, kind: &str) -> Vec<Value> {
-    documents(path).into_iter().filter(|document| document["kind"] == kind).collect()
+fn of_kind(documents: Vec<Value>, kind: &str) -> Vec<Value> {
+    documents.into_iter().filter(|document| document["kind"] == kind).collect()
 }
 
-fn sets(path: &Path) -> Vec<Value> {
-    of_kind(path, "ProcessTemplateSet")
+fn sets(documents: Vec<Value>) -> Vec<Value> {
+    of_kind(documents, "ProcessTemplateSet")
 }
 
 #[test]
 fn every_example_is_read_as_it_is_written_and_keeps_every_rule() {
-    let sets = sets(&folder());
+    let sets = sets(all());
     assert_eq!(sets.len(), 74);
     for set in sets {
         let spec: ProcessTemplateSetSpec = serde_json::from_value(set["spec"].clone()).unwrap();
@@ -34,11 +34,11 @@ fn every_example_is_read_as_it_is_written_and_keeps_every_rule() {
         // What was not read would be missing here.
         assert_eq!(serde_json::to_value(&spec).unwrap(), set["spec"], "{}", set["metadata"]["name"]);
     }
-    for connection in of_kind(&folder(), "CmdbConnection") {
+    for connection in of_kind(all(), "CmdbConnection") {
         let spec: CmdbConnectionSpec = serde_json::from_value(connection["spec"].clone()).unwrap();
         assert_eq!(serde_json::to_value(&spec).unwrap(), connection["spec"]);
     }
-    for connection in of_kind(&folder(), "ClusterCmdbConnection") {
+    for connection in of_kind(all(), "ClusterCmdbConnection") {
         let spec: ClusterCmdbConnectionSpec = serde_json::from_value(connection["spec"].clone()).unwrap();
         assert_eq!(serde_json::to_value(&spec).unwrap(), connection["spec"]);
     }
@@ -47,7 +47,7 @@ fn every_example_is_read_as_it_is_written_and_keeps_every_rule() {
 #[test]
 fn every_document_is_of_a_known_kind_and_of_one_name_in_one_namespace() {
     let mut names = BTreeSet::new();
-    for document in documents(&folder()) {
+    for document in all() {
         let (version, kind) = (document["apiVersion"].as_str().unwrap(), document["kind"].as_str().unwrap());
         let known = match kind {
             "ProcessTemplateSet" | "CmdbConnection" | "ClusterCmdbConnection" => {
@@ -73,8 +73,9 @@ fn the_platforms_sets_are_those_of_the_table() {
     let rows: Vec<Vec<&str>> =
         table.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| line.split('\t').collect()).collect();
     assert_eq!(rows.len(), 71);
-    let sets = sets(&folder().join("platform"));
-    assert_eq!(sets.len(), documents(&folder().join("platform")).len(), "something else stands beside the sets");
+    let of_platform = documents(&folder().join("platform"));
+    let sets = sets(of_platform.clone());
+    assert_eq!(sets.len(), of_platform.len(), "something else stands beside the sets");
     assert_eq!(sets.len(), rows.len());
     let by_template: BTreeMap<&str, &Value> =
         sets.iter().map(|set| (set["spec"]["serviceTemplate"]["name"].as_str().unwrap(), set)).collect();
@@ -101,7 +102,7 @@ fn the_platforms_sets_are_those_of_the_table() {
 #[test]
 fn every_property_occurs_in_an_example() {
     let mut used = BTreeSet::new();
-    for set in sets(&folder()) {
+    for set in sets(all()) {
         for process in set["spec"]["processes"].as_array().unwrap() {
             used.extend(process.as_object().unwrap().keys().cloned());
         }
@@ -123,14 +124,14 @@ async fn the_real_api_server_takes_every_example_strictly() {
     }
     let output = plane
         .kubectl()
-        .args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "--recursive", "--filename"])
-        .arg(folder())
+        .args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "--recursive"])
+        .args(as_arguments())
         .output()
         .await
         .unwrap();
     let (taken, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.is_empty(), "{said}");
     let count = taken.lines().filter(|line| line.contains("serverside-applied")).count();
-    assert_eq!(count, documents(&folder()).len());
+    assert_eq!(count, all().len());
     println!("examples: documents={count} refused=0");
 }

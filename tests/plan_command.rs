@@ -8,11 +8,15 @@
 
 #[path = "support/command.rs"]
 mod command;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[allow(clippy::panic, reason = "a failed step fails the test")]
+#[path = "support/examples.rs"]
+mod examples;
 
 use std::fs;
-use std::path::Path;
 
 use command::{Said, ptset};
+use examples::as_arguments;
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{Desired, ServerSchema, SetName};
 use process_template_operator::sim::{Options, Property, Simulator};
@@ -463,8 +467,9 @@ async fn a_missing_service_template_is_created_only_where_the_set_wishes_it() {
 #[tokio::test]
 async fn every_example_is_planned_against_an_empty_cmdb() {
     let place = Place::new();
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let said = place.run(&["-o", "json", "-f", examples.to_str().unwrap()]).await;
+    let mut arguments = as_arguments();
+    arguments.extend(["-o".to_owned(), "json".to_owned()]);
+    let said = place.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
     assert_eq!(said.status, 2);
     let plan = said.json();
     assert_eq!(

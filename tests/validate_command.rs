@@ -1,11 +1,16 @@
 //! `ptset validate`: what it says of manifests, and where it points.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[allow(clippy::panic, reason = "a failed step fails the test")]
+#[path = "support/examples.rs"]
+mod examples;
+
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use examples::as_arguments;
 use serde_json::{Value, json};
 
 const SET: &str = "\
@@ -60,8 +65,8 @@ fn set_with(more: &str) -> String {
 
 #[test]
 fn every_example_is_clean() {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let output = Folder::new(&[]).run(&["-f", examples.to_str().unwrap()]);
+    let arguments = as_arguments();
+    let output = Folder::new(&[]).run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(lines(&output), ["76 objects, 0 findings"]);
     assert_eq!(output.status.code(), Some(0));
 }

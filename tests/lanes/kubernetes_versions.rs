@@ -11,7 +11,7 @@ use std::time::Duration;
 use process_template_operator::api;
 use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, Options, StartError};
-use support::examples::{NAMESPACES, documents, folder};
+use support::examples::{NAMESPACES, all};
 use support::pinned::{BuildError, are_required, say_skipped};
 use tokio::time::{Instant, sleep};
 
@@ -138,7 +138,8 @@ async fn is_taken_by(kubernetes: &'static str, apply: &'static [&'static str]) -
     let server = Server { plane: start(kubernetes).await?, apply };
     let version = server.version().await;
     let crds = server.install().await;
-    let documents = server.takes(&folder()).await;
+    let examples = server.file("examples.json", &json!({ "apiVersion": "v1", "kind": "List", "items": all() }));
+    let documents = server.takes(&examples).await;
 
     let ours = server.ours().await;
     let kinds: Vec<&str> = ours.iter().map(|object| object["kind"].as_str().unwrap()).collect();
@@ -148,7 +149,7 @@ async fn is_taken_by(kubernetes: &'static str, apply: &'static [&'static str]) -
     for object in &ours {
         assert_eq!(object["status"], json!({ "observedGeneration": -1 }), "{version}: {}", object["metadata"]);
     }
-    server.takes(&folder()).await;
+    server.takes(&examples).await;
     for object in server.ours().await {
         assert_eq!(
             object["metadata"]["generation"], 1,
@@ -168,7 +169,7 @@ fn minor(version: &str) -> u32 {
 
 #[tokio::test]
 async fn both_ends_of_kubernetes_take_the_crds_and_every_example() {
-    let expected = documents(&folder()).len();
+    let expected = all().len();
     let (mut versions, mut refused) = (Vec::new(), 0);
     for kubernetes in ["oldest", "newest"] {
         for apply in [SERVER_SIDE, CLIENT_SIDE] {

@@ -1,4 +1,4 @@
-//! What stands in the folder of examples.
+//! The examples that are manifests for the operator; what is for Argo CD and Flux has tests of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,42 @@ use serde_json::Value;
 /// Where an example is applied, and where an administrator keeps the credentials of a shared connection.
 pub const NAMESPACES: [&str; 2] = ["blueking", "ptset-system"];
 
+/// Folders for other programs.
+const OF_OTHERS: [&str; 2] = ["argocd", "flux"];
+
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-/// Every document of every YAML file below a folder.
+/// The files and folders to apply, in order.
+pub fn examples() -> Vec<PathBuf> {
+    let is_of_others = |path: &PathBuf| OF_OTHERS.iter().any(|name| path.ends_with(name));
+    entries(&folder()).into_iter().filter(|path| !is_of_others(path)).collect()
+}
+
+/// The same as arguments of a command, each after `-f`.
+pub fn as_arguments() -> Vec<String> {
+    examples().iter().flat_map(|path| ["-f".to_owned(), path.to_str().unwrap().to_owned()]).collect()
+}
+
+/// Every document of the examples.
+pub fn all() -> Vec<Value> {
+    examples().iter().flat_map(|path| documents(path)).collect()
+}
+
+/// Every document of a file, or of the files of a folder.
 pub fn documents(path: &Path) -> Vec<Value> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(documents(&path));
-        } else if path.extension().is_some_and(|ending| ending == "yaml") {
-            let text = fs::read_to_string(&path).unwrap();
-            let read: Vec<Value> =
-                serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            found.extend(read.into_iter().filter(|document| !document.is_null()));
-        }
+    if path.is_dir() {
+        return entries(path).iter().flat_map(|path| documents(path)).collect();
     }
-    found
+    let text = fs::read_to_string(path).unwrap();
+    let read: Vec<Value> =
+        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    read.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
 }

@@ -42,7 +42,7 @@ impl Judge {
 
     /// The same; an error is what it printed when it refused to judge.
     pub async fn try_ask(&self, arguments: &[&str], objects: &[Value]) -> Result<Vec<Value>, String> {
-        let lines = objects.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+        let lines: String = objects.iter().flat_map(|object| [object.to_string(), "\n".to_owned()]).collect();
         let mut judge = Command::new(&self.path)
             .args(arguments)
             .stdin(Stdio::piped())

@@ -1,0 +1,39 @@
+-- Follows kstatus: the conditions Ready, Reconciling and Stalled, believed only for the generation that they judge.
+-- Ready=False alone is not a failure: CMDB may be down or throttle for a while.
+local hs = { status = "Progressing", message = "Waiting for the operator" }
+
+local conditions = {}
+local observed = nil
+if obj.status ~= nil then
+  observed = obj.status.observedGeneration
+  for _, condition in ipairs(obj.status.conditions or {}) do
+    conditions[condition.type] = condition
+  end
+end
+local is_current = observed ~= nil and observed == obj.metadata.generation
+local ready = conditions["Ready"]
+local stalled = conditions["Stalled"]
+
+if obj.spec ~= nil and obj.spec.suspend == true then
+  hs.status = "Suspended"
+  hs.message = "Suspended: nothing is written to CMDB"
+  if is_current and ready ~= nil then
+    hs.message = ready.message
+  end
+  return hs
+end
+
+if not is_current then
+  return hs
+end
+
+if stalled ~= nil and stalled.status == "True" then
+  hs.status = "Degraded"
+  hs.message = stalled.reason .. ": " .. stalled.message
+elseif ready ~= nil then
+  hs.message = ready.message
+  if ready.status == "True" then
+    hs.status = "Healthy"
+  end
+end
+return hs

@@ -1,0 +1,148 @@
+//! What is given to users of Argo CD and Flux: one script in two places stays one, and what is offered exists.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use process_template_operator::api::{self, RECONCILE_REQUESTED_AT};
+use serde_json::Value;
+
+const GROUP: &str = "cmdb.bk.tencent.com";
+const KINDS: [&str; 3] = ["ProcessTemplateSet", "CmdbConnection", "ClusterCmdbConnection"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/argocd")
+}
+
+fn upstream(kind: &str) -> PathBuf {
+    folder().join("upstream/resource_customizations").join(GROUP).join(kind)
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+/// What Argo CD is configured with.
+fn customizations() -> serde_json::Map<String, Value> {
+    let config = yaml(&read(folder().join("argocd-cm-patch.yaml")));
+    assert_eq!(config["metadata"]["name"], "argocd-cm");
+    config["data"].as_object().unwrap().clone()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn the_config_map_has_the_scripts_of_the_layout_byte_for_byte_and_nothing_else() {
+    let data = customizations();
+    let mut expected = BTreeSet::new();
+    let mut scripts = 0;
+    for kind in KINDS {
+        let key = |customization: &str| format!("resource.customizations.{customization}.{GROUP}_{kind}");
+        expected.extend([key("health"), key("ignoreResourceUpdates")]);
+        assert_eq!(data[&key("health")].as_str().unwrap(), read(upstream(kind).join("health.lua")), "{kind}");
+        scripts += 1;
+        let actions = upstream(kind).join("actions");
+        if !actions.is_dir() {
+            continue;
+        }
+        expected.insert(key("actions"));
+        let told = yaml(data[&key("actions")].as_str().unwrap());
+        assert_eq!(told["discovery.lua"].as_str().unwrap(), read(actions.join("discovery.lua")));
+        scripts += 1;
+        for definition in told["definitions"].as_array().unwrap() {
+            let name = definition["name"].as_str().unwrap();
+            assert_eq!(
+                definition["action.lua"].as_str().unwrap(),
+                read(actions.join(name).join("action.lua")),
+                "{name}"
+            );
+            scripts += 1;
+        }
+    }
+    assert_eq!(data.keys().cloned().collect::<BTreeSet<_>>(), expected);
+    let in_layout =
+        files(&folder().join("upstream")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "lua"));
+    assert_eq!(in_layout.count(), scripts, "a script of the layout is not in the ConfigMap");
+    println!("argocd scripts: in_both={scripts} different=0");
+}
+
+#[test]
+fn both_kinds_of_connections_are_judged_alike() {
+    assert_eq!(
+        read(upstream("CmdbConnection").join("health.lua")),
+        read(upstream("ClusterCmdbConnection").join("health.lua"))
+    );
+}
+
+// Argo CD runs scripts of its ConfigMap without the other libraries of Lua.
+#[test]
+fn no_script_uses_a_library_that_argo_cd_keeps_closed() {
+    for path in files(&folder()).iter().filter(|path| path.extension().is_some_and(|ending| ending == "lua")) {
+        let script = read(path);
+        for library in ["string.", "math.", "io.", "debug.", "coroutine.", "channel.", ":match(", ":find(", ":format("]
+        {
+            assert!(!script.contains(library), "{}: {library}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_reconcile_action_sets_the_annotation_that_the_operator_honours() {
+    let script = read(upstream("ProcessTemplateSet").join("actions/reconcile/action.lua"));
+    assert!(script.contains(&format!("annotations[\"{RECONCILE_REQUESTED_AT}\"]")), "{script}");
+}
+
+#[test]
+fn what_argo_cd_is_told_to_pass_over_exists_in_the_status_and_says_nothing_of_health() {
+    let data = customizations();
+    let crds = api::crds().unwrap();
+    for kind in KINDS {
+        let crd = crds.iter().map(|(_, crd)| crd).find(|crd| crd["spec"]["names"]["kind"] == kind).unwrap();
+        let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+        let told =
+            yaml(data[&format!("resource.customizations.ignoreResourceUpdates.{GROUP}_{kind}")].as_str().unwrap());
+        for pointer in told["jsonPointers"].as_array().unwrap() {
+            let field = pointer.as_str().unwrap().strip_prefix("/status/").unwrap();
+            assert!(status.get(field).is_some(), "{kind} has no status.{field}");
+            assert!(!["conditions", "observedGeneration"].contains(&field), "{kind}: health needs status.{field}");
+        }
+    }
+}
+
+#[test]
+fn every_file_of_test_data_is_used_and_every_kind_has_tests() {
+    for kind in KINDS {
+        let tests = read(upstream(kind).join("health_test.yaml"));
+        let actions = fs::read_to_string(upstream(kind).join("actions/action_test.yaml")).unwrap_or_default();
+        for path in files(&upstream(kind)) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let (is_data, is_for_actions) =
+                (path.parent().unwrap().ends_with("testdata"), path.parent().unwrap().ends_with("actions/testdata"));
+            if is_data {
+                let by = if is_for_actions { &actions } else { &tests };
+                assert!(by.contains(&format!("testdata/{name}")), "no test reads {}", path.display());
+                assert_eq!(yaml(&read(&path))["kind"], kind, "{}", path.display());
+            }
+        }
+        for status in ["Progressing", "Degraded", "Healthy"] {
+            assert!(tests.contains(&format!("status: {status}")), "{kind}: {status}");
+        }
+    }
+}
