@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::classify::{classify, is_out_of_reach};
 use super::fence::FencedResolver;
+use super::gate::Gate;
 use super::limiter::{Answer, Call, Lane, Permit, Refusal};
 use super::limits::Caller;
 use super::login::{CurrentLogin, Login};
@@ -35,6 +36,7 @@ pub struct Sender {
     url: String,
     supplier_account: String,
     timeout: Duration,
+    gate: Arc<dyn Gate>,
     observer: Arc<dyn Observer>,
     // Begins every correlation ID of this client.
     prefix: u64,
@@ -84,6 +86,7 @@ impl Sender {
             url,
             supplier_account: config.supplier_account,
             timeout: config.timeout,
+            gate: Arc::clone(config.limiters.gate()),
             observer,
             prefix: std::hash::RandomState::new().build_hasher().finish(),
             sent: AtomicU64::new(0),
@@ -174,6 +177,9 @@ impl Sender {
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
         let (login, permit) = self.enter(operation, Lane::Work, parameters).await?;
+        if !self.gate.is_open() {
+            return Err(Error::Halted { operation });
+        }
         self.once(&login, permit, operation, parameters, None).await
     }
 

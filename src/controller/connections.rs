@@ -140,8 +140,13 @@ impl Observer for Heard {
 
 impl Connections {
     /// No clients yet.
-    pub fn new(client: Client, catalogue: Catalogue, fence: Fence, observer: Arc<dyn Observer>) -> Self {
-        let limiters: Arc<Limiters> = Arc::default();
+    pub fn new(
+        client: Client,
+        catalogue: Catalogue,
+        fence: Fence,
+        limiters: Arc<Limiters>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let bounds = |fence| Bounds { fence: Arc::new(fence), limiters: Arc::clone(&limiters) };
         Self {
             client,
