@@ -20,7 +20,7 @@ test: ## Run every test, against a real control plane
 	@tests/run
 
 .PHONY: judges
-judges: ## Ask other tools too: crdify, the oldest and the newest Kubernetes
+judges: ## Ask other tools too: crdify, Helm 4, the oldest and the newest Kubernetes
 	@tests/judges/run
 
 .PHONY: bench
@@ -34,5 +34,5 @@ generate: ## Write the CRDs from the Rust types
 .PHONY: lint
 lint: ## Check format, lints and licences
 	cargo fmt --check
-	cargo clippy --all-targets --test crd_changes --test kubernetes_versions -- -D warnings
+	cargo clippy --all-targets --test crd_changes --test helm --test kubernetes_versions -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi
