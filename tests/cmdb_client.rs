@@ -18,8 +18,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Fence, Lane, Limits, Observer, Operation, ProcessTemplate,
-    Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UserCredential, WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Fence, Lane, Limits, Observer, Operation, PollKey,
+    ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UserCredential,
+    WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -353,7 +354,7 @@ async fn every_other_call_has_the_form_of_the_document_too() {
     let template = ServiceTemplate { id: 7, name: "web".to_owned(), bk_biz_id: 2, service_category_id: 3 };
     let category = ServiceCategory { id: 3, name: "Default".to_owned(), bk_parent_id: 1, bk_biz_id: 0 };
     assert_eq!(list(&client).await, Ok(vec![]));
-    assert_eq!(client.list_service_templates(Lane::Poll, BIZ).await, Ok(vec![template.clone()]));
+    assert_eq!(client.list_service_templates(Lane::Poll(PollKey::default()), BIZ).await, Ok(vec![template.clone()]));
     assert_eq!(client.create_service_template(BIZ, "web", 3).await, Ok(template));
     assert_eq!(client.list_service_categories(BIZ).await, Ok(vec![category]));
 
@@ -986,7 +987,7 @@ async fn what_people_wait_for_is_served_in_order_and_polls_do_not_wait() {
     let client = built(Config { limits: at_a_time(1), ..config(&server.url) });
     let queued = [1, 3, 5].map(|template| begin(client.list_process_templates(Lane::Work, BIZ, template)));
     let write = begin(create(&client));
-    let poll = client.list_process_templates(Lane::Poll, BIZ, 2).await;
+    let poll = client.list_process_templates(Lane::Poll(PollKey::default()), BIZ, 2).await;
     assert_eq!(poll.unwrap_err().label(), "busy");
     let mut order = Vec::new();
     let answering = async {
@@ -1088,7 +1089,10 @@ async fn a_server_that_gives_the_same_page_for_ever_has_no_more() {
         Answer::ok(&json!({ "info": info }))
     };
     let server = Server::answering([page(), page()]).await;
-    assert_eq!(client(&server.url).list_service_templates(Lane::Poll, BIZ).await.unwrap().len(), 500);
+    assert_eq!(
+        client(&server.url).list_service_templates(Lane::Poll(PollKey::default()), BIZ).await.unwrap().len(),
+        500
+    );
 }
 
 #[tokio::test]

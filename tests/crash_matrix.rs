@@ -7,14 +7,16 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use futures::future::join_all;
 use process_template_operator::cmdb::Transport;
+use rustix::process::Signal;
 use support::proxy::{Point, Side};
 use support::stories::{Damage, Run, Story, stories};
 use support::world::{PATIENCE, usual_transport};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 // Runs at a time, of all tests here: most of their time is waiting.
 static AT_A_TIME: Semaphore = Semaphore::const_new(6);
@@ -129,6 +131,73 @@ async fn told(name: &str, stories: Vec<Story>, counts: fn(&Crash) -> bool) -> Op
         sum(|damage| damage.manual),
         sum(|damage| damage.lost_updates)
     ))
+}
+
+/// Calls to CMDB that only read.
+const READS: [&str; 3] = ["list_", "findmany", "find"];
+
+/// The leader is paused at a call until another has ended the story, and then goes on: it begins no write any more. Gives
+/// the writes that it began.
+async fn paused(name: String, story: Story, crash: Crash) -> Option<usize> {
+    let _permit = AT_A_TIME.acquire().await.unwrap();
+    let mut run = Run::begin(&name, story).await?;
+    run.arguments = vec!["--lease".to_owned(), name.clone()];
+    run.arguments.extend(["--lease-namespace", "default", "--lease-duration-seconds", "3"].map(str::to_owned));
+    let proxy = if crash.is_cmdb { &run.cmdb } else { &run.api_server };
+    proxy.hold(crash.point.clone());
+    run.change().await;
+    let proxy = if crash.is_cmdb { &run.cmdb } else { &run.api_server };
+    let reached = timeout(PATIENCE, proxy.reached()).await;
+    assert!(reached.is_ok(), "{name}: {crash} was never reached\n{}", run.world.operator_log());
+    let former = run.world.operator.take().unwrap();
+    former.process.pause().await;
+    // What is on its way arrives.
+    proxy.let_all_pass();
+    proxy.let_go();
+    run.start().await;
+    run.world.until_logged(" leads ").await;
+    let done = run.until_done().await;
+    assert!(done, "{name}: {crash}: not taken over\n{}", run.world.operator_log());
+    // What the next one still writes is not the former's.
+    run.world.stop_operator().await;
+    run.cmdb.take_calls();
+    run.api_server.take_calls();
+    former.process.signal(Signal::CONT);
+    let deadline = Instant::now() + PATIENCE;
+    let log = || std::fs::read_to_string(&former.log).unwrap();
+    while !log().contains("the lease is lost") {
+        assert!(Instant::now() < deadline, "{name}: {crash}: still leads\n{}", log());
+        sleep(Duration::from_millis(20)).await;
+    }
+    former.process.signal(Signal::TERM);
+    assert!(former.process.ended(PATIENCE).await, "{name}: {crash}: does not end\n{}", log());
+    // Events are told beside all else: one may be on its way when the leader is paused.
+    let is_write = |(method, path): &(String, String)| {
+        method != "GET" && !path.ends_with(&format!("/leases/{name}")) && !path.ends_with("/events")
+    };
+    let is_list = |(_, path): &(String, String)| READS.iter().any(|read| path.contains(read));
+    let mut written: Vec<(String, String)> = run.cmdb.take_calls().into_iter().filter(|call| !is_list(call)).collect();
+    written.extend(run.api_server.take_calls().into_iter().filter(is_write));
+    assert!(written.is_empty(), "{name}: {crash}: {written:?}\n{}", log());
+    let damage = run.damage(done).await;
+    assert_eq!(damage, Damage::default(), "{name}: {crash}\n{}", log());
+    assert_eq!(run.world.names_sent_twice_without_a_list(), 0, "{name}: {crash}");
+    run.end().await;
+    Some(written.len())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_paused_beyond_its_lease_begins_no_write() {
+    let mut runs = Vec::new();
+    for (number, story) in stories().into_iter().enumerate() {
+        let Some(crashes) = crashes(&format!("pause-{number}"), story.clone()).await else { return };
+        for (point, crash) in crashes.into_iter().filter(Crash::kills).enumerate() {
+            runs.push(paused(format!("pause-{number}-{point:02}"), story.clone(), crash));
+        }
+    }
+    let points = runs.len();
+    let writes: usize = join_all(runs).await.into_iter().flatten().sum();
+    println!("paused leader: points={points} writes_after_the_lease={writes}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,8 +12,8 @@ use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::api::CmdbConnection;
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Fence, Lane, Limiters, Limits, Observer, Operation, Properties,
-    Property, Tls, Transport, UserCredential, WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Fence, Lane, Limiters, Limits, Observer, Operation, PollKey,
+    Properties, Property, Tls, Transport, UserCredential, WriteOutcome,
 };
 use process_template_operator::sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
 use secrecy::SecretString;
@@ -131,9 +131,9 @@ async fn what_one_client_learns_holds_for_all_of_the_same_caller() {
     list(&first, Lane::Work).await.unwrap();
     assert_eq!(list(&first, Lane::Work).await.unwrap_err().label(), "throttled");
     let second = endpoint.client();
-    assert_eq!(list(&second, Lane::Poll).await.unwrap_err().label(), "busy");
+    assert_eq!(list(&second, Lane::Poll(PollKey::default())).await.unwrap_err().label(), "busy");
     assert_eq!(endpoint.requests(LIST).len(), 2);
-    list(&endpoint.client_of("other", "a-secret"), Lane::Poll).await.unwrap();
+    list(&endpoint.client_of("other", "a-secret"), Lane::Poll(PollKey::default())).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,8 +152,8 @@ async fn a_poll_that_is_not_sent_says_when_its_turn_comes() {
     let limits = Limits { requests_per_second: 1, max_concurrent: 4 };
     let endpoint = Endpoint { limits, ..Endpoint::new(Transport::Esb) };
     let client = endpoint.client();
-    list(&client, Lane::Poll).await.unwrap();
-    let error = list(&client, Lane::Poll).await.unwrap_err();
+    list(&client, Lane::Poll(PollKey::default())).await.unwrap();
+    let error = list(&client, Lane::Poll(PollKey::default())).await.unwrap_err();
     let Error::Busy { operation: Operation::ListProcessTemplates, retry_after } = error else { panic!("{error:?}") };
     assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(2));
     assert_eq!(error.disposition(), Disposition::RetryLater { after: Some(retry_after) });

@@ -5,7 +5,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use kube::api::{ListParams, Patch, PatchParams};
 use process_template_operator::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};

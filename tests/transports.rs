@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use authority::Authority;
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, Properties, Property, Tls, Transport,
-    UserCredential,
+    Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, PollKey, Properties, Property, Tls,
+    Transport, UserCredential,
 };
 use process_template_operator::sim::{self, Options, Simulator};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -65,7 +65,7 @@ async fn every_call(client: &Client) {
     let changed = [("user".to_owned(), user)].into();
     assert_eq!(client.update_process_template(2, scope, ids[0], &changed).await.unwrap().modifier, "ann");
     client.delete_process_templates(2, scope, &ids[1..]).await.unwrap();
-    let left = client.list_process_templates(Lane::Poll, 2, scope).await.unwrap();
+    let left = client.list_process_templates(Lane::Poll(PollKey::default()), 2, scope).await.unwrap();
     assert_eq!(
         left.iter().map(|template| (template.id, template.creator.as_str())).collect::<Vec<_>>(),
         [(ids[0], "ann")]

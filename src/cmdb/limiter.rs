@@ -24,15 +24,15 @@ pub enum Lane {
     Work,
     /// Nobody: it is only looked whether all is still well. It never waits in line, for then an edit of the same set could
     /// not overtake it: what cannot go now comes again later, and goes before those that came first after it.
-    Poll,
+    Poll(PollKey),
 }
 
-/// Tells one call from another: the same each time that it comes again.
+/// Tells one poll from another: the same each time that it comes again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Call(u64);
+pub struct PollKey(u64);
 
-impl Call {
-    /// That which asks for this.
+impl PollKey {
+    /// That which looks at this.
     pub fn of(what: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
@@ -149,13 +149,13 @@ impl Limiter {
     }
 
     /// Lets a call through, or says why not.
-    pub async fn enter(self: &Arc<Self>, lane: Lane, call: Call) -> Result<Permit, Refusal> {
-        if lane == Lane::Poll {
-            return self.admitted(lane, call).await;
+    pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
+        if let Lane::Poll(_) = lane {
+            return self.admitted(lane).await;
         }
         let _in_line = InLine::of(self);
         let _first = self.line.lock().await;
-        self.admitted(lane, call).await
+        self.admitted(lane).await
     }
 
     /// When the endpoint is tried again, and why; None: it is up.
@@ -172,13 +172,13 @@ impl Limiter {
         state.pace.rate(Instant::now(), in_flight)
     }
 
-    async fn admitted(self: &Arc<Self>, lane: Lane, call: Call) -> Result<Permit, Refusal> {
+    async fn admitted(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
         let patience = Instant::now() + PROBE_PATIENCE;
         loop {
             // Before the look: what changes after it is noticed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let until = match self.step(lane, call, patience) {
+            let until = match self.step(lane, patience) {
                 Step::Go(permit) => return Ok(permit),
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Wait(until) => until,
@@ -190,31 +190,40 @@ impl Limiter {
         }
     }
 
-    fn step(self: &Arc<Self>, lane: Lane, call: Call, patience: Instant) -> Step {
+    fn step(self: &Arc<Self>, lane: Lane, patience: Instant) -> Step {
         let now = Instant::now();
         let state = &mut *self.lock();
-        let busy = |state: &mut State| Step::Refused(Refusal::Busy(state.ticket(call, now)));
+        let poll = if let Lane::Poll(key) = lane { Some(key) } else { None };
+        let busy = |state: &mut State, poll| Step::Refused(Refusal::Busy(state.ticket(poll, now)));
         let way = state.breaker.way(now);
         match way {
             Way::Open | Way::Probe => {}
-            Way::Probing if lane == Lane::Work => return Step::Wait(None),
-            Way::Probing if now < patience => return Step::Wait(Some(patience)),
-            Way::Probing => return busy(state),
+            Way::Probing => {
+                return match poll {
+                    None => Step::Wait(None),
+                    Some(_) if now < patience => Step::Wait(Some(patience)),
+                    Some(poll) => busy(state, poll),
+                };
+            }
             Way::Closed(due) => {
                 let cause = state.breaker.cause().unwrap_or_default().to_owned();
                 return Step::Refused(Refusal::Down(cause, due.saturating_duration_since(now)));
             }
         }
-        let before = if lane == Lane::Poll { state.polls.due_before(call, now) } else { 0 };
-        let has_place = state.in_flight + before < state.places_of(lane);
-        if lane == Lane::Poll && (state.in_line > 0 || !has_place) {
-            return busy(state);
+        let before = poll.map_or(0, |poll| state.polls.due_before(poll, now));
+        let has_place = state.in_flight + before < state.places_for(poll.is_some());
+        if let Some(poll) = poll
+            && (state.in_line > 0 || !has_place)
+        {
+            return busy(state, poll);
         }
         let turn = state.pace.turn(lane, before, now, state.in_flight);
         let waits_until = match turn {
             Turn::Now | Turn::Probe if has_place => {
                 state.pace.take();
-                state.polls.gone(call);
+                if let Some(poll) = poll {
+                    state.polls.gone(poll);
+                }
                 state.in_flight += 1;
                 if way == Way::Probe {
                     state.breaker.probe();
@@ -227,14 +236,16 @@ impl Limiter {
                     has_ended: false,
                 });
             }
-            _ if lane == Lane::Poll => return busy(state),
             Turn::Now | Turn::Probe | Turn::AfterProbe => None,
-            Turn::Stopped(until) if until > now + LONGEST_STOP => {
+            Turn::Stopped(until) if poll.is_none() && until > now + LONGEST_STOP => {
                 return Step::Refused(Refusal::Stopped(until.saturating_duration_since(now)));
             }
             Turn::At(until) | Turn::Stopped(until) => Some(until),
         };
-        Step::Wait(waits_until)
+        match poll {
+            Some(poll) => busy(state, poll),
+            None => Step::Wait(waits_until),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,17 +255,17 @@ impl Limiter {
 
 impl State {
     // Of several places, one is kept for work.
-    fn places_of(&self, lane: Lane) -> usize {
-        self.places - usize::from(lane == Lane::Poll && self.places > 1)
+    fn places_for(&self, is_poll: bool) -> usize {
+        self.places - usize::from(is_poll && self.places > 1)
     }
 
     // When a poll is to come again: those that came before it go first, at the rate, and as long as they take.
-    fn ticket(&mut self, call: Call, now: Instant) -> Duration {
-        let before = self.polls.waiting_before(call, now);
-        let places = self.places_of(Lane::Poll);
+    fn ticket(&mut self, poll: PollKey, now: Instant) -> Duration {
+        let before = self.polls.waiting_before(poll, now);
+        let places = self.places_for(true);
         let longest_rate = count(places) / self.usual_duration;
         let wait = self.pace.ticket(before, longest_rate, now, self.in_flight);
-        self.polls.wait(call, now + wait, now);
+        self.polls.wait(poll, now + wait, now);
         wait
     }
 

@@ -29,7 +29,7 @@ pub use credentials::{Credentials, UserCredential};
 pub use error::{Disposition, Error, Reply, WriteOutcome};
 pub use fence::Fence;
 pub use gate::{Gate, Open};
-pub use limiter::Lane;
+pub use limiter::{Lane, PollKey};
 pub use limits::{Limiters, Limits};
 pub use obstacle::Obstacle;
 pub use operation::{Observer, Operation};

@@ -135,7 +135,7 @@ impl Pace {
         }
         let (reserve, window_reserve) = match (lane, self.window) {
             (Lane::Work, _) => (0.0, 0.0),
-            (Lane::Poll, window) => (self.reserve(), window.map_or(0.0, |window| window.reserve)),
+            (Lane::Poll(_), window) => (self.reserve(), window.map_or(0.0, |window| window.reserve)),
         };
         let wanted = 1.0 + count(before);
         if let Some(window) = self.window.filter(|window| window.available(in_flight) < wanted + window_reserve) {
@@ -287,7 +287,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{Pace, Quota, Turn};
-    use crate::cmdb::Lane;
+    use crate::cmdb::{Lane, PollKey};
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn at_one_a_second_one_goes_at_a_time_in_either_lane() {
-        for lane in [Lane::Work, Lane::Poll] {
+        for lane in [Lane::Work, Lane::Poll(PollKey::default())] {
             let now = Instant::now();
             let gone = greedy(&mut Pace::new(1.0, now), lane, now, Duration::from_secs(10));
             assert!((10..=11).contains(&gone), "{lane:?}: {gone}");
@@ -385,7 +385,7 @@ mod tests {
             let Turn::At(at) = pace.turn(Lane::Work, 0, now, 0) else { panic!("it goes on at once") };
             stops.push((at - now).as_millis());
             now = at;
-            assert_eq!(pace.turn(Lane::Poll, 0, now, 0), Turn::Probe);
+            assert_eq!(pace.turn(Lane::Poll(PollKey::default()), 0, now, 0), Turn::Probe);
             pace.take();
             assert_eq!(pace.turn(Lane::Work, 0, now, 1), Turn::AfterProbe);
             pace.answered(true, None, now, now);
@@ -463,7 +463,7 @@ mod tests {
     fn polls_leave_what_one_edit_needs() {
         let now = Instant::now();
         let mut pace = Pace::new(20.0, now);
-        assert_eq!(greedy(&mut pace, Lane::Poll, now, MILLISECOND), 16);
+        assert_eq!(greedy(&mut pace, Lane::Poll(PollKey::default()), now, MILLISECOND), 16);
         assert_eq!(greedy(&mut pace, Lane::Work, now, MILLISECOND), 4);
     }
 

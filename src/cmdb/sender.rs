@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::classify::{classify, is_out_of_reach};
 use super::fence::FencedResolver;
 use super::gate::Gate;
-use super::limiter::{Answer, Call, Lane, Permit, Refusal};
+use super::limiter::{Answer, Lane, Permit, Refusal};
 use super::limits::Caller;
 use super::login::{CurrentLogin, Login};
 use super::pace::Quota;
@@ -126,14 +126,14 @@ impl Sender {
             .with_factor(2.0)
             .with_max_times(2)
             .with_jitter();
-        let mut first = Some(self.enter(operation, lane, parameters).await?);
+        let mut first = Some(self.enter(operation, lane).await?);
         let deadline = Instant::now() + self.timeout;
         let attempt = || {
             let first = first.take();
             async move {
                 let (login, permit) = match first {
                     Some(entered) => entered,
-                    None => self.enter(operation, lane, parameters).await?,
+                    None => self.enter(operation, lane).await?,
                 };
                 let call = self.once(&login, permit, operation, parameters, Some(deadline));
                 call.await.map(|(data, _)| data)
@@ -153,7 +153,7 @@ impl Sender {
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<T, Error> {
-        let (login, permit) = self.enter(operation, Lane::Work, parameters).await?;
+        let (login, permit) = self.enter(operation, Lane::Work).await?;
         let deadline = Instant::now() + self.timeout;
         let read = self.once(&login, permit, operation, parameters, Some(deadline)).await;
         read.map(|(data, _)| data)
@@ -166,7 +166,7 @@ impl Sender {
         }
         let login = self.login();
         // A failure here says nothing about the calls.
-        let _permit = login.member.limiter().enter(Lane::Work, Call::default()).await.ok()?;
+        let _permit = login.member.limiter().enter(Lane::Work).await.ok()?;
         version::ask(&login.http, &self.url).await
     }
 
@@ -176,7 +176,7 @@ impl Sender {
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
-        let (login, permit) = self.enter(operation, Lane::Work, parameters).await?;
+        let (login, permit) = self.enter(operation, Lane::Work).await?;
         if !self.gate.is_open() {
             return Err(Error::Halted { operation });
         }
@@ -184,15 +184,9 @@ impl Sender {
     }
 
     // Waits for the call's turn; the login is that of the moment when it has come.
-    async fn enter(
-        &self,
-        operation: Operation,
-        lane: Lane,
-        parameters: &Map<String, Value>,
-    ) -> Result<(Arc<Login>, Permit), Error> {
-        let call = Call::of((operation.as_str(), parameters));
+    async fn enter(&self, operation: Operation, lane: Lane) -> Result<(Arc<Login>, Permit), Error> {
         loop {
-            let entered = self.login().member.limiter().enter(lane, call).await;
+            let entered = self.login().member.limiter().enter(lane).await;
             let permit = entered.map_err(|refusal| refused(operation, refusal))?;
             let login = self.login();
             if Arc::ptr_eq(permit.limiter(), login.member.limiter()) {

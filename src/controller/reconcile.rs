@@ -17,6 +17,7 @@ use super::watched::Watched;
 use super::writer::{self, Target};
 use super::{Context, Error, Outcome, deletion, events, finalizer, report, rest, rivals, size};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
+use crate::cmdb::PollKey;
 use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally, Touched};
 use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
@@ -174,13 +175,16 @@ fn look(set: &ProcessTemplateSet) -> Look {
     let status = set.status.as_ref();
     let was_in_sync =
         status.is_some_and(|status| status::was_in_sync(status, generation(set)) && status.pending.is_empty());
+    // Whoever of a service template's sets comes looks for all.
+    let selector = &set.spec.service_template;
+    let poll = PollKey::of((set.spec.biz_id, selector.id, &selector.name));
     if is_asked_for(set) {
         Look::for_work(Freshness::Since(tokio::time::Instant::now()))
     } else if rest::is_at_rest(set) {
-        Look::at_rest(Freshness::AtMost(rest::period(set)))
+        Look::at_rest(Freshness::AtMost(rest::period(set)), poll)
     } else if was_in_sync {
         // It could not be checked for long: those are many at once when CMDB comes back, and nobody waits for them.
-        Look::at_rest(Freshness::AtMost(OUTSTANDING_FRESHNESS))
+        Look::at_rest(Freshness::AtMost(OUTSTANDING_FRESHNESS), poll)
     } else {
         Look::for_work(Freshness::AtMost(OUTSTANDING_FRESHNESS))
     }

@@ -141,7 +141,7 @@ impl Engine {
 
     /// Looks at CMDB and plans; writes nothing but, where the set wishes it, a missing service template.
     pub async fn view(&self, job: &Job, memory: &Memory, look: Look, pulse: &Pulse) -> Result<View, Error> {
-        let Resolved { scope, name, rivals } = self.resolve(job, look, pulse).await?;
+        let Resolved { scope, name, rivals, look } = self.resolve(job, look, pulse).await?;
         let mut sight = self.observe(&job.connection, scope, look).await?;
         sight.observed.rivals = Arc::new(rivals);
         pulse.beat()?;

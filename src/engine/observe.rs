@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::translate::templates;
 use super::{Cells, Connection, Engine, Error, Scope, cell};
-use crate::cmdb::Lane;
+use crate::cmdb::{Lane, PollKey};
 use crate::plan::{Observed, Template};
 
 /// How fresh a list must be.
@@ -49,8 +49,13 @@ impl Look {
 
     /// Nothing is outstanding: it gives way to all work, and ends at once when it is not its turn.
     #[must_use]
-    pub fn at_rest(freshness: Freshness) -> Self {
-        Self { freshness, lane: Lane::Poll }
+    pub fn at_rest(freshness: Freshness, poll: PollKey) -> Self {
+        Self { freshness, lane: Lane::Poll(poll) }
+    }
+
+    /// What a look has begun with a call of its own, it ends: sent away between two calls, it would begin again.
+    pub(super) fn has_begun(self) -> Self {
+        Self { lane: Lane::Work, ..self }
     }
 }
 

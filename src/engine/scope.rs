@@ -1,5 +1,8 @@
 //! Where a set's templates live: the service template, resolved anew from CMDB, never read from status.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{Cells, Engine, Error, Freshness, Job, Look, Pulse, Touched, cell};
 use crate::api::{CategorySelector, CreateIfMissing, ServiceTemplateSelector};
 use crate::cmdb::{Client, ServiceCategory, ServiceTemplate};
@@ -48,6 +51,8 @@ pub(super) struct Resolved {
     pub name: String,
     /// The other sets that live there.
     pub rivals: Vec<Rival>,
+    /// How to look on.
+    pub look: Look,
 }
 
 /// The service templates of each business that somebody asks for, by (connection, business).
@@ -61,7 +66,7 @@ impl Engine {
     pub(super) async fn resolve(&self, job: &Job, look: Look, pulse: &Pulse) -> Result<Resolved, Error> {
         pulse.beat()?;
         job.check_grant(None, None)?;
-        let known = self.known_service_templates(job, look).await?;
+        let (known, look) = self.known_service_templates(job, look).await?;
         let service_template_id = match find(job, &known)? {
             Some(id) => id,
             None if job.is_read_only => return Err(missing(job, &known)),
@@ -91,17 +96,18 @@ impl Engine {
             biz_id: job.biz_id,
             service_template_id,
         };
-        Ok(Resolved { scope, rivals: rivals.collect(), name: name.cloned().unwrap_or_default() })
+        Ok(Resolved { scope, rivals: rivals.collect(), name: name.cloned().unwrap_or_default(), look })
     }
 
-    async fn known_service_templates(
-        &self,
-        job: &Job,
-        look: Look,
-    ) -> Result<std::sync::Arc<Vec<ServiceTemplate>>, Error> {
+    async fn known_service_templates(&self, job: &Job, look: Look) -> Result<(Arc<Vec<ServiceTemplate>>, Look), Error> {
         let key = (job.connection.key.clone(), job.biz_id);
-        let read = job.connection.client.list_service_templates(look.lane, job.biz_id);
-        Ok(cell(&self.service_templates, key).get(look.freshness.not_before(), read).await?.value)
+        let has_read = AtomicBool::new(false);
+        let read = async {
+            has_read.store(true, Ordering::Relaxed);
+            job.connection.client.list_service_templates(look.lane, job.biz_id).await
+        };
+        let known = cell(&self.service_templates, key).get(look.freshness.not_before(), read).await?.value;
+        Ok((known, if has_read.load(Ordering::Relaxed) { look.has_begun() } else { look }))
     }
 
     // Names of service templates are unique in a business, in the database too: what was stored is found by name.
@@ -111,7 +117,7 @@ impl Engine {
         let _turn = pulse.while_waiting(self.turns.take(&writer_key)).await;
         pulse.beat()?;
         let look = Look::for_work(Freshness::AtMost(super::WRITE_FRESHNESS));
-        let known = self.known_service_templates(job, look).await?;
+        let (known, _) = self.known_service_templates(job, look).await?;
         if let Some(id) = find(job, &known)? {
             return Ok(id);
         }
@@ -130,7 +136,7 @@ impl Engine {
             }
             Err(error) => {
                 cell.forget().await;
-                Err(std::sync::Arc::new(error).into())
+                Err(Arc::new(error).into())
             }
         }
     }

@@ -48,6 +48,14 @@ impl Held {
         }
     }
 
+    /// Stops the program in its tracks, and waits until each of its threads stands still.
+    pub async fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        while !stands_still(self.pid) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Whether the program still runs.
     pub fn is_running(&self) -> bool {
         is_running(self.pid)
@@ -69,8 +77,17 @@ impl Held {
     }
 }
 
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.map(|thread| state(&thread.path().join("stat"))).all(|state| state == Some('T'))
+}
+
+fn state(stat: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(stat).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether a process runs; one that has ended and was not waited for yet does not.
 pub fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+    state(Path::new(&format!("/proc/{pid}/stat"))).is_some_and(|state| state != 'Z')
 }

@@ -86,7 +86,7 @@ pub struct Run {
     pub kubeconfig: std::path::PathBuf,
     pub story: Story,
     /// Further arguments of the operator.
-    pub arguments: &'static [&'static str],
+    pub arguments: Vec<String>,
 }
 
 impl Run {
@@ -105,7 +105,7 @@ impl Run {
             });
             world.sim.add_process_template(id, "somebody", &serde_json::from_value(property).unwrap()).unwrap();
         }
-        let mut run = Self { world, cmdb, api_server, kubeconfig, story, arguments: &[] };
+        let mut run = Self { world, cmdb, api_server, kubeconfig, story, arguments: Vec::new() };
         if let Some(before) = run.story.before.clone() {
             run.start().await;
             run.apply(before, "1").await;
@@ -120,7 +120,8 @@ impl Run {
     }
 
     pub async fn start(&mut self) {
-        self.world.start_operator_as(&self.kubeconfig, &[ARGUMENTS, self.arguments].concat()).await;
+        let arguments: Vec<&str> = ARGUMENTS.iter().copied().chain(self.arguments.iter().map(String::as_str)).collect();
+        self.world.start_operator_as(&self.kubeconfig, &arguments).await;
     }
 
     pub async fn apply(&self, spec: Value, asked: &str) {

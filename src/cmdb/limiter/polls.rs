@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Call;
+use super::PollKey;
 
 /// A poll that comes this much before its time has come.
 const EARLY: Duration = Duration::from_millis(100);
@@ -20,48 +20,48 @@ const KEPT: Duration = Duration::from_mins(2);
 #[derive(Debug, Default)]
 pub struct Polls {
     places: BTreeMap<u64, Place>,
-    numbers: HashMap<Call, u64>,
+    numbers: HashMap<PollKey, u64>,
     last: u64,
 }
 
 #[derive(Debug)]
 struct Place {
-    call: Call,
+    key: PollKey,
     // When it comes again.
     due: Instant,
 }
 
 impl Polls {
     /// Polls that came before this one and whose time is now.
-    pub fn due_before(&self, call: Call, now: Instant) -> usize {
-        self.before(call).filter(|place| place.due <= now + EARLY && now < place.due + LATE).count()
+    pub fn due_before(&self, key: PollKey, now: Instant) -> usize {
+        self.before(key).filter(|place| place.due <= now + EARLY && now < place.due + LATE).count()
     }
 
     /// Polls that came before this one and have not gone yet.
-    pub fn waiting_before(&self, call: Call, now: Instant) -> usize {
-        self.before(call).filter(|place| now < place.due + LATE).count()
+    pub fn waiting_before(&self, key: PollKey, now: Instant) -> usize {
+        self.before(key).filter(|place| now < place.due + LATE).count()
     }
 
     /// It comes again then, in the place that it has, or behind all others.
-    pub fn wait(&mut self, call: Call, due: Instant, now: Instant) {
-        let number = self.numbers.get(&call).copied().unwrap_or(self.last + 1);
+    pub fn wait(&mut self, key: PollKey, due: Instant, now: Instant) {
+        let number = self.numbers.get(&key).copied().unwrap_or(self.last + 1);
         self.last = self.last.max(number);
-        self.numbers.insert(call, number);
-        self.places.insert(number, Place { call, due });
+        self.numbers.insert(key, number);
+        self.places.insert(number, Place { key, due });
         while let Some(first) = self.places.first_entry().filter(|first| first.get().due + KEPT <= now) {
-            self.numbers.remove(&first.remove().call);
+            self.numbers.remove(&first.remove().key);
         }
     }
 
     /// It has gone.
-    pub fn gone(&mut self, call: Call) {
-        if let Some(number) = self.numbers.remove(&call) {
+    pub fn gone(&mut self, key: PollKey) {
+        if let Some(number) = self.numbers.remove(&key) {
             self.places.remove(&number);
         }
     }
 
-    fn before(&self, call: Call) -> impl Iterator<Item = &Place> {
-        let number = self.numbers.get(&call).copied().unwrap_or(u64::MAX);
+    fn before(&self, key: PollKey) -> impl Iterator<Item = &Place> {
+        let number = self.numbers.get(&key).copied().unwrap_or(u64::MAX);
         self.places.range(..number).map(|(_, place)| place)
     }
 }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::{Answer, Call, Lane, Limiter, Member, Permit, Refusal};
+use super::{Answer, Lane, Limiter, Member, Permit, PollKey, Refusal};
 use crate::cmdb::Limits;
 use crate::cmdb::pace::Quota;
 
@@ -23,12 +23,12 @@ fn limiter(requests_per_second: u32, max_concurrent: usize) -> (Arc<Limiter>, Me
 }
 
 async fn work(limiter: &Arc<Limiter>) -> Permit {
-    limiter.enter(Lane::Work, Call::default()).await.unwrap()
+    limiter.enter(Lane::Work).await.unwrap()
 }
 
 // A poll never waits.
 fn poll(limiter: &Arc<Limiter>, of: u32) -> Result<Permit, Refusal> {
-    limiter.enter(Lane::Poll, Call::of(of)).now_or_never().unwrap()
+    limiter.enter(Lane::Poll(PollKey::of(of))).now_or_never().unwrap()
 }
 
 fn busy_for(refused: &Result<Permit, Refusal>) -> Duration {
@@ -161,9 +161,9 @@ async fn one_place_is_kept_for_work_where_there_are_several() {
 async fn polls_give_way_to_work_that_waits() {
     let (limiter, _member) = limiter(1000, 2);
     let held = [work(&limiter).await, work(&limiter).await];
-    let mut waiting = Box::pin(limiter.enter(Lane::Work, Call::default()));
+    let mut waiting = Box::pin(limiter.enter(Lane::Work));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.enter(Lane::Work, Call::default()));
+    let mut behind = Box::pin(limiter.enter(Lane::Work));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(held);
     busy_for(&poll(&limiter, 0));
@@ -175,9 +175,9 @@ async fn polls_give_way_to_work_that_waits() {
 async fn who_gives_up_waiting_holds_nobody_back() {
     let (limiter, _member) = limiter(1000, 1);
     let held = work(&limiter).await;
-    let mut waiting = Box::pin(limiter.enter(Lane::Work, Call::default()));
+    let mut waiting = Box::pin(limiter.enter(Lane::Work));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.enter(Lane::Work, Call::default()));
+    let mut behind = Box::pin(limiter.enter(Lane::Work));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(waiting);
     drop(held);
@@ -192,10 +192,7 @@ async fn the_lowest_limits_of_the_living_hold() {
     let lower = limiter.join(limits(5, 1));
     assert!((limiter.rate() - 5.0).abs() < 1e-9);
     let held = work(&limiter).await;
-    assert!(
-        timeout(Duration::from_mins(1), limiter.enter(Lane::Work, Call::default())).await.is_err(),
-        "one at a time"
-    );
+    assert!(timeout(Duration::from_mins(1), limiter.enter(Lane::Work)).await.is_err(), "one at a time");
     drop(lower);
     assert!((limiter.rate() - 100.0).abs() < 1e-9);
     let _second = work(&limiter).await;
@@ -207,7 +204,7 @@ async fn a_long_stop_is_told_and_a_short_one_is_waited_for() {
     let (limiter, _member) = limiter(100, 4);
     let quota = |seconds| Some(Quota { limit: Some(100), remaining: 0, reset: Duration::from_secs(seconds) });
     work(&limiter).await.ended(Answer::Throttled, quota(30));
-    let refused = limiter.enter(Lane::Work, Call::default()).await.unwrap_err();
+    let refused = limiter.enter(Lane::Work).await.unwrap_err();
     assert_eq!(refused, Refusal::Stopped(Duration::from_secs(30)));
     assert!(busy_for(&poll(&limiter, 0)) >= Duration::from_secs(30));
     advance(Duration::from_secs(21)).await;
@@ -224,7 +221,7 @@ async fn after_throttling_work_waits_until_one_call_was_let_through() {
     let probe = work(&limiter).await;
     assert_eq!(begun.elapsed(), Duration::from_millis(500));
     busy_for(&poll(&limiter, 0));
-    let mut waiting = Box::pin(limiter.enter(Lane::Work, Call::default()));
+    let mut waiting = Box::pin(limiter.enter(Lane::Work));
     assert!(timeout(Duration::from_secs(20), &mut waiting).await.is_err());
     probe.ended(Answer::Reached, None);
     drop(waiting.await);
@@ -238,14 +235,14 @@ async fn a_down_endpoint_is_not_called_until_one_probe_is_due_and_comes_back_for
     fail(&limiter, 2).await;
     assert_eq!(limiter.down(), None);
     fail(&limiter, 1).await;
-    for lane in [Lane::Work, Lane::Poll] {
-        let refused = limiter.enter(lane, Call::default()).now_or_never().unwrap().unwrap_err();
+    for lane in [Lane::Work, Lane::Poll(PollKey::default())] {
+        let refused = limiter.enter(lane).now_or_never().unwrap().unwrap_err();
         assert!(matches!(&refused, Refusal::Down(cause, _) if cause == "no connection"), "{refused:?}");
     }
     until_probe(&limiter).await;
     let probe = poll(&limiter, 0).unwrap();
-    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.enter(Lane::Work, Call::default()))).collect();
-    others.extend((0..3).map(|_| Box::pin(limiter.enter(Lane::Poll, Call::default()))));
+    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.enter(Lane::Work))).collect();
+    others.extend((0..3).map(|_| Box::pin(limiter.enter(Lane::Poll(PollKey::default())))));
     for other in &mut others {
         assert!(futures::poll!(other).is_pending(), "they wait for the outcome");
     }
@@ -261,7 +258,7 @@ async fn a_probe_that_fails_sends_away_all_who_waited_for_it() {
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let others = join_all((0..5).map(|_| limiter.enter(Lane::Work, Call::default())));
+    let others = join_all((0..5).map(|_| limiter.enter(Lane::Work)));
     let (others, ()) = tokio::join!(others, async {
         sleep(Duration::from_secs(45)).await;
         probe.ended(Answer::NotReached("no answer in time"), None);
@@ -280,7 +277,7 @@ async fn a_poll_does_not_wait_long_for_a_probe_that_hangs() {
     until_probe(&limiter).await;
     let _probe = work(&limiter).await;
     let begun = Instant::now();
-    busy_for(&limiter.enter(Lane::Poll, Call::default()).await);
+    busy_for(&limiter.enter(Lane::Poll(PollKey::default())).await);
     assert_eq!(begun.elapsed(), Duration::from_millis(500));
 }
 
@@ -290,9 +287,9 @@ async fn a_probe_that_is_given_up_leaves_the_probe_to_the_next() {
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let waiting = limiter.enter(Lane::Work, Call::default());
+    let waiting = limiter.enter(Lane::Work);
     let (next, ()) = tokio::join!(waiting, async { drop(probe) });
-    let mut behind = Box::pin(limiter.enter(Lane::Work, Call::default()));
+    let mut behind = Box::pin(limiter.enter(Lane::Work));
     assert!(timeout(Duration::from_mins(1), &mut behind).await.is_err(), "there is a probe again");
     next.unwrap().ended(Answer::Reached, None);
     assert!(behind.await.is_ok());
