@@ -19,6 +19,10 @@ sandbox: ## The same control plane, simulator and operator in the foreground, fo
 test: ## Run every test, against a real control plane
 	@tests/run
 
+.PHONY: test-argocd
+test-argocd: ## The real Argo CD: sync waves, health, drift and deletion, with this operator and a simulated CMDB
+	@tests/lanes/argocd/run
+
 .PHONY: bench
 bench: ## Print the performance table
 	cargo bench --bench load

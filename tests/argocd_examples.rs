@@ -28,7 +28,7 @@ fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
-/// The data of the ConfigMap.
+/// What argocd-cm is to have.
 fn customizations() -> serde_json::Map<String, Value> {
     let config = yaml(&read(folder().join("argocd-cm-patch.yaml")));
     assert_eq!(config["metadata"]["name"], "argocd-cm");
