@@ -85,7 +85,8 @@ impl State {
     /// Kind and name of every resource that is out of sync.
     pub fn out_of_sync(&self) -> Vec<String> {
         let differs = self.resources().iter().filter(|resource| resource["status"] != "Synced");
-        differs.map(|resource| format!("{} {} {}", resource["kind"], resource["name"], resource["status"])).collect()
+        let text = |resource: &Value, field: &str| resource[field].as_str().unwrap_or_default().to_owned();
+        differs.map(|resource| ["kind", "name", "status"].map(|field| text(resource, field)).join(" ")).collect()
     }
 
     fn text(&self, pointer: &str) -> &str {
@@ -118,7 +119,9 @@ impl Application {
                 "project": "default",
                 "source": { "repoURL": repository.url(), "targetRevision": "main", "path": PATH },
                 "destination": { "server": "https://kubernetes.default.svc", "namespace": namespace },
-                "syncPolicy": { "automated": { "prune": true, "selfHeal": false }, "syncOptions": options },
+                // A sync that has failed is not tried again by itself, so that it is seen.
+                "syncPolicy": { "automated": { "prune": true, "selfHeal": false }, "syncOptions": options,
+                    "retry": { "limit": 0 } },
             },
         }))
         .unwrap();

@@ -53,9 +53,11 @@ impl ArgoCd {
         for name in ["application-crd.yaml", "appproject-crd.yaml"] {
             self.apply(&["--server-side", "--filename", crds.join(name).to_str().unwrap()]).await;
         }
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd/applications.argoproj.io"];
-        self.kubectl(&wait).await;
-        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "crd/appprojects.argoproj.io"]).await;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.succeeds(&["get", "applications.argoproj.io,appprojects.argoproj.io"]).await {
+            assert!(Instant::now() < deadline, "the kinds of Argo CD are not served");
+            sleep(Duration::from_millis(200)).await;
+        }
         let labels = json!({ "app.kubernetes.io/part-of": "argocd" });
         let mut items = vec![json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } })];
         for name in ["cm", "rbac-cm", "tls-certs-cm", "ssh-known-hosts-cm", "gpg-keys-cm", "cmd-params-cm"] {
@@ -89,6 +91,10 @@ impl ArgoCd {
     pub async fn kubectl(&self, arguments: &[&str]) {
         let output = self.plane.kubectl().args(arguments).output().await.unwrap();
         assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    async fn succeeds(&self, arguments: &[&str]) -> bool {
+        self.plane.kubectl().args(arguments).output().await.unwrap().status.success()
     }
 
     async fn start_redis(&mut self, port: u16) {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use process_template_operator::api;
+use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -29,7 +30,10 @@ fn connection_and_sets(world: &World) -> Vec<Value> {
 }
 
 fn stored(world: &World) -> Vec<String> {
-    world.sim.state().process_templates.into_iter().map(|template| template.bk_process_name).collect()
+    let templates = world.sim.state().process_templates.into_iter();
+    let mut names: Vec<String> = templates.map(|template| template.bk_process_name).collect();
+    names.sort();
+    names
 }
 
 async fn create(argo: &'static ArgoCd, world: &World, first: Vec<Value>) -> (Application, String) {
@@ -44,9 +48,8 @@ async fn create(argo: &'static ArgoCd, world: &World, first: Vec<Value>) -> (App
 }
 
 pub async fn with_the_crds(argo: &'static ArgoCd) -> Told {
-    let world = World::new("with-crds").await.unwrap();
-    // Sets of other namespaces go with their CRD too.
-    let operator = argo.operator("with-crds", &[]).await;
+    let mut world = World::new("with-crds").await.unwrap();
+    world.start_operator(&[]).await;
     let crds = api::crds().unwrap().into_iter().map(|(_, mut crd)| {
         crd["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"] = "-1".into();
         crd
@@ -58,9 +61,32 @@ pub async fn with_the_crds(argo: &'static ArgoCd) -> Told {
     application.delete().await;
     application.until_gone().await;
     assert_eq!(stored(&world), ["kept"]);
-    let left = argo.get(&["crd", "processtemplatesets.cmdb.bk.tencent.com"]).await;
-    assert!(left.is_null(), "{left}");
-    operator.stop().await;
+    assert!(world.sets().list(&ListParams::default()).await.unwrap().items.is_empty());
+    // Argo CD never deletes a CRD together with an application.
+    let crd = argo.get(&["crd", "processtemplatesets.cmdb.bk.tencent.com"]).await;
+    assert!(crd["metadata"]["name"].is_string() && crd["metadata"]["deletionTimestamp"].is_null(), "{crd}");
+    world.end().await;
+    Told::default()
+}
+
+/// CMDB is away; the way out that the examples tell of.
+pub async fn with_a_set_that_cannot_go(argo: &'static ArgoCd) -> Told {
+    let mut world = World::new("cannot-go").await.unwrap();
+    world.start_operator(&[]).await;
+    let (application, commit) = create(argo, &world, Vec::new()).await;
+    application.until("healthy", |state| state.is_healthy_at(&commit)).await;
+    let away = Effect::raw(502, "text/html", "<html>bad gateway</html>");
+    world.sim.add_fault(Fault::every("*", away));
+
+    application.delete().await;
+    world.until_reason("deleted", "DeletionBlocked").await;
+    let state = application.refresh_hard().await;
+    assert_eq!(state.health_of("deleted"), ("Progressing", "Pending deletion"));
+    let patch = r#"{"spec":{"deletionPolicy":"Orphan"}}"#;
+    let namespace = format!("--namespace={}", world.namespace);
+    argo.kubectl(&["patch", "ptset", "deleted", "--type=merge", "--patch", patch, &namespace]).await;
+    application.until_gone().await;
+    assert_eq!(stored(&world), ["deleted", "kept"]);
     world.end().await;
     Told::default()
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
-use kube::api::{Api, DeleteParams};
-use process_template_operator::api::CmdbConnection;
-use serde_json::Value;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use process_template_operator::api::{CmdbConnection, RECONCILE_REQUESTED_AT};
+use serde_json::{Value, json};
 
 use super::finish;
 use crate::Told;
@@ -53,6 +53,13 @@ async fn stay_synced_in(argo: &'static ArgoCd, namespace: &str, mode: Mode) -> T
     let synced = application.until("healthy", |state| state.is_healthy_at(&commit)).await;
     assert_eq!(synced.resources().len(), count);
 
+    // What the actions reconcile and resume leave behind is no difference either.
+    let by_hand = async |patch: Value| {
+        world.sets().patch("shop", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    };
+    let asked = json!({ "annotations": { RECONCILE_REQUESTED_AT: "now" } });
+    by_hand(json!({ "metadata": asked, "spec": { "suspend": false } })).await;
+
     // Also what is seen between the refreshes counts.
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let watch = application.watch(Arc::clone(&seen));
@@ -68,6 +75,13 @@ async fn stay_synced_in(argo: &'static ArgoCd, namespace: &str, mode: Mode) -> T
     for found in &spurious {
         println!("  {found}");
     }
+    // A real difference is seen, and only that.
+    by_hand(json!({ "spec": { "unlocked": ["procNum"] } })).await;
+    let state = application.refresh_hard().await;
+    assert_eq!(
+        (state.sync(), state.out_of_sync()),
+        ("OutOfSync", vec!["ProcessTemplateSet shop OutOfSync".to_owned()])
+    );
     finish(world, &application).await;
     Told { spurious_out_of_sync: spurious.len() }
 }

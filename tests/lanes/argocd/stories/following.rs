@@ -18,9 +18,11 @@ pub async fn added(argo: &'static ArgoCd) -> Told {
     world.service_template("web");
     world.start_operator(&[]).await;
     let repository = Repository::new(argo.folder(), "added").await;
-    let empty = repository.commit("nothing yet").await;
+    let settings = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "of-the-team" } });
+    repository.write("settings.yaml", &[settings]);
+    let before = repository.commit("no set yet").await;
     let application = Application::create(argo, &repository, "added", Mode::ClientSide, false).await;
-    application.until("synced", |state| state.sync() == "Synced" || state.is_synced_to(&empty)).await;
+    application.until("healthy", |state| state.is_healthy_at(&before)).await;
 
     cmdb.hold(Point { method: "POST".into(), path_end: CREATE.into(), nth: 1, side: Side::Request });
     repository.write("web.yaml", &[set("web", 0, &json!({}))]);

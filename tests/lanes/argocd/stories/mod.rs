@@ -28,17 +28,14 @@ pub fn beside_others(argo: &'static ArgoCd) -> Vec<Story> {
         Story::new("a CMDB that is away for a while fails no wave", waves::away_for_a_while(argo)),
         Story::new("a Secret that comes late fails no wave", waves::late_secret(argo)),
         Story::new("an application with the operator's Deployment can be deleted", deletion::with_the_operator(argo)),
+        Story::new("an application with the CRDs can be deleted", deletion::with_the_crds(argo)),
+        Story::new("a set that cannot go is let go by hand", deletion::with_a_set_that_cannot_go(argo)),
     ]
 }
 
 /// Stories for which one operator serves every namespace.
 pub fn in_all_namespaces(argo: &'static ArgoCd) -> Vec<Story> {
     vec![Story::new("what is synced stays synced, in every mode", examples::stay_synced(argo))]
-}
-
-/// Stories after which there are no CRDs.
-pub fn of_the_end(argo: &'static ArgoCd) -> Vec<Story> {
-    vec![Story::new("an application with the CRDs can be deleted", deletion::with_the_crds(argo))]
 }
 
 /// The application goes, its objects stay; then the sets, while there is somebody to let them go.

@@ -11,6 +11,9 @@ use crate::repository::Repository;
 use crate::support::proxy::{Point, Proxy, Side};
 use crate::support::world::{World, usual_transport};
 
+/// Message of a set that the operator has not looked at.
+const UNSEEN: &str = "Waiting for the operator";
+
 /// A story of the sets "first" in wave 0 and "second" in wave 1.
 struct Waves {
     world: World,
@@ -38,9 +41,12 @@ impl Waves {
 
     // The sync goes on although the set of wave 0 says this.
     async fn until_first_waits(&self, reasons: &[&str]) {
-        self.world.until("first", "it waits", |seen| reasons.contains(&seen.reason("Ready"))).await;
         let waits = |state: &State| state.phase() == "Running" && state.health_of("first").0 == "Progressing";
         self.application.until("the sync waits", waits).await;
+        self.world.until("first", "it waits", |seen| reasons.contains(&seen.reason("Ready"))).await;
+        // The status that says so has been seen, and the sync goes on.
+        let said = |state: &State| waits(state) && state.health_of("first").1 != UNSEEN;
+        self.application.until("the sync waits for what the status says", said).await;
         assert!(!self.has_begun("second").await);
     }
 
