@@ -35,4 +35,5 @@ generate: ## Write the CRDs from the Rust types
 lint: ## Check format, lints and licences
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --test argocd -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

@@ -77,10 +77,36 @@ impl ArgoCd {
         let list = self.folder.join("settings.json");
         fs::write(&list, json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()).unwrap();
         self.apply(&["--server-side", "--filename", list.to_str().unwrap()]).await;
-        let patch = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/argocd/argocd-cm-patch.yaml");
+        self.follow_the_examples().await;
+    }
+
+    // The patch and the component say the same to Argo CD, and its API takes the applications.
+    async fn follow_the_examples(&self) {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/argocd");
+        let file = |name: &str| examples.join(name).display().to_string();
         let namespace = format!("--namespace={NAMESPACE}");
-        let patch = ["patch", "configmap", "argocd-cm", "--patch-file", patch.to_str().unwrap(), &namespace];
+        let before = self.get(&["configmap", "argocd-cm", &namespace]).await;
+        let patch = ["patch", "configmap", "argocd-cm", "--patch-file", &file("argocd-cm-patch.yaml"), &namespace];
         self.kubectl(&patch).await;
+        let after = self.get(&["configmap", "argocd-cm", &namespace]).await;
+        assert_ne!(after["data"], before["data"]);
+
+        let install = self.folder.join("install");
+        fs::create_dir_all(install.join("component")).unwrap();
+        for name in ["kustomization.yaml", "argocd-cm-patch.yaml"] {
+            fs::copy(file(name), install.join("component").join(name)).unwrap();
+        }
+        fs::write(install.join("argocd-cm.yaml"), before.to_string()).unwrap();
+        let kustomization = json!({ "resources": ["argocd-cm.yaml"], "components": ["component"] });
+        fs::write(install.join("kustomization.yaml"), kustomization.to_string()).unwrap();
+        let rendered = self.plane.kubectl().args(["kustomize", install.to_str().unwrap()]).output().await.unwrap();
+        assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+        let rendered: Value = serde_saphyr::from_str(&String::from_utf8_lossy(&rendered.stdout)).unwrap();
+        assert_eq!(rendered["data"], after["data"], "the component");
+
+        for name in ["application.yaml", "application-server-side.yaml"] {
+            self.apply(&["--server-side", "--dry-run=server", "--validate=strict", "--filename", &file(name)]).await;
+        }
     }
 
     async fn apply(&self, arguments: &[&str]) {
