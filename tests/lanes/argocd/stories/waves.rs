@@ -44,7 +44,8 @@ impl Waves {
         let waits = |state: &State| state.phase() == "Running" && state.health_of("first").0 == "Progressing";
         self.application.until("the sync waits", waits).await;
         self.world.until("first", "it waits", |seen| reasons.contains(&seen.reason("Ready"))).await;
-        // The status that says so has been seen, and the sync goes on.
+        // The status that says so has been seen, and the sync goes on. Argo CD may write that down only half a minute later.
+        self.application.refresh_hard().await;
         let said = |state: &State| waits(state) && state.health_of("first").1 != UNSEEN;
         self.application.until("the sync waits for what the status says", said).await;
         assert!(!self.has_begun("second").await);
