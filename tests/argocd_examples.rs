@@ -29,7 +29,7 @@ fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
-/// What argocd-cm is to have.
+/// What Argo CD is configured with.
 fn customizations() -> serde_json::Map<String, Value> {
     let config = yaml(&read(folder().join("argocd-cm-patch.yaml")));
     assert_eq!(config["metadata"]["name"], "argocd-cm");

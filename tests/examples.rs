@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
@@ -13,33 +13,8 @@ use process_template_operator::api::{ClusterCmdbConnectionSpec, CmdbConnectionSp
 use process_template_operator::plan::check;
 use serde_json::{Value, json};
 use support::control_plane::shared;
-use support::examples::{as_arguments, examples};
+use support::examples::{NAMESPACES, all, as_arguments, documents, folder};
 use support::world::install_crds;
-
-// What is applied, and where an administrator keeps the credentials of a shared connection.
-const NAMESPACES: [&str; 2] = ["blueking", "ptset-system"];
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
-}
-
-fn all() -> Vec<Value> {
-    examples().iter().flat_map(|path| documents(path)).collect()
-}
-
-fn documents(path: &Path) -> Vec<Value> {
-    if path.is_file() {
-        let text = fs::read_to_string(path).unwrap();
-        let read: Vec<Value> =
-            serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        return read.into_iter().filter(|document| !document.is_null()).collect();
-    }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).unwrap() {
-        found.extend(documents(&entry.unwrap().path()));
-    }
-    found
-}
 
 fn of_kind(documents: Vec<Value>, kind: &str) -> Vec<Value> {
     documents.into_iter().filter(|document| document["kind"] == kind).collect()

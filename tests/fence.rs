@@ -107,6 +107,7 @@ async fn nothing_crosses_the_fence_between_tenants() {
     taken_back::before_a_deletion(&world, &mut crossings).await;
     redirects(&world, &mut crossings).await;
     rivals(&world, &mut crossings).await;
+    strangers(&world, &mut crossings).await;
     words(&world, &mut crossings).await;
     rights_of_the_operator(&world);
 
@@ -339,6 +340,28 @@ async fn rivals(world: &Tenants, crossings: &mut Crossings) {
     let rival = bank.until("older", "Conflict").await;
     crossings.refused("with a grant, takes over", rival.ids().is_empty() && count(world, UPDATE) == 0);
     assert_eq!(shop.until("younger", "InSync").await.ids(), seen.ids());
+}
+
+// Whoever knows the URL can have a connection to it; without credentials its sets claim nothing.
+async fn strangers(world: &Tenants, crossings: &mut Crossings) {
+    let (shop, bank) = (&world.shop, &world.bank);
+    world.grant(to(&["shop"], &[2])).await;
+    world.service_template(2, "back");
+    world.sim.update_state(|state| {
+        let accounts = json!([{ "app_code": SHARED_APP, "app_secret": SHARED_SECRET }]);
+        state.accounts = serde_json::from_value(accounts).unwrap();
+    });
+    bank.put_secret("cmdb", "bank-app", "guessed").await;
+    let connection = json!({ "url": world.cmdb.url(), "credentialsSecretRef": { "name": "cmdb" } });
+    bank.put_connection("intruding", &connection).await;
+    bank.apply("stranger", &set(&named("intruding"), 2, &named("back"))).await;
+    bank.until("stranger", "Unauthorized").await;
+    // Creation times count whole seconds.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    shop.apply("rightful", &set(&shared("shared"), 2, &named("back"))).await;
+    let seen = shop.until("rightful", "InSync").await;
+    crossings.refused("an older set whose credentials are refused blocks", seen.ids().len() == 1);
+    world.sim.update_state(|state| state.accounts.clear());
 }
 
 async fn words(world: &Tenants, crossings: &mut Crossings) {

@@ -8,6 +8,8 @@
 
 #[path = "support/command.rs"]
 mod command;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[allow(clippy::panic, reason = "a failed step fails the test")]
 #[path = "support/examples.rs"]
 mod examples;
 

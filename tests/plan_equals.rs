@@ -11,7 +11,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use process_template_operator::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
 use process_template_operator::sim::Property;
 use serde_json::{Value, json};
-use support::examples::examples;
+use support::examples::all;
 use support::world::{Seen, World};
 use tokio::process::Command;
 
@@ -21,19 +21,9 @@ type Writes = BTreeMap<String, Vec<String>>;
 // Values that stand in a manifest in other words than on the wire; and where a server has two forms, both are sent.
 const SOCKETS: &[&str] = &["bind_info", "bind_ip", "port", "protocol"];
 
-fn documents(path: &Path) -> Vec<Value> {
-    if path.is_dir() {
-        let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
-        entries.sort();
-        return entries.iter().flat_map(|entry| documents(entry)).collect();
-    }
-    let read: Vec<Value> = serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap();
-    read.into_iter().filter(|document| document["kind"] == "ProcessTemplateSet").collect()
-}
-
 /// The sets of the examples that a newer server can hold, in one namespace.
 async fn apply_examples(world: &World) {
-    for mut set in examples().iter().flat_map(|path| documents(path)) {
+    for mut set in all().into_iter().filter(|document| document["kind"] == "ProcessTemplateSet") {
         let name = set["metadata"]["name"].as_str().unwrap().to_owned();
         if set["spec"]["connectionRef"].is_null() {
             set["metadata"] = json!({ "name": name });

@@ -1,6 +1,8 @@
 //! `ptset validate`: what it says of manifests, and where it points.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[allow(clippy::panic, reason = "a failed step fails the test")]
 #[path = "support/examples.rs"]
 mod examples;
 

@@ -1,19 +1,23 @@
 //! `ptset run`
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use kube::client::ClientBuilder;
+use axum::http::Request;
+use kube::client::{Body, ClientBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tower::BoxError;
+use tower::filter::FilterLayer;
 use tower::limit::ConcurrencyLimitLayer;
 
 use crate::api::FIELD_MANAGER;
-use crate::cmdb::Fence;
-use crate::controller::{self, Settings};
+use crate::cmdb::{Fence, Gate, Open};
+use crate::controller::{self, Election, Leadership, Observer as _, Settings, Terms};
 use crate::telemetry::{self, LogFormat, Metrics};
 
 // Calls to the API server in flight at a time: each has a connection with its buffers. A watch counts until it is
@@ -46,6 +50,16 @@ pub struct Options {
     /// For demonstrations: connections may lead anywhere, also to this machine and to plain http
     #[arg(long, env = "PTSET_CONNECTIONS_ANYWHERE", conflicts_with = "connection_urls")]
     connections_anywhere: bool,
+    /// Lease by which one of several instances leads while the others stand by; without it, run one alone
+    #[arg(long, env = "PTSET_LEASE", value_name = "NAME")]
+    lease: Option<String>,
+    /// Namespace of the lease; without it, that of the pod or of the kubeconfig
+    #[arg(long, env = "PTSET_LEASE_NAMESPACE", value_name = "NAME", requires = "lease")]
+    lease_namespace: Option<String>,
+    /// Seconds without a renewal after which another instance takes the lease
+    #[arg(long, env = "PTSET_LEASE_DURATION_SECONDS", value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u16).range(3..=300))]
+    lease_duration_seconds: u16,
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "PTSET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -69,17 +83,16 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
     config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
     let fence = fence(&options, &config).await?;
-    let client = ClientBuilder::try_from(config)
-        .map_err(unusable)?
-        .with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS))
-        .build();
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let metrics = Arc::new(Metrics::default());
     let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(stop_on_signal(shutdown.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
     let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "begins");
+    let leadership = Arc::<Leadership>::default();
+    let gate: Arc<dyn Gate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(Open) };
+    let client = gated(config.clone(), &gate)?;
     let settings = Settings {
         namespace: options.namespace,
         concurrency: options.concurrency,
@@ -87,12 +100,51 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),
         removal_delay: Duration::from_secs(options.removal_delay_seconds.into()),
         fence,
+        gate,
     };
-    controller::run(client, settings, metrics.clone(), metrics, shutdown).await;
+    let work = {
+        let metrics = Arc::clone(&metrics);
+        move |stop| controller::run(client.clone(), settings.clone(), metrics.clone(), metrics.clone(), stop)
+    };
+    if let Some(name) = options.lease {
+        let election = Election {
+            namespace: options.lease_namespace.unwrap_or_else(|| config.default_namespace.clone()),
+            client: kube::Client::try_from(config).map_err(unusable)?,
+            name,
+            identity: identity(),
+            terms: Terms::of_seconds(options.lease_duration_seconds),
+        };
+        election.run(&leadership, |leads| metrics.leads(leads), work, &shutdown).await;
+    } else {
+        metrics.leads(true);
+        work(shutdown).await;
+    }
     stop_serving.cancel();
     server.await??;
     tracing::info!("ends: no write is under way");
     Ok(())
+}
+
+// A client that writes only while the gate is open.
+fn gated(config: kube::Config, gate: &Arc<dyn Gate>) -> anyhow::Result<kube::Client> {
+    let gate = Arc::clone(gate);
+    let passes = move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
+        if request.method().is_safe() || gate.is_open() {
+            Ok(request)
+        } else {
+            Err("not sent: another instance of this operator leads now".into())
+        }
+    };
+    let builder = ClientBuilder::try_from(config).map_err(unusable)?;
+    let limited = builder.with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS));
+    Ok(limited.with_layer(&FilterLayer::new(passes)).build())
+}
+
+// An earlier process of the same pod is somebody else.
+fn identity() -> String {
+    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    let pod = pod.unwrap_or_else(|| FIELD_MANAGER.to_owned());
+    format!("{pod}_{:016x}", RandomState::new().build_hasher().finish())
 }
 
 // The API server would take our requests for our own.

@@ -199,11 +199,14 @@ impl Client {
     /// Lists the service templates of a business, all pages.
     pub async fn list_service_templates(&self, lane: Lane, biz_id: i64) -> Result<Vec<ServiceTemplate>, Error> {
         let mut found: BTreeMap<i64, ServiceTemplate> = BTreeMap::new();
+        let mut lane = lane;
         loop {
             let (before, page) = (found.len(), json!({ "start": found.len(), "limit": PAGE, "sort": "id" }));
             let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
             let operation = Operation::ListServiceTemplates;
             let list: List<ServiceTemplate> = self.sender.read(operation, lane, &parameters).await?;
+            // Sent away between two pages, it would begin again.
+            lane = Lane::Work;
             let is_last = list.info.len() < PAGE;
             found.extend(list.info.into_iter().map(|template| (template.id, template)));
             let has_all = list.count.is_some_and(|count| found.len() as u64 >= count);

@@ -155,6 +155,12 @@ pub enum Error {
         /// When its turn comes.
         retry_after: Duration,
     },
+    /// This process may not write now, and it was not sent.
+    #[error("{} was not sent: another instance of this operator leads now", .operation.as_str())]
+    Halted {
+        /// The call.
+        operation: Operation,
+    },
     /// A server failed, or no answer came: a write may or may not have been stored.
     #[error("CMDB gave no clear answer to {reply}")]
     OutcomeUnknown {
@@ -209,6 +215,7 @@ impl Error {
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } => "unavailable",
             Self::Busy { .. } => "busy",
+            Self::Halted { .. } => "halted",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Protocol { .. } => "protocol",
             Self::Configuration { .. } => "configuration",
@@ -225,7 +232,7 @@ impl Error {
                 Disposition::RetryLater { after: *retry_after }
             }
             Self::Busy { retry_after, .. } => Disposition::RetryLater { after: Some(*retry_after) },
-            Self::Conflict { .. } | Self::NotFound { .. } | Self::OutcomeUnknown { .. } => {
+            Self::Conflict { .. } | Self::NotFound { .. } | Self::OutcomeUnknown { .. } | Self::Halted { .. } => {
                 Disposition::RetryLater { after: None }
             }
             Self::Invalid { .. }
@@ -252,7 +259,9 @@ impl Error {
                     WriteOutcome::Unknown
                 }
             }
-            Self::Unavailable { .. } | Self::Busy { .. } | Self::Configuration { .. } => WriteOutcome::NotStored,
+            Self::Unavailable { .. } | Self::Busy { .. } | Self::Halted { .. } | Self::Configuration { .. } => {
+                WriteOutcome::NotStored
+            }
             Self::NotFound { .. } | Self::OutcomeUnknown { .. } | Self::Protocol { .. } => WriteOutcome::Unknown,
         }
     }
@@ -268,6 +277,7 @@ impl Error {
             | Self::Throttled { .. }
             | Self::Unavailable { .. }
             | Self::Busy { .. }
+            | Self::Halted { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol { .. }
             | Self::Configuration { .. } => false,
@@ -286,6 +296,7 @@ impl Error {
             | Self::Throttled { .. }
             | Self::Unavailable { .. }
             | Self::Busy { .. }
+            | Self::Halted { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol { .. }
             | Self::Configuration { .. } => None,
@@ -311,7 +322,7 @@ impl Error {
             | Self::Unavailable { reply, .. }
             | Self::OutcomeUnknown { reply }
             | Self::Protocol { reply } => Some(reply),
-            Self::Busy { .. } | Self::Configuration { .. } => None,
+            Self::Busy { .. } | Self::Halted { .. } | Self::Configuration { .. } => None,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Lets calls through: as many at a time, as many a second, and as long as the endpoint answers. One for all that lead to
 //! one endpoint as one caller.
 
+mod polls;
+
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Limits;
 use super::breaker::{Breaker, Way};
-use super::pace::{Pace, Quota, Turn};
+use super::pace::{Pace, Quota, Turn, count};
+use polls::Polls;
 
 /// Who waits for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +23,21 @@ pub enum Lane {
     /// Somebody: an edit, a deletion, and what they need. It waits in line.
     Work,
     /// Nobody: it is only looked whether all is still well. It never waits in line, for then an edit of the same set could
-    /// not overtake it: what cannot go now comes again later.
+    /// not overtake it: what cannot go now comes again later, and goes before those that came first after it.
     Poll,
+}
+
+/// Tells one call from another: the same each time that it comes again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Call(u64);
+
+impl Call {
+    /// That which asks for this.
+    pub fn of(what: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 /// Longest wait for work when the server has told us to stop; for more, the status is to say so.
@@ -29,6 +46,9 @@ const LONGEST_STOP: Duration = Duration::from_secs(10);
 /// Longest wait of a poll for the outcome of a probe: an endpoint that is well again answers sooner, and one that hangs
 /// must not hold all sets that it has.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Share of one call in what is known of how long calls take.
+const MEMORY: f64 = 0.1;
 
 /// Why a call was not let through.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +89,9 @@ struct State {
     places: usize,
     in_flight: usize,
     in_line: usize,
+    polls: Polls,
+    // Of a call, in seconds.
+    usual_duration: f64,
     pace: Pace,
     breaker: Breaker,
 }
@@ -107,6 +130,8 @@ impl Limiter {
             places: usize::MAX,
             in_flight: 0,
             in_line: 0,
+            polls: Polls::default(),
+            usual_duration: 0.0,
             pace: Pace::new(f64::MAX, Instant::now()),
             breaker: Breaker::default(),
         };
@@ -124,13 +149,13 @@ impl Limiter {
     }
 
     /// Lets a call through, or says why not.
-    pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
+    pub async fn enter(self: &Arc<Self>, lane: Lane, call: Call) -> Result<Permit, Refusal> {
         if lane == Lane::Poll {
-            return self.admitted(lane).await;
+            return self.admitted(lane, call).await;
         }
         let _in_line = InLine::of(self);
         let _first = self.line.lock().await;
-        self.admitted(lane).await
+        self.admitted(lane, call).await
     }
 
     /// When the endpoint is tried again, and why; None: it is up.
@@ -147,13 +172,13 @@ impl Limiter {
         state.pace.rate(Instant::now(), in_flight)
     }
 
-    async fn admitted(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
+    async fn admitted(self: &Arc<Self>, lane: Lane, call: Call) -> Result<Permit, Refusal> {
         let patience = Instant::now() + PROBE_PATIENCE;
         loop {
             // Before the look: what changes after it is noticed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let until = match self.step(lane, patience) {
+            let until = match self.step(lane, call, patience) {
                 Step::Go(permit) => return Ok(permit),
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Wait(until) => until,
@@ -165,11 +190,10 @@ impl Limiter {
         }
     }
 
-    fn step(self: &Arc<Self>, lane: Lane, patience: Instant) -> Step {
+    fn step(self: &Arc<Self>, lane: Lane, call: Call, patience: Instant) -> Step {
         let now = Instant::now();
         let state = &mut *self.lock();
-        let in_flight = state.in_flight;
-        let busy = |state: &mut State| Step::Refused(Refusal::Busy(state.pace.ticket(now, in_flight)));
+        let busy = |state: &mut State| Step::Refused(Refusal::Busy(state.ticket(call, now)));
         let way = state.breaker.way(now);
         match way {
             Way::Open | Way::Probe => {}
@@ -181,16 +205,16 @@ impl Limiter {
                 return Step::Refused(Refusal::Down(cause, due.saturating_duration_since(now)));
             }
         }
-        // Of several places, one is kept for work.
-        let kept = usize::from(lane == Lane::Poll && state.places > 1);
-        let has_place = in_flight + kept < state.places;
+        let before = if lane == Lane::Poll { state.polls.due_before(call, now) } else { 0 };
+        let has_place = state.in_flight + before < state.places_of(lane);
         if lane == Lane::Poll && (state.in_line > 0 || !has_place) {
             return busy(state);
         }
-        let turn = state.pace.turn(lane, now, in_flight);
+        let turn = state.pace.turn(lane, before, now, state.in_flight);
         let waits_until = match turn {
             Turn::Now | Turn::Probe if has_place => {
                 state.pace.take();
+                state.polls.gone(call);
                 state.in_flight += 1;
                 if way == Way::Probe {
                     state.breaker.probe();
@@ -219,6 +243,21 @@ impl Limiter {
 }
 
 impl State {
+    // Of several places, one is kept for work.
+    fn places_of(&self, lane: Lane) -> usize {
+        self.places - usize::from(lane == Lane::Poll && self.places > 1)
+    }
+
+    // When a poll is to come again: those that came before it go first, at the rate, and as long as they take.
+    fn ticket(&mut self, call: Call, now: Instant) -> Duration {
+        let before = self.polls.waiting_before(call, now);
+        let places = self.places_of(Lane::Poll);
+        let longest_rate = count(places) / self.usual_duration;
+        let wait = self.pace.ticket(before, longest_rate, now, self.in_flight);
+        self.polls.wait(call, now + wait, now);
+        wait
+    }
+
     fn follow_members(&mut self) {
         let places = self.members.values().map(|limits| limits.max_concurrent).min();
         let rate = self.members.values().map(|limits| limits.requests_per_second).min();
@@ -249,6 +288,8 @@ impl Permit {
             Answer::NotReached(cause) => state.breaker.failed(self.probes_endpoint, cause, now),
             Answer::Reached | Answer::Throttled => state.breaker.reached(),
         }
+        let took = now.saturating_duration_since(self.sent_at).as_secs_f64();
+        state.usual_duration += MEMORY * (took - state.usual_duration);
         let is_throttled = answer == Answer::Throttled;
         state.pace.answered(is_throttled, quota, self.sent_at, now);
         if self.probes_pace {

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::limiter::{Limiter, Member};
-use super::{Credentials, UserCredential};
+use super::{Credentials, Gate, Open, UserCredential};
 
 /// What a client may ask of CMDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +42,30 @@ impl Caller {
 }
 
 /// The limiters in use: all clients that lead to one endpoint as one caller share one, and so the lowest of their limits,
-/// what was learned, and whether the endpoint is down.
-#[derive(Debug, Default)]
+/// what was learned, and whether the endpoint is down. Before all of them is one gate for writes.
+#[derive(Debug)]
 pub struct Limiters {
+    gate: Arc<dyn Gate>,
     by_endpoint: Mutex<HashMap<(String, Caller), Weak<Limiter>>>,
 }
 
+impl Default for Limiters {
+    fn default() -> Self {
+        Self::behind(Arc::new(Open))
+    }
+}
+
 impl Limiters {
+    /// Limiters whose writes begin only while the gate is open.
+    pub fn behind(gate: Arc<dyn Gate>) -> Self {
+        Self { gate, by_endpoint: Mutex::default() }
+    }
+
+    /// The gate before all writes.
+    pub(super) fn gate(&self) -> &Arc<dyn Gate> {
+        &self.gate
+    }
+
     /// A client's share in the limiter of a normalised URL and a caller.
     pub(super) fn join(&self, url: &str, caller: Caller, limits: Limits) -> Member {
         let mut by_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);

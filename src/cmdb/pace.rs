@@ -71,8 +71,6 @@ pub struct Pace {
     window: Option<Window>,
     // Calls per second that a window allows on average, once one was seen.
     allowance: Option<f64>,
-    // The last turn that was promised to a poll.
-    promised: Instant,
 }
 
 // After a throttled answer that did not say when to go on.
@@ -103,19 +101,9 @@ impl Pace {
     /// The ceiling's pace, in requests per second, until the server says otherwise.
     pub fn new(ceiling: f64, now: Instant) -> Self {
         let (rate, tokens) = (ceiling, ceiling.max(1.0));
-        let (growth, advanced_to, promised) = (0.0, now, now);
-        Self {
-            ceiling,
-            rate,
-            growth,
-            tokens,
-            advanced_to,
-            cut_at: None,
-            stop: None,
-            window: None,
-            allowance: None,
-            promised,
-        }
+        let (growth, advanced_to) = (0.0, now);
+        let (cut_at, stop, window, allowance) = (None, None, None, None);
+        Self { ceiling, rate, growth, tokens, advanced_to, cut_at, stop, window, allowance }
     }
 
     /// Sets the ceiling.
@@ -133,8 +121,8 @@ impl Pace {
         self.spread(now, in_flight)
     }
 
-    /// Whether a call may go.
-    pub fn turn(&mut self, lane: Lane, now: Instant, in_flight: usize) -> Turn {
+    /// Whether a call may go, when so many go before it.
+    pub fn turn(&mut self, lane: Lane, before: usize, now: Instant, in_flight: usize) -> Turn {
         self.advance(now, in_flight);
         if let Some(stop) = self.stop {
             return if stop.is_probing {
@@ -149,10 +137,11 @@ impl Pace {
             (Lane::Work, _) => (0.0, 0.0),
             (Lane::Poll, window) => (self.reserve(), window.map_or(0.0, |window| window.reserve)),
         };
-        if let Some(window) = self.window.filter(|window| window.available(in_flight) < 1.0 + window_reserve) {
+        let wanted = 1.0 + count(before);
+        if let Some(window) = self.window.filter(|window| window.available(in_flight) < wanted + window_reserve) {
             return if window.remaining < 1.0 { Turn::Stopped(window.ends) } else { Turn::At(window.ends) };
         }
-        let missing = 1.0 + reserve - self.tokens;
+        let missing = wanted + reserve - self.tokens;
         if missing <= 1e-6 {
             return Turn::Now;
         }
@@ -169,21 +158,22 @@ impl Pace {
         }
     }
 
-    /// The wait until a poll's turn would come: each is promised another, one after the other at the rate.
-    pub fn ticket(&mut self, now: Instant, in_flight: usize) -> Duration {
+    /// The wait until a poll's turn comes, when so many go before it, at this many a second at most.
+    pub fn ticket(&mut self, before: usize, longest_rate: f64, now: Instant, in_flight: usize) -> Duration {
         let stopped = self.stop.map(|stop| stop.until);
         let exhausted = self.window.filter(|window| window.available(in_flight) < 1.0 + window.reserve);
         let goes_on = stopped.into_iter().chain(exhausted.map(|window| window.ends)).max();
-        let rate = self.allowance.map_or(self.rate, |allowance| allowance.min(self.rate)).max(SLOWEST);
-        let missing = (1.0 + self.reserve() - self.tokens).max(0.0);
-        let refilled = goes_on.unwrap_or(now).max(now) + Duration::from_secs_f64(missing / rate);
-        let turn = refilled.max(self.promised.max(now) + Duration::from_secs_f64(1.0 / rate));
+        let rate = self.allowance.map_or(self.rate, |allowance| allowance.min(self.rate));
+        let missing = 1.0 + self.reserve() - self.tokens;
+        let each = 1.0 / rate.min(longest_rate).max(SLOWEST);
+        // With the tokens there it was kept back by others, who take their time.
+        let filled = if missing > 0.0 { missing / rate.max(SLOWEST) } else { each };
+        let turn = goes_on.unwrap_or(now).max(now) + Duration::from_secs_f64(filled + count(before) * each);
         let wait = turn.saturating_duration_since(now);
         if wait > LONGEST_TICKET {
             // The rate may have grown by then.
             return by_chance(LONGEST_TICKET / 2, LONGEST_TICKET);
         }
-        self.promised = turn;
         wait.max(TICK)
     }
 
@@ -281,7 +271,8 @@ impl Pace {
     }
 }
 
-fn count(number: usize) -> f64 {
+/// As a fraction.
+pub fn count(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
 
@@ -309,7 +300,7 @@ mod tests {
         let mut gone = 0;
         let mut now = from;
         while now < from + time {
-            while matches!(pace.turn(lane, now, 0), Turn::Now | Turn::Probe) {
+            while matches!(pace.turn(lane, 0, now, 0), Turn::Now | Turn::Probe) {
                 pace.take();
                 pace.probed(Some(false), now);
                 gone += 1;
@@ -322,7 +313,7 @@ mod tests {
     // A bucket with nothing saved up.
     fn drained(rate: f64, now: Instant) -> Pace {
         let mut pace = Pace::new(rate, now);
-        while pace.turn(Lane::Work, now, 0) == Turn::Now {
+        while pace.turn(Lane::Work, 0, now, 0) == Turn::Now {
             pace.take();
         }
         pace
@@ -350,9 +341,9 @@ mod tests {
     fn a_wait_that_is_told_is_long_enough() {
         let now = Instant::now();
         let mut pace = drained(20.0, now);
-        let Turn::At(at) = pace.turn(Lane::Work, now, 0) else { panic!("there are tokens left") };
+        let Turn::At(at) = pace.turn(Lane::Work, 0, now, 0) else { panic!("there are tokens left") };
         assert_eq!(at - now, Duration::from_millis(50));
-        assert_eq!(pace.turn(Lane::Work, at, 0), Turn::Now);
+        assert_eq!(pace.turn(Lane::Work, 0, at, 0), Turn::Now);
     }
 
     #[test]
@@ -391,24 +382,24 @@ mod tests {
         pace.answered(true, None, now, now);
         let mut stops = Vec::new();
         for _ in 0..6 {
-            let Turn::At(at) = pace.turn(Lane::Work, now, 0) else { panic!("it goes on at once") };
+            let Turn::At(at) = pace.turn(Lane::Work, 0, now, 0) else { panic!("it goes on at once") };
             stops.push((at - now).as_millis());
             now = at;
-            assert_eq!(pace.turn(Lane::Poll, now, 0), Turn::Probe);
+            assert_eq!(pace.turn(Lane::Poll, 0, now, 0), Turn::Probe);
             pace.take();
-            assert_eq!(pace.turn(Lane::Work, now, 1), Turn::AfterProbe);
+            assert_eq!(pace.turn(Lane::Work, 0, now, 1), Turn::AfterProbe);
             pace.answered(true, None, now, now);
             pace.probed(Some(true), now);
         }
         assert_eq!(stops, [500, 1000, 2000, 4000, 8000, 8000]);
         now += Duration::from_secs(8);
-        assert_eq!(pace.turn(Lane::Work, now, 0), Turn::Probe);
+        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Probe);
         pace.take();
         pace.probed(None, now);
-        assert_eq!(pace.turn(Lane::Work, now, 0), Turn::Probe, "nobody knows: another tries");
+        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Probe, "nobody knows: another tries");
         pace.take();
         pace.probed(Some(false), now);
-        assert_eq!(pace.turn(Lane::Work, now, 0), Turn::Now);
+        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Now);
     }
 
     #[test]
@@ -420,7 +411,7 @@ mod tests {
         let mut gone_by = Vec::new();
         for step in 0..10_000 {
             let at = now + MILLISECOND * step;
-            if pace.turn(Lane::Work, at, 0) == Turn::Now {
+            if pace.turn(Lane::Work, 0, at, 0) == Turn::Now {
                 pace.take();
                 remaining -= 1;
                 let left = u64::from((10_000 - step).div_ceil(1000));
@@ -440,8 +431,8 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(20.0, now);
         pace.answered(false, Some(quota(3, 10)), now, now);
-        assert_eq!(pace.turn(Lane::Work, now, 2), Turn::Now);
-        assert_eq!(pace.turn(Lane::Work, now, 3), Turn::At(now + Duration::from_secs(10)));
+        assert_eq!(pace.turn(Lane::Work, 0, now, 2), Turn::Now);
+        assert_eq!(pace.turn(Lane::Work, 0, now, 3), Turn::At(now + Duration::from_secs(10)));
     }
 
     #[test]
@@ -450,9 +441,9 @@ mod tests {
         let mut pace = Pace::new(20.0, now);
         pace.answered(true, Some(quota(0, 3)), now, now);
         let ends = now + Duration::from_secs(3);
-        assert_eq!(pace.turn(Lane::Work, now, 0), Turn::Stopped(ends));
+        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Stopped(ends));
         assert!(pace.rate(now, 0) < 1e-9);
-        assert_eq!(pace.turn(Lane::Work, ends, 0), Turn::Now);
+        assert_eq!(pace.turn(Lane::Work, 0, ends, 0), Turn::Now);
         assert!((pace.rate(ends, 0) - 20.0).abs() < 1e-9);
     }
 
@@ -463,9 +454,9 @@ mod tests {
         let mut pace = Pace::new(20.0, now);
         pace.answered(false, Some(quota(0, 1)), before, now + MILLISECOND);
         pace.answered(false, Some(quota(7, 1)), before, after);
-        assert!(matches!(pace.turn(Lane::Work, after, 0), Turn::Stopped(_)));
+        assert!(matches!(pace.turn(Lane::Work, 0, after, 0), Turn::Stopped(_)));
         pace.answered(false, Some(quota(99, 1)), after, after + MILLISECOND);
-        assert_eq!(pace.turn(Lane::Work, after + MILLISECOND, 0), Turn::Now);
+        assert_eq!(pace.turn(Lane::Work, 0, after + MILLISECOND, 0), Turn::Now);
     }
 
     #[test]
@@ -480,10 +471,10 @@ mod tests {
     fn tickets_are_spread_at_the_rate() {
         let now = Instant::now();
         let mut pace = drained(20.0, now);
-        let waits: Vec<u128> = (0..5).map(|_| pace.ticket(now, 0).as_millis()).collect();
+        let waits: Vec<u128> = (0..5).map(|before| pace.ticket(before, 50.0, now, 0).as_millis()).collect();
         assert_eq!(waits, [250, 300, 350, 400, 450], "after what polls leave for work");
-        let waits: Vec<Duration> = (0..10_000).map(|_| pace.ticket(now, 0)).collect();
-        assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(1)), "none has to stay away for long");
+        assert_eq!(pace.ticket(3, 2.0, now, 0).as_millis(), 1750, "as long as calls take");
+        assert!(pace.ticket(10_000, 50.0, now, 0) <= Duration::from_mins(1), "none has to stay away for long");
     }
 
     #[test]
@@ -491,6 +482,6 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(20.0, now);
         pace.answered(true, Some(quota(0, 5)), now, now);
-        assert_eq!(pace.ticket(now, 0), Duration::from_secs(5));
+        assert_eq!(pace.ticket(0, 50.0, now, 0), Duration::from_millis(5050));
     }
 }

@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::classify::{classify, is_out_of_reach};
 use super::fence::FencedResolver;
-use super::limiter::{Answer, Lane, Permit, Refusal};
+use super::gate::Gate;
+use super::limiter::{Answer, Call, Lane, Permit, Refusal};
 use super::limits::Caller;
 use super::login::{CurrentLogin, Login};
 use super::pace::Quota;
@@ -35,6 +36,7 @@ pub struct Sender {
     url: String,
     supplier_account: String,
     timeout: Duration,
+    gate: Arc<dyn Gate>,
     observer: Arc<dyn Observer>,
     // Begins every correlation ID of this client.
     prefix: u64,
@@ -84,6 +86,7 @@ impl Sender {
             url,
             supplier_account: config.supplier_account,
             timeout: config.timeout,
+            gate: Arc::clone(config.limiters.gate()),
             observer,
             prefix: std::hash::RandomState::new().build_hasher().finish(),
             sent: AtomicU64::new(0),
@@ -123,14 +126,14 @@ impl Sender {
             .with_factor(2.0)
             .with_max_times(2)
             .with_jitter();
-        let mut first = Some(self.enter(operation, lane).await?);
+        let mut first = Some(self.enter(operation, lane, parameters).await?);
         let deadline = Instant::now() + self.timeout;
         let attempt = || {
             let first = first.take();
             async move {
                 let (login, permit) = match first {
                     Some(entered) => entered,
-                    None => self.enter(operation, lane).await?,
+                    None => self.enter(operation, lane, parameters).await?,
                 };
                 let call = self.once(&login, permit, operation, parameters, Some(deadline));
                 call.await.map(|(data, _)| data)
@@ -150,7 +153,7 @@ impl Sender {
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<T, Error> {
-        let (login, permit) = self.enter(operation, Lane::Work).await?;
+        let (login, permit) = self.enter(operation, Lane::Work, parameters).await?;
         let deadline = Instant::now() + self.timeout;
         let read = self.once(&login, permit, operation, parameters, Some(deadline)).await;
         read.map(|(data, _)| data)
@@ -163,7 +166,7 @@ impl Sender {
         }
         let login = self.login();
         // A failure here says nothing about the calls.
-        let _permit = login.member.limiter().enter(Lane::Work).await.ok()?;
+        let _permit = login.member.limiter().enter(Lane::Work, Call::default()).await.ok()?;
         version::ask(&login.http, &self.url).await
     }
 
@@ -173,14 +176,23 @@ impl Sender {
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<(T, String), Error> {
-        let (login, permit) = self.enter(operation, Lane::Work).await?;
+        let (login, permit) = self.enter(operation, Lane::Work, parameters).await?;
+        if !self.gate.is_open() {
+            return Err(Error::Halted { operation });
+        }
         self.once(&login, permit, operation, parameters, None).await
     }
 
     // Waits for the call's turn; the login is that of the moment when it has come.
-    async fn enter(&self, operation: Operation, lane: Lane) -> Result<(Arc<Login>, Permit), Error> {
+    async fn enter(
+        &self,
+        operation: Operation,
+        lane: Lane,
+        parameters: &Map<String, Value>,
+    ) -> Result<(Arc<Login>, Permit), Error> {
+        let call = Call::of((operation.as_str(), parameters));
         loop {
-            let entered = self.login().member.limiter().enter(lane).await;
+            let entered = self.login().member.limiter().enter(lane, call).await;
             let permit = entered.map_err(|refusal| refused(operation, refusal))?;
             let login = self.login();
             if Arc::ptr_eq(permit.limiter(), login.member.limiter()) {

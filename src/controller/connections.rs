@@ -67,6 +67,8 @@ pub struct LastAnswer {
     pub at: Instant,
     /// Whether it shows that CMDB is there and takes the credentials.
     pub is_good: bool,
+    /// Whether it refuses the credentials.
+    pub refuses: bool,
 }
 
 impl Live {
@@ -129,7 +131,8 @@ impl Observer for Heard {
         // A call that was not made, or that others took the turn of, says nothing.
         if !matches!(outcome, "busy" | "throttled") {
             let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
-            *lock(&self.last) = Some(LastAnswer { at: Instant::now(), is_good: !is_bad });
+            let refuses = outcome == "authentication";
+            *lock(&self.last) = Some(LastAnswer { at: Instant::now(), is_good: !is_bad, refuses });
         }
         self.observer.call_finished(operation, outcome, elapsed);
     }
@@ -137,8 +140,13 @@ impl Observer for Heard {
 
 impl Connections {
     /// No clients yet.
-    pub fn new(client: Client, catalogue: Catalogue, fence: Fence, observer: Arc<dyn Observer>) -> Self {
-        let limiters: Arc<Limiters> = Arc::default();
+    pub fn new(
+        client: Client,
+        catalogue: Catalogue,
+        fence: Fence,
+        limiters: Arc<Limiters>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let bounds = |fence| Bounds { fence: Arc::new(fence), limiters: Arc::clone(&limiters) };
         Self {
             client,
@@ -183,6 +191,13 @@ impl Connections {
         let due = live.refused.as_ref().filter(|error| may_change(error)).map(|_| Instant::now() + RETRY_AFTER);
         *built = Built { at: change, live: Some(live.clone()), due };
         Ok(live)
+    }
+
+    /// Whether CMDB was last heard to refuse the credentials of a connection.
+    pub async fn are_credentials_refused(&self, name: &ConnectionName) -> bool {
+        let entry = self.entry(name);
+        let built = entry.built.lock().await;
+        built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
     }
 
     async fn find(&self, entry: &Entry, name: &ConnectionName) -> Result<Found, Error> {

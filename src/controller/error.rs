@@ -216,6 +216,7 @@ fn engine_advice(error: &engine::Error) -> &'static str {
             | Cmdb::NotFound { .. }
             | Cmdb::Throttled { .. }
             | Cmdb::Busy { .. }
+            | Cmdb::Halted { .. }
             | Cmdb::OutcomeUnknown { .. } => "It is tried again.",
         },
         engine::Error::ServiceTemplateMissing { none_at_all: true, .. } => {

@@ -8,11 +8,13 @@ mod connection_reconcile;
 mod connection_status;
 mod connections;
 mod deletion;
+mod election;
 mod error;
 mod events;
 mod finalizer;
 mod grants;
 mod journal;
+mod leader;
 mod memory;
 mod objects;
 mod reconcile;
@@ -43,8 +45,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use connect::{Bounds, Description, read_credentials, read_identity};
 pub use connection_name::ConnectionName;
+pub use election::{Election, Leadership};
 pub use error::Error;
 pub use grants::cover;
+pub use leader::Terms;
 pub use memory::from_status;
 
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, FIELD_MANAGER, ServiceTemplateSelector};
@@ -73,6 +77,9 @@ pub trait Observer: Send + Sync {
 
     /// Whether the watches have delivered what there is.
     fn synced(&self, synced: bool);
+
+    /// Whether this process leads.
+    fn leads(&self, leads: bool);
 }
 
 /// How the controller runs.
@@ -91,6 +98,8 @@ pub struct Settings {
     pub removal_delay: Duration,
     /// Where connections may lead.
     pub fence: cmdb::Fence,
+    /// Whether writes to CMDB may begin.
+    pub gate: Arc<dyn cmdb::Gate>,
 }
 
 /// What a reconcile may use.
@@ -162,7 +171,13 @@ pub async fn run(
     let (woken, to_wake) = wakers();
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), catalogue, settings.fence.clone(), cmdb_observer),
+        connections: Connections::new(
+            client.clone(),
+            catalogue,
+            settings.fence.clone(),
+            Arc::new(cmdb::Limiters::behind(Arc::clone(&settings.gate))),
+            cmdb_observer,
+        ),
         objects: Objects::default(),
         connection_objects: Objects::default(),
         store: store.clone(),

@@ -26,7 +26,10 @@ pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str)
         let processes = if is_leaving { &nothing } else { &claims.processes };
         let Ok(grants) = context.connections.grants(&owner.0, &claims.connection).await else { continue };
         let name = Some(owner.1).filter(|_| owner.0 == reconcile::namespace(set));
+        // Anybody can name this URL; who may write there has credentials.
+        let is_stranger = context.connections.are_credentials_refused(&claims.connection).await;
         let whereabouts = match connection {
+            Ok(_) if is_stranger => Whereabouts::Unknown,
             Ok(connection) if connection.client.url() == endpoint => Whereabouts::Here,
             Ok(_) => Whereabouts::Elsewhere,
             Err(_) => Whereabouts::Unknown,

@@ -111,6 +111,7 @@ impl Error {
                 cmdb::Error::Throttled { .. } => "Throttled",
                 cmdb::Error::Unavailable { .. } => "Unreachable",
                 cmdb::Error::Busy { .. } => "Busy",
+                cmdb::Error::Halted { .. } => "Halted",
                 cmdb::Error::OutcomeUnknown { .. } => "Unavailable",
                 cmdb::Error::Protocol { .. } => "NotCmdb",
                 cmdb::Error::Configuration { .. } => "ConnectionInvalid",

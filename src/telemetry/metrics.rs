@@ -23,6 +23,8 @@ pub struct Metrics {
     drift: Family<Outcome, Counter>,
     synced: Gauge,
     is_synced: AtomicBool,
+    leader: Gauge,
+    is_leader: AtomicBool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,9 +65,12 @@ impl Default for Metrics {
         }
         let synced = Gauge::default();
         registry.register("synced", "Whether the watches have delivered what there is", synced.clone());
+        let leader = Gauge::default();
+        registry.register("leader", "Whether this process leads: the others stand by", leader.clone());
         registry.register("build", "Version of the operator", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         drop(reconciles.get_or_create(&Outcome { outcome: "ok" }));
-        Self { registry, reconciles, calls, call_seconds, drift, synced, is_synced: AtomicBool::new(false) }
+        let (is_synced, is_leader) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { registry, reconciles, calls, call_seconds, drift, synced, is_synced, leader, is_leader }
     }
 }
 
@@ -79,10 +84,10 @@ impl Metrics {
         text
     }
 
-    /// Whether the watches have delivered what there is.
+    /// Whether it can do what it is there for: to lead, with all that its watches deliver, or to stand by.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_synced.load(Ordering::Relaxed)
+        !self.is_leader.load(Ordering::Relaxed) || self.is_synced.load(Ordering::Relaxed)
     }
 }
 
@@ -98,6 +103,14 @@ impl controller::Observer for Metrics {
     fn synced(&self, synced: bool) {
         self.synced.set(synced.into());
         self.is_synced.store(synced, Ordering::Relaxed);
+    }
+
+    fn leads(&self, leads: bool) {
+        if !leads {
+            self.synced(false);
+        }
+        self.leader.set(leads.into());
+        self.is_leader.store(leads, Ordering::Relaxed);
     }
 }
 

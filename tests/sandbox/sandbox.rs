@@ -14,6 +14,7 @@ mod say;
 mod support {
     pub mod control_plane;
     pub mod held;
+    pub mod pinned;
 }
 
 use std::process::ExitCode;

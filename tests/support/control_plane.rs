@@ -19,18 +19,22 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use super::held::Held;
+use super::pinned::{self, BuildError, are_required, say_skipped};
 
 /// What is to be started.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Whether kube-controller-manager is needed: garbage collection, deletion of namespaces, service accounts.
     pub controller_manager: bool,
-    /// Only what was built before; else [`StartError::NotBuilt`].
+    /// Only what was built before; else [`BuildError::NotBuilt`].
     pub cached_only: bool,
     /// A folder that stays, with all data. Default: a new one, removed at the end.
     pub data_dir: Option<PathBuf>,
     /// Further arguments of kube-apiserver.
     pub extra_apiserver_args: Vec<String>,
+    /// `oldest` or `newest`: the API server and kubectl of that end of the Kubernetes versions that we support; no
+    /// kube-controller-manager then.
+    pub kubernetes: Option<&'static str>,
     /// Whether kube-apiserver notes every request for [`ControlPlane::audit_events`]. Default: yes.
     pub audit: bool,
 }
@@ -42,6 +46,7 @@ impl Default for Options {
             cached_only: false,
             data_dir: None,
             extra_apiserver_args: Vec::new(),
+            kubernetes: None,
             audit: true,
         }
     }
@@ -50,12 +55,9 @@ impl Default for Options {
 /// Why there is no control plane.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Nothing was built before, and it was not to be built now.
-    #[error("not built yet: run tests/controlplane/build, or set KUBEBUILDER_ASSETS")]
-    NotBuilt,
-    /// The binaries could not be had; the build has said why.
-    #[error("its binaries could not be built")]
-    Build,
+    /// Its binaries could not be had.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// A process did not become ready.
     #[error("{process} did not become ready; the end of its log:\n{log}")]
     NotReady {
@@ -78,7 +80,7 @@ pub enum StartError {
 /// A running control plane; ends when dropped, and with this process.
 pub struct ControlPlane {
     folder: PathBuf,
-    binaries: PathBuf,
+    binaries: Binaries,
     server_url: String,
     etcd_url: String,
     issuer: Issuer<'static, KeyPair>,
@@ -101,7 +103,7 @@ impl ControlPlane {
         }
     }
 
-    async fn start_once(options: &Options, binaries: &Path) -> Result<Self, StartError> {
+    async fn start_once(options: &Options, binaries: &Binaries) -> Result<Self, StartError> {
         let folder = match &options.data_dir {
             Some(folder) => Folder::Given(folder.clone()),
             None => Folder::New(tempfile::Builder::new().prefix("control-plane-").tempdir()?),
@@ -114,7 +116,7 @@ impl ControlPlane {
             etcd_url: format!("http://127.0.0.1:{etcd_port}"),
             issuer: certificates(&path)?,
             folder: path,
-            binaries: binaries.to_owned(),
+            binaries: binaries.clone(),
             users: AtomicUsize::new(0),
             processes: Vec::new(),
         };
@@ -130,7 +132,7 @@ impl ControlPlane {
     async fn start_etcd(&mut self, peer_port: u16, folder: Folder) -> Result<(), StartError> {
         let (client, peer) = (self.etcd_url.clone(), format!("http://127.0.0.1:{peer_port}"));
         let name = self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut command = Command::new(self.binaries.join("etcd"));
+        let mut command = Command::new(self.binaries.etcd.join("etcd"));
         command
             .arg(format!("--name={name}"))
             .arg(format!("--data-dir={}", self.folder.join("etcd").display()))
@@ -161,7 +163,7 @@ impl ControlPlane {
 
     async fn start_apiserver(&mut self, port: u16, options: &Options) -> Result<(), StartError> {
         let file = |name: &str| self.folder.join(name).display().to_string();
-        let mut command = Command::new(self.binaries.join("kube-apiserver"));
+        let mut command = Command::new(self.binaries.kubernetes.join("kube-apiserver"));
         command
             .arg(format!("--etcd-servers={}", self.etcd_url))
             .arg("--bind-address=127.0.0.1")
@@ -202,7 +204,7 @@ impl ControlPlane {
         let name = "kube-controller-manager";
         let kubeconfig = self.write_kubeconfig(name, "system:kube-controller-manager", &[])?.display().to_string();
         let file = |name: &str| self.folder.join(name).display().to_string();
-        let mut command = Command::new(self.binaries.join(name));
+        let mut command = Command::new(self.binaries.kubernetes.join(name));
         command
             .arg(format!("--kubeconfig={kubeconfig}"))
             .arg(format!("--authentication-kubeconfig={kubeconfig}"))
@@ -319,7 +321,7 @@ impl ControlPlane {
 
     /// kubectl as a cluster administrator, with caches of its own.
     pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(self.binaries.join("kubectl"));
+        let mut command = Command::new(self.binaries.kubernetes.join("kubectl"));
         command
             .arg(format!("--cache-dir={}", self.folder.join("kubectl-cache").display()))
             .env("KUBECONFIG", self.kubeconfig_path())
@@ -331,7 +333,7 @@ impl ControlPlane {
 
     /// Folder of kubectl and the others.
     pub fn binaries(&self) -> &Path {
-        &self.binaries
+        &self.binaries.kubernetes
     }
 
     /// Every request that the API server has answered, from its audit log; without [`Options::audit`] none.
@@ -409,42 +411,43 @@ pub async fn client(kubeconfig: &Path) -> kube::Client {
 /// The control plane that all tests of this binary share; it ends with the test run. None, said aloud, only where none
 /// was built before and `PTSET_REQUIRE_CONTROL_PLANE` is not set.
 pub async fn shared() -> Option<&'static ControlPlane> {
-    static SHARED: OnceCell<Option<ControlPlane>> = OnceCell::const_new();
+    static SHARED: OnceCell<Result<ControlPlane, BuildError>> = OnceCell::const_new();
     let plane = SHARED.get_or_init(|| async {
-        let required = std::env::var_os("PTSET_REQUIRE_CONTROL_PLANE").is_some();
+        let required = are_required();
         let options = Options { controller_manager: true, cached_only: !required, ..Options::default() };
         match ControlPlane::start(options).await {
-            Ok(plane) => Some(plane),
-            Err(StartError::NotBuilt) if !required => None,
+            Ok(plane) => Ok(plane),
+            Err(StartError::Build(error @ BuildError::NotBuilt { .. })) if !required => Err(error),
             Err(error) => panic!("no control plane: {error}"),
         }
     });
-    let plane = plane.await.as_ref();
-    if plane.is_none() {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        // Not eprintln: the test harness would swallow what a passing test prints.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: no control plane: {}", StartError::NotBuilt);
-    }
-    plane
+    plane.await.as_ref().map_err(|error| say_skipped("control plane", error)).ok()
 }
 
-async fn build(options: &Options) -> Result<PathBuf, StartError> {
+// The folders of the programs.
+#[derive(Clone)]
+struct Binaries {
+    etcd: PathBuf,
+    kubernetes: PathBuf,
+}
+
+async fn build(options: &Options) -> Result<Binaries, StartError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build");
-    let mut command = Command::new(script);
-    if options.cached_only {
-        command.arg("--cached-only");
-    }
-    command.args(["etcd", "kube-apiserver", "kubectl"]);
+    let folder = async |programs: &[&str]| {
+        let printed = pinned::build("tests/controlplane/build", programs, options.cached_only).await?;
+        printed.into_iter().next().ok_or(StartError::Build(BuildError::Failed("tests/controlplane/build")))
+    };
+    let mut kubernetes = vec!["kube-apiserver", "kubectl"];
     if options.controller_manager {
-        command.arg("kube-controller-manager");
+        kubernetes.push("kube-controller-manager");
     }
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().await?;
-    match output.status.code() {
-        Some(0) => Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())),
-        Some(3) => Err(StartError::NotBuilt),
-        _ => Err(StartError::Build),
+    if let Some(version) = options.kubernetes {
+        kubernetes.splice(0..0, ["--kubernetes", version]);
+        return Ok(Binaries { etcd: folder(&["etcd"]).await?, kubernetes: folder(&kubernetes).await? });
     }
+    kubernetes.push("etcd");
+    let both = folder(&kubernetes).await?;
+    Ok(Binaries { etcd: both.clone(), kubernetes: both })
 }
 
 // All at once, so that they differ; free again just before they are used.

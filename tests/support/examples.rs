@@ -1,23 +1,49 @@
 //! The examples that are manifests for the operator; what is for Argo CD and Flux has tests of its own.
 
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
-
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files of other programs.
+use serde_json::Value;
+
+/// Where an example is applied, and where an administrator keeps the credentials of a shared connection.
+pub const NAMESPACES: [&str; 2] = ["blueking", "ptset-system"];
+
+/// Folders for other programs.
 const OF_OTHERS: [&str; 2] = ["argocd", "flux"];
+
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
 
 /// The files and folders to apply, in order.
 pub fn examples() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut found: Vec<PathBuf> =
-        entries.filter(|path| !OF_OTHERS.iter().any(|name| path.file_name().unwrap() == *name)).collect();
-    found.sort();
-    found
+    let is_of_others = |path: &PathBuf| OF_OTHERS.iter().any(|name| path.ends_with(name));
+    entries(&folder()).into_iter().filter(|path| !is_of_others(path)).collect()
 }
 
 /// The same as arguments of a command, each after `-f`.
 pub fn as_arguments() -> Vec<String> {
     examples().iter().flat_map(|path| ["-f".to_owned(), path.to_str().unwrap().to_owned()]).collect()
+}
+
+/// Every document of the examples.
+pub fn all() -> Vec<Value> {
+    examples().iter().flat_map(|path| documents(path)).collect()
+}
+
+/// Every document of a file, or of the files of a folder.
+pub fn documents(path: &Path) -> Vec<Value> {
+    if path.is_dir() {
+        return entries(path).iter().flat_map(|path| documents(path)).collect();
+    }
+    let text = fs::read_to_string(path).unwrap();
+    let read: Vec<Value> =
+        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    read.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
 }

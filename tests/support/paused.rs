@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use process_template_operator::api::{GROUP, VERSION};
-use process_template_operator::cmdb::{self, Fence, Operation};
+use process_template_operator::cmdb::{self, Fence, Open, Operation};
 use process_template_operator::controller::{self, Settings};
 use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
 use serde_json::{Value, json};
@@ -80,6 +80,8 @@ impl controller::Observer for Told {
     fn drifted(&self, _: &'static str) {}
 
     fn synced(&self, _: bool) {}
+
+    fn leads(&self, _: bool) {}
 }
 
 impl Told {
@@ -172,6 +174,7 @@ impl Paused {
             create_grace: Duration::from_secs(150),
             removal_delay: Duration::from_secs(10),
             fence: Fence::none(),
+            gate: Arc::new(Open),
         };
         let stop = CancellationToken::new();
         let (client, told) = (self.api.client(), Arc::clone(&self.told));

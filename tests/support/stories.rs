@@ -85,6 +85,8 @@ pub struct Run {
     pub api_server: Proxy,
     pub kubeconfig: std::path::PathBuf,
     pub story: Story,
+    /// Further arguments of the operator.
+    pub arguments: &'static [&'static str],
 }
 
 impl Run {
@@ -103,7 +105,7 @@ impl Run {
             });
             world.sim.add_process_template(id, "somebody", &serde_json::from_value(property).unwrap()).unwrap();
         }
-        let mut run = Self { world, cmdb, api_server, kubeconfig, story };
+        let mut run = Self { world, cmdb, api_server, kubeconfig, story, arguments: &[] };
         if let Some(before) = run.story.before.clone() {
             run.start().await;
             run.apply(before, "1").await;
@@ -118,7 +120,7 @@ impl Run {
     }
 
     pub async fn start(&mut self) {
-        self.world.start_operator_as(&self.kubeconfig, ARGUMENTS).await;
+        self.world.start_operator_as(&self.kubeconfig, &[ARGUMENTS, self.arguments].concat()).await;
     }
 
     pub async fn apply(&self, spec: Value, asked: &str) {

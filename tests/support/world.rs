@@ -72,12 +72,16 @@ impl World {
     }
 
     pub async fn put_secret(&self, app_secret: &str) {
+        self.put_secret_named("cmdb", app_secret).await;
+    }
+
+    pub async fn put_secret_named(&self, name: &str, app_secret: &str) {
         let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cmdb" },
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name },
             "stringData": { "bk_app_code": "ptset", "bk_app_secret": app_secret, "bk_username": "admin" },
         });
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        secrets.patch("cmdb", &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
+        secrets.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
     }
 
     /// A connection to a simulator, over this world's transport.
@@ -94,14 +98,7 @@ impl World {
 
     /// Makes a service template in the simulator, and gives its ID.
     pub fn service_template(&self, name: &str) -> i64 {
-        self.sim.update_state(|state| {
-            let id = 1 + state.service_templates.iter().map(|template| template.id).max().unwrap_or_default();
-            state.service_templates.push(
-                serde_json::from_value(json!({ "id": id, "name": name, "bk_biz_id": 2, "service_category_id": 2 }))
-                    .unwrap(),
-            );
-            id
-        })
+        put_service_template(&self.sim, name)
     }
 
     /// Starts the operator for this namespace only, with further arguments.
@@ -112,10 +109,22 @@ impl World {
 
     /// The same with another kubeconfig.
     pub async fn start_operator_as(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
-        let log = self.plane.folder().join(format!("operator-{}.log", self.namespace));
+        let namespace = self.namespace.clone();
+        self.start(kubeconfig, &[&["--namespace", &namespace], arguments].concat()).await;
+    }
+
+    /// The same for all namespaces.
+    pub async fn start_operator_of_the_cluster(&mut self, arguments: &[&str]) {
+        let kubeconfig = self.plane.kubeconfig_path();
+        self.start(&kubeconfig, arguments).await;
+    }
+
+    async fn start(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
+        let log = |number: usize| self.plane.folder().join(format!("operator-{}-{number}.log", self.namespace));
+        let log = (1..).map(log).find(|log| !log.exists()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
         command
-            .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--namespace", &self.namespace])
+            .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .env("KUBECONFIG", kubeconfig);
         let process = Held::start(&command, &log, None).await.unwrap();
@@ -388,6 +397,16 @@ impl Seen {
         let status = serde_json::to_string_pretty(&self.status).unwrap();
         format!("{} generation {:?}\n{status}", self.set.name_any(), self.set.metadata.generation)
     }
+}
+
+/// Makes a service template of business 2 in a simulator, and gives its ID.
+pub fn put_service_template(sim: &Simulator, name: &str) -> i64 {
+    sim.update_state(|state| {
+        let id = 1 + state.service_templates.iter().map(|template| template.id).max().unwrap_or_default();
+        let template = json!({ "id": id, "name": name, "bk_biz_id": 2, "service_category_id": 2 });
+        state.service_templates.push(serde_json::from_value(template).unwrap());
+        id
+    })
 }
 
 /// Applies the CRDs once for all tests of this binary, and waits until they are served.

@@ -13,9 +13,14 @@ pub fn stage(error: &Error) -> Option<Name> {
         (Error::Unavailable { .. }, Speaker::Nobody) => Some(Name::Network),
         // Whatever it says: it is not said by CMDB, nor by what belongs to it.
         (_, Speaker::Stranger)
-        | (Error::Protocol { .. } | Error::OutcomeUnknown { .. } | Error::Unavailable { .. } | Error::Busy { .. }, _) => {
-            Some(Name::Cmdb)
-        }
+        | (
+            Error::Protocol { .. }
+            | Error::OutcomeUnknown { .. }
+            | Error::Unavailable { .. }
+            | Error::Busy { .. }
+            | Error::Halted { .. },
+            _,
+        ) => Some(Name::Cmdb),
         (Error::Authentication { .. } | Error::Throttled { .. } | Error::Configuration { .. }, _) => {
             Some(Name::Credentials)
         }

@@ -1,0 +1,67 @@
+//! The polls that were sent away, in the order in which they first came. Pure: told what time it is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Call;
+
+/// A poll that comes this much before its time has come.
+const EARLY: Duration = Duration::from_millis(100);
+
+/// For so long after its time, no other takes the turn of a poll.
+const LATE: Duration = Duration::from_secs(2);
+
+/// For so long after its time, a poll that comes again has its place still.
+const KEPT: Duration = Duration::from_mins(2);
+
+/// The polls that are to come again.
+#[derive(Debug, Default)]
+pub struct Polls {
+    places: BTreeMap<u64, Place>,
+    numbers: HashMap<Call, u64>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    call: Call,
+    // When it comes again.
+    due: Instant,
+}
+
+impl Polls {
+    /// Polls that came before this one and whose time is now.
+    pub fn due_before(&self, call: Call, now: Instant) -> usize {
+        self.before(call).filter(|place| place.due <= now + EARLY && now < place.due + LATE).count()
+    }
+
+    /// Polls that came before this one and have not gone yet.
+    pub fn waiting_before(&self, call: Call, now: Instant) -> usize {
+        self.before(call).filter(|place| now < place.due + LATE).count()
+    }
+
+    /// It comes again then, in the place that it has, or behind all others.
+    pub fn wait(&mut self, call: Call, due: Instant, now: Instant) {
+        let number = self.numbers.get(&call).copied().unwrap_or(self.last + 1);
+        self.last = self.last.max(number);
+        self.numbers.insert(call, number);
+        self.places.insert(number, Place { call, due });
+        while let Some(first) = self.places.first_entry().filter(|first| first.get().due + KEPT <= now) {
+            self.numbers.remove(&first.remove().call);
+        }
+    }
+
+    /// It has gone.
+    pub fn gone(&mut self, call: Call) {
+        if let Some(number) = self.numbers.remove(&call) {
+            self.places.remove(&number);
+        }
+    }
+
+    fn before(&self, call: Call) -> impl Iterator<Item = &Place> {
+        let number = self.numbers.get(&call).copied().unwrap_or(u64::MAX);
+        self.places.range(..number).map(|(_, place)| place)
+    }
+}
