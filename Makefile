@@ -23,6 +23,10 @@ test: ## Run every test, against a real control plane
 judges: ## Ask other tools too: crdify, Helm 4, the oldest and the newest Kubernetes
 	@tests/judges/run
 
+.PHONY: test-argocd
+test-argocd: ## The real Argo CD: sync waves, health, drift and deletion, with this operator and a simulated CMDB
+	@tests/lanes/argocd/run
+
 .PHONY: bench
 bench: ## Print the performance table
 	cargo bench --bench load
@@ -34,5 +38,5 @@ generate: ## Write the CRDs from the Rust types
 .PHONY: lint
 lint: ## Check format, lints and licences
 	cargo fmt --check
-	cargo clippy --all-targets --test crd_changes --test helm --test kubernetes_versions -- -D warnings
+	cargo clippy --all-targets --test crd_changes --test argocd --test helm --test kubernetes_versions -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use process_template_operator::api::{self, RECONCILE_REQUESTED_AT};
+use process_template_operator::api::{self, CmdbConnectionSpec, ProcessTemplateSetSpec, RECONCILE_REQUESTED_AT};
+use process_template_operator::plan::check;
 use serde_json::Value;
 
 const GROUP: &str = "cmdb.bk.tencent.com";
@@ -145,4 +146,54 @@ fn every_file_of_test_data_is_used_and_every_kind_has_tests() {
             assert!(tests.contains(&format!("status: {status}")), "{kind}: {status}");
         }
     }
+}
+
+#[test]
+fn the_manifests_keep_every_rule_and_come_in_waves() {
+    let mut waves = BTreeSet::new();
+    for path in files(&folder().join("manifests")) {
+        let object = yaml(&read(&path));
+        let wave = object["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"].as_str().unwrap().to_owned();
+        match object["kind"].as_str().unwrap() {
+            "CmdbConnection" => {
+                let spec: CmdbConnectionSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+                assert_eq!(serde_json::to_value(&spec).unwrap(), object["spec"]);
+                assert_eq!(wave, "0", "sets wait for the connection");
+            }
+            "ProcessTemplateSet" => {
+                let spec: ProcessTemplateSetSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+                assert_eq!(check(&spec), [], "{}", path.display());
+                assert_eq!(serde_json::to_value(&spec).unwrap(), object["spec"], "{}", path.display());
+                assert_ne!(wave, "0");
+            }
+            kind => panic!("{kind}"),
+        }
+        assert!(waves.insert(wave), "{}: a wave of its own each", path.display());
+    }
+    assert_eq!(waves, ["0", "1", "2"].map(str::to_owned).into());
+}
+
+#[test]
+fn what_flux_is_told_fits_together() {
+    let flux = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/flux");
+    let [repository, connection, sets] =
+        ["git-repository.yaml", "connection.yaml", "sets.yaml"].map(|name| yaml(&read(flux.join(name))));
+    for kustomization in [&connection, &sets] {
+        assert_eq!(kustomization["spec"]["sourceRef"]["kind"], repository["kind"]);
+        assert_eq!(kustomization["spec"]["sourceRef"]["name"], repository["metadata"]["name"]);
+        assert_eq!(kustomization["metadata"]["namespace"], repository["metadata"]["namespace"]);
+    }
+    assert_eq!(sets["spec"]["dependsOn"][0]["name"], connection["metadata"]["name"]);
+    let checked = &connection["spec"]["healthChecks"][0];
+    let example = yaml(&read(folder().join("manifests/connection.yaml")));
+    for (told, meant) in [
+        ("apiVersion", &example["apiVersion"]),
+        ("kind", &example["kind"]),
+        ("name", &example["metadata"]["name"]),
+        ("namespace", &example["metadata"]["namespace"]),
+    ] {
+        assert_eq!(checked[told], *meant, "{told}");
+    }
+    // With wait, Flux passes over healthChecks.
+    assert_eq!((&sets["spec"]["wait"], &connection["spec"]["wait"]), (&Value::Bool(true), &Value::Null));
 }
