@@ -67,10 +67,9 @@ impl Instances {
             let leads = |operator: &Operator| {
                 log_of(operator).lines().any(|line| line.contains(" leads ") && line.contains(&holder))
             };
-            if !holder.is_empty() && holder != former {
-                if let Some(at) = self.running.iter().position(leads) {
-                    return (self.running.remove(at), holder);
-                }
+            let is_another = !holder.is_empty() && holder != former;
+            if let Some(at) = self.running.iter().position(leads).filter(|_| is_another) {
+                return (self.running.remove(at), holder);
             }
             assert!(Instant::now() < deadline, "nobody leads");
             sleep(Duration::from_millis(10)).await;

@@ -144,10 +144,10 @@ impl Connections {
         client: Client,
         catalogue: Catalogue,
         fence: Fence,
-        limiters: Arc<Limiters>,
+        limiters: &Arc<Limiters>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let bounds = |fence| Bounds { fence: Arc::new(fence), limiters: Arc::clone(&limiters) };
+        let bounds = |fence| Bounds { fence: Arc::new(fence), limiters: Arc::clone(limiters) };
         Self {
             client,
             observer,

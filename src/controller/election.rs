@@ -186,7 +186,7 @@ impl Election {
     async fn look(&self, held: &Held) -> kube::Result<Option<Held>> {
         let lease = self.leases().get(&self.name).await?;
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
-        Ok((holder == Some(&self.identity)).then(|| Held { sent_at: held.sent_at, lease }))
+        Ok((holder == Some(&self.identity)).then_some(Held { sent_at: held.sent_at, lease }))
     }
 
     async fn release(&self, held: Held) {

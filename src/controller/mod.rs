@@ -175,7 +175,7 @@ pub async fn run(
             client.clone(),
             catalogue,
             settings.fence.clone(),
-            Arc::new(cmdb::Limiters::behind(Arc::clone(&settings.gate))),
+            &Arc::new(cmdb::Limiters::behind(Arc::clone(&settings.gate))),
             cmdb_observer,
         ),
         objects: Objects::default(),

@@ -121,7 +121,7 @@ impl World {
 
     async fn start(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
         let log = |number: usize| self.plane.folder().join(format!("operator-{}-{number}.log", self.namespace));
-        let log = (1..).map(log).find(|log| !log.exists()).unwrap();
+        let log = (1..1000).map(log).find(|log| !log.exists()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
         command
             .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0"])
