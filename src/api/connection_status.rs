@@ -16,6 +16,7 @@ pub struct ConnectionStatus {
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status judges; -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = -1))]
     pub observed_generation: Option<i64>,
     /// How the server keeps sockets, once a process template has shown it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ pub struct ProcessTemplateSetStatus {
     pub conditions: Vec<Condition>,
     /// The generation of the spec that this status judges; -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = -1))]
     pub observed_generation: Option<i64>,
     /// URL of the CMDB in which the IDs below were made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,8 +60,8 @@ pub struct ProcessStatus {
     /// `bk_process_name` under which it was last in line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_name: Option<String>,
-    /// Where the process stands: `InSync`, Missing, Created, Undecided, Conflict, Differs, Drifted, `NeedsReplacement`, Removing, Invalid or
-    /// Refused.
+    /// Where the process stands: `InSync`, Missing, Created, Undecided, Conflict, Differs, Drifted, `NeedsReplacement`, Removing, Invalid,
+    /// Refused, or Unknown: nobody has looked since the spec was changed.
     #[schemars(schema_with = "state_schema")]
     pub state: ItemState,
     /// What is wrong, and what to do.
@@ -120,7 +121,7 @@ pub enum ItemState {
     Invalid,
     /// CMDB refused it.
     Refused,
-    /// A value that this version does not know.
+    /// Nobody has looked since the spec was changed; or a value that this version does not know.
     #[serde(other)]
     Unknown,
 }

@@ -1,13 +1,14 @@
 //! What the controller keeps in memory of each set or connection: hints that a restart may lose.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use crate::api::ServiceTemplateSelector;
+use crate::api::{ProcessTemplateSetStatus, ServiceTemplateSelector};
 
 /// First and longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -28,6 +29,8 @@ struct Hints {
     names: Option<(i64, ServiceTemplateSelector)>,
     // Resource version of our own last write: an older object in the cache is out of date.
     written: Option<u64>,
+    // Digest of the status that stood when it was last looked at, or that we have written since.
+    status: Option<u64>,
     backoff: Option<ExponentialBackoff>,
     failing: Option<&'static str>,
     // Not before this: our own status writes wake the controller too.
@@ -54,6 +57,7 @@ impl Hints {
             generation_since: Instant::now(),
             names: None,
             written: None,
+            status: None,
             backoff: None,
             failing: None,
             held_until: None,
@@ -141,6 +145,22 @@ impl Objects {
         }
     }
 
+    /// Notes the status that stands. One that somebody else has written is put right at once, whatever the wait.
+    pub fn sees(&self, namespace: &str, name: &str, uid: &str, status: &ProcessTemplateSetStatus) {
+        let seen = digest(status);
+        self.with(namespace, name, uid, |hints| {
+            if hints.status.replace(seen).is_some_and(|known| known != seen) {
+                hints.held_until = None;
+            }
+        });
+    }
+
+    /// Notes the status that we have written.
+    pub fn wrote_status(&self, namespace: &str, name: &str, uid: &str, status: &ProcessTemplateSetStatus) {
+        let written = digest(status);
+        self.with(namespace, name, uid, |hints| hints.status = Some(written));
+    }
+
     /// Notes our own write.
     pub fn wrote(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) {
         let written = resource_version.parse().ok();
@@ -195,11 +215,19 @@ impl Objects {
     }
 }
 
+// Of what the API server is told: times have no fractions there.
+fn digest(status: &ProcessTemplateSetStatus) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(status).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::Objects;
+    use crate::api::ProcessTemplateSetStatus;
 
     #[tokio::test(start_paused = true)]
     async fn a_set_at_rest_is_left_so_when_it_is_first_seen_unless_something_changes() {
@@ -214,6 +242,25 @@ mod tests {
         assert_eq!(edited.begin("shop", "web", "uid", 1, false, rest).held_for, rest);
         assert_eq!(edited.begin("shop", "web", "uid", 2, false, None).held_for, None);
         assert_eq!(Objects::default().begin("shop", "web", "uid", 1, true, None).held_for, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_somebody_else_has_written_ends_the_wait_and_our_own_does_not() {
+        let objects = Objects::default();
+        let begin = || objects.begin("shop", "web", "uid", 1, false, None).held_for;
+        let (ours, theirs) = (
+            ProcessTemplateSetStatus::default(),
+            ProcessTemplateSetStatus { summary: Some("9/9".to_owned()), ..ProcessTemplateSetStatus::default() },
+        );
+        let wait = Duration::from_mins(10);
+        objects.sees("shop", "web", "uid", &theirs);
+        assert_eq!(begin(), None);
+        objects.wrote_status("shop", "web", "uid", &ours);
+        objects.hold("shop", "web", "uid", wait);
+        objects.sees("shop", "web", "uid", &ours);
+        assert_eq!(begin(), Some(wait));
+        objects.sees("shop", "web", "uid", &theirs);
+        assert_eq!(begin(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,8 +32,15 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
     let is_leaving = object.meta().deletion_timestamp.is_some();
     match object.read().or_else(|error| if is_leaving { object.read_leniently() } else { Err(error) }) {
         Ok(set) => match newest(&set, context).await {
-            Ok(Some(set)) if set.metadata.deletion_timestamp.is_some() => deletion::delete(&set, context, pulse).await,
-            Ok(Some(set)) => reconcile_set(&set, context, pulse).await,
+            Ok(Some(set)) => {
+                let status = set.status.clone().unwrap_or_default();
+                context.objects.sees(&namespace(&set), &set.name_any(), &uid(&set), &status);
+                if set.metadata.deletion_timestamp.is_some() {
+                    deletion::delete(&set, context, pulse).await
+                } else {
+                    reconcile_set(&set, context, pulse).await
+                }
+            }
             Ok(None) => Action::await_change(),
             Err(error) => report::retry(context, &set, &error),
         },

@@ -44,10 +44,12 @@ pub async fn report(
         Err(error) => (None, Some(error)),
     };
     context.observer.reconciled(stopped.map_or("ok", Error::label));
+    // What is said now has become so while we worked.
+    journal.subject.now = Time(Timestamp::now());
     // Until it has not been its turn for too long.
     if let Some(error) = stopped.filter(|error| error.is_busy() && !is_unchecked_for_long(context, set)) {
         tracing::debug!(namespace = namespace(set), name = set.name_any(), "not yet its turn");
-        return retry(context, set, error);
+        return wait_for(context, set, Some(error), until_stale(context, set));
     }
     note(context, set, stopped).await;
     let before = journal.subject.previous.clone();
@@ -60,7 +62,7 @@ pub async fn report(
         (Some(view), stopped) => status::judge(view, stopped),
         (None, Some(error)) if only_the_check_failed(set, error) && !leads_elsewhere(set, context).await => {
             if !is_unchecked_for_long(context, set) {
-                return retry(context, set, error);
+                return wait_for(context, set, Some(error), until_stale(context, set));
             }
             status::stale(error)
         }
@@ -116,8 +118,14 @@ fn only_the_check_failed(set: &ProcessTemplateSet, error: &Error) -> bool {
 }
 
 fn is_unchecked_for_long(context: &Context, set: &ProcessTemplateSet) -> bool {
+    until_stale(context, set).is_none()
+}
+
+// Time until it has not been checked for too long; None: it has not.
+fn until_stale(context: &Context, set: &ProcessTemplateSet) -> Option<Duration> {
     let unchecked_for = context.objects.unchecked_for(&namespace(set), &set.name_any(), &uid(set));
-    unchecked_for >= set.spec.resync_interval() * STALE_AFTER_INTERVALS
+    let left = (set.spec.resync_interval() * STALE_AFTER_INTERVALS).checked_sub(unchecked_for);
+    left.filter(|left| !left.is_zero())
 }
 
 fn next(

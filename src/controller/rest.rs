@@ -1,20 +1,29 @@
 //! When a set at rest is looked at: in step with the others of its service template, who share its list, and out of step
 //! with those of other service templates.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use super::reconcile::generation;
 use super::status::is_ready;
-use crate::api::ProcessTemplateSet;
+use crate::api::{ItemState, ProcessTemplateSet};
 
 // Polls that were made together drift apart by up to this part of their interval.
 const JITTER: f64 = 0.1;
 
-/// Whether nothing is outstanding: this generation is in sync, and nothing was begun.
+/// Whether nothing is outstanding: this generation is in sync, each process with its template, and nothing was begun.
 pub fn is_at_rest(set: &ProcessTemplateSet) -> bool {
-    let status = set.status.as_ref();
-    status.is_some_and(|status| is_ready(status, generation(set)) && status.pending.is_empty())
+    let Some(status) = set.status.as_ref() else { return false };
+    let in_sync: BTreeSet<&str> = status
+        .processes
+        .iter()
+        .filter(|process| process.state == ItemState::InSync && process.id.is_some())
+        .map(|process| process.name.as_str())
+        .collect();
+    is_ready(status, generation(set))
+        && status.pending.is_empty()
+        && set.spec.processes.iter().all(|process| in_sync.contains(process.name.as_str()))
 }
 
 /// Time between two looks at a set at rest: its interval, and up to a tenth more.

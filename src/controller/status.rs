@@ -1,6 +1,6 @@
 //! From what came of a reconcile to the set's status. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -163,12 +163,36 @@ pub fn observed(subject: &Subject, view: &View, verdict: &Verdict) -> ProcessTem
 pub fn unobserved(subject: &Subject, verdict: &Verdict) -> ProcessTemplateSetStatus {
     let total = subject.keys.len();
     let mut status = subject.previous.clone();
+    if status.observed_generation != Some(subject.generation) {
+        forget_what_was_seen(&mut status, &subject.keys);
+    }
     status.process_count = i32::try_from(total).ok();
     status.summary = Some(format!("{}/{total}", status.ready_count.unwrap_or_default()));
     status.observed_generation = Some(subject.generation);
     status.last_handled_reconcile_at.clone_from(&subject.requested_at);
     verdict.put(&mut status.conditions, subject.generation, &subject.now);
     status
+}
+
+// What was seen was compared with another spec. The IDs stay.
+fn forget_what_was_seen(status: &mut ProcessTemplateSetStatus, keys: &[String]) {
+    status.ready_count = Some(0);
+    for process in &mut status.processes {
+        (process.state, process.message, process.drift) = (ItemState::Unknown, None, None);
+    }
+    let known: BTreeSet<String> = status.processes.iter().map(|process| process.name.clone()).collect();
+    let new = keys.iter().filter(|key| !known.contains(*key)).map(|key| ProcessStatus {
+        name: key.clone(),
+        id: None,
+        created_at: None,
+        process_name: None,
+        state: ItemState::Unknown,
+        message: None,
+        ignored: Vec::new(),
+        drift: None,
+        applied_hash: None,
+    });
+    status.processes.extend(new);
 }
 
 /// Whether a status says that this generation is Ready.

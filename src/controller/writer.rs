@@ -65,6 +65,7 @@ pub async fn replace(
 ) -> Result<(), WriteError> {
     replace_status::<ProcessTemplateSet>(&context.client, target, status).await?;
     context.objects.wrote(&target.namespace, &target.name, &target.uid, &target.resource_version);
+    context.objects.wrote_status(&target.namespace, &target.name, &target.uid, status);
     Ok(())
 }
 

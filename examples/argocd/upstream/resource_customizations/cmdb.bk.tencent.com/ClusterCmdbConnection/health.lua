@@ -7,7 +7,7 @@ local observed = nil
 if obj.status ~= nil then
   observed = obj.status.observedGeneration
   for _, condition in ipairs(obj.status.conditions or {}) do
-    conditions[condition.type] = condition
+    conditions[condition.type or ""] = condition
   end
 end
 if observed == nil or observed ~= obj.metadata.generation then
@@ -16,11 +16,14 @@ end
 
 local ready = conditions["Ready"]
 local stalled = conditions["Stalled"]
-if stalled ~= nil and stalled.status == "True" then
+local reconciling = conditions["Reconciling"]
+if reconciling ~= nil and reconciling.status == "True" then
+  hs.message = (ready or reconciling).message or hs.message
+elseif stalled ~= nil and stalled.status == "True" then
   hs.status = "Degraded"
-  hs.message = stalled.reason .. ": " .. stalled.message
+  hs.message = (stalled.reason or "Stalled") .. ": " .. (stalled.message or "")
 elseif ready ~= nil then
-  hs.message = ready.message
+  hs.message = ready.message or hs.message
   if ready.status == "True" then
     hs.status = "Healthy"
   end

@@ -7,18 +7,19 @@ local observed = nil
 if obj.status ~= nil then
   observed = obj.status.observedGeneration
   for _, condition in ipairs(obj.status.conditions or {}) do
-    conditions[condition.type] = condition
+    conditions[condition.type or ""] = condition
   end
 end
 local is_current = observed ~= nil and observed == obj.metadata.generation
 local ready = conditions["Ready"]
 local stalled = conditions["Stalled"]
+local reconciling = conditions["Reconciling"]
 
 if obj.spec ~= nil and obj.spec.suspend == true then
   hs.status = "Suspended"
   hs.message = "Suspended: nothing is written to CMDB"
   if is_current and ready ~= nil then
-    hs.message = ready.message
+    hs.message = ready.message or hs.message
   end
   return hs
 end
@@ -27,11 +28,13 @@ if not is_current then
   return hs
 end
 
-if stalled ~= nil and stalled.status == "True" then
+if reconciling ~= nil and reconciling.status == "True" then
+  hs.message = (ready or reconciling).message or hs.message
+elseif stalled ~= nil and stalled.status == "True" then
   hs.status = "Degraded"
-  hs.message = stalled.reason .. ": " .. stalled.message
+  hs.message = (stalled.reason or "Stalled") .. ": " .. (stalled.message or "")
 elseif ready ~= nil then
-  hs.message = ready.message
+  hs.message = ready.message or hs.message
   if ready.status == "True" then
     hs.status = "Healthy"
   end
