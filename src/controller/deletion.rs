@@ -10,7 +10,7 @@ use super::journal::{StatusJournal, remembered};
 use super::reconcile::{connection_name, generation, job, namespace, set_name, subject, target, uid};
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
-use crate::api::{DeletionPolicy, ProcessTemplateSet, ProcessTemplateSetStatus};
+use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::engine::{self, Freshness, Job, Look, Pulse, Tally, View};
 use crate::plan::{Desired, Memory, Policy, Recall};
 
@@ -75,7 +75,7 @@ fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
     status.is_some_and(|status| {
         !status.conditions.is_empty()
             && status.endpoint.is_none()
-            && status.processes.is_empty()
+            && status.processes.iter().all(|process| process.state == ItemState::Unknown && process.id.is_none())
             && status.pending.is_empty()
     })
 }
