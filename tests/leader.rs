@@ -29,11 +29,12 @@ fn spec(name: &str, start_cmd: &str) -> Value {
 struct Instances {
     world: World,
     running: Vec<Operator>,
+    lease_seconds: &'static str,
 }
 
 impl Instances {
-    async fn new(name: &str, count: usize) -> Option<Self> {
-        let mut instances = Self { world: World::new(name).await?, running: Vec::new() };
+    async fn new(name: &str, count: usize, lease_seconds: &'static str) -> Option<Self> {
+        let mut instances = Self { world: World::new(name).await?, running: Vec::new(), lease_seconds };
         for _ in 0..count {
             instances.start().await;
         }
@@ -47,7 +48,8 @@ impl Instances {
 
     async fn start_as(&mut self, kubeconfig: &Path) {
         let namespace = self.world.namespace.clone();
-        let lease = ["--lease", "ptset", "--lease-namespace", &namespace, "--lease-duration-seconds", "3"];
+        let lease =
+            ["--lease", "ptset", "--lease-namespace", &namespace, "--lease-duration-seconds", self.lease_seconds];
         let grace = ["--create-grace-seconds", "3", "--removal-delay-seconds", "0"];
         self.world.start_operator_as(kubeconfig, &[lease.as_slice(), &grace].concat()).await;
         self.running.extend(self.world.operator.take());
@@ -98,10 +100,10 @@ fn time_of(operator: &Operator, text: &str) -> String {
 
 #[tokio::test]
 async fn a_leader_that_is_told_to_end_finishes_its_write_and_gives_the_lease_back() {
-    let Some(mut instances) = Instances::new("leader-ends", 2).await else { return };
+    let Some(mut instances) = Instances::new("leader-ends", 2, "6").await else { return };
     let (leader, holder) = instances.leader_after("").await;
     instances.world.service_template("web");
-    instances.world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(5000)));
+    instances.world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(9000)));
     instances.world.apply("web", spec("nginx", "./run")).await;
     instances.world.until_requests(CREATE, 1).await;
     leader.process.signal(Signal::TERM);
@@ -139,7 +141,7 @@ async fn answer(operator: &Operator, path: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
-    let Some(mut instances) = Instances::new("leader-standby", 1).await else { return };
+    let Some(mut instances) = Instances::new("leader-standby", 1, "15").await else { return };
     let (leader, holder) = instances.leader_after("").await;
     let api_server = Proxy::to_api_server(&instances.world.plane.kubeconfig_path()).await;
     let kubeconfig = api_server.kubeconfig(instances.world.plane.folder());
@@ -149,7 +151,11 @@ async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
     instances.world.until_ready("web").await;
     let standby = &instances.running[0];
     for (operator, leads) in [(&leader, 1), (standby, 0)] {
-        assert_eq!(answer(operator, "/readyz").await.0, 200);
+        let deadline = Instant::now() + PATIENCE;
+        while answer(operator, "/readyz").await.0 != 200 {
+            assert!(Instant::now() < deadline, "not ready");
+            sleep(Duration::from_millis(50)).await;
+        }
         let metrics = answer(operator, "/metrics").await.1;
         assert!(metrics.contains(&format!("ptset_leader {leads}\n")), "{metrics}");
     }
@@ -160,7 +166,7 @@ async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
     }
     assert!(calls.iter().all(|(method, path)| method == "GET" && path.ends_with("/leases/ptset")), "{calls:?}");
 
-    leader.process.stop().await;
+    leader.process.signal(Signal::TERM);
     let (next, _) = instances.leader_after(&holder).await;
     instances.world.apply("web", spec("nginx", "./changed")).await;
     instances.world.until_ready("web").await;
@@ -178,7 +184,7 @@ fn chance(seed: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_that_are_killed_at_random_lose_and_double_nothing() {
-    let Some(mut instances) = Instances::new("leader-kills", 2).await else { return };
+    let Some(mut instances) = Instances::new("leader-kills", 2, "3").await else { return };
     for number in 0..SETS {
         instances.world.service_template(&format!("s{number:03}"));
     }
