@@ -1,6 +1,7 @@
 //! One test's world: a namespace of the shared control plane, a simulated CMDB, and an operator that watches only there.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
@@ -120,8 +121,9 @@ impl World {
     }
 
     async fn start(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
-        let log = |number: usize| self.plane.folder().join(format!("operator-{}-{number}.log", self.namespace));
-        let log = (1..1000).map(log).find(|log| !log.exists()).unwrap();
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = self.plane.folder().join(format!("operator-{}-{number}.log", self.namespace));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
         command
             .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0"])
