@@ -181,6 +181,27 @@ async fn an_unknown_service_template_is_waited_for_by_name_and_told_by_id() {
     assert_well(world).await;
 }
 
+// One list serves all sets for a second; a finding would stand for an interval.
+#[tokio::test]
+async fn a_service_template_that_was_made_just_before_its_set_is_found() {
+    let Some(world) = world_with_a_healthy_set("just-made").await else { return };
+    for number in 0..5 {
+        // Somebody else has the list read.
+        let reader = format!("reader-{number}");
+        world.service_template(&reader);
+        world.apply(&reader, spec()).await;
+        world.until_requests("list_service_template", world.requests("list_service_template").len() + 1).await;
+        let id = world.service_template(&format!("made-{number}"));
+        let mut by_id = with("serviceTemplate", json!({ "id": id }));
+        by_id["resyncIntervalSeconds"] = 600.into();
+        world.apply(&format!("by-id-{number}"), by_id).await;
+    }
+    for number in 0..5 {
+        world.until_ready(&format!("by-id-{number}")).await;
+    }
+    assert_well(world).await;
+}
+
 #[tokio::test]
 async fn a_service_template_that_is_renamed_or_deleted_in_cmdb_is_told_and_nothing_is_created_elsewhere() {
     let Some(world) = world_with_a_healthy_set("renamed").await else { return };

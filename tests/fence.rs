@@ -321,8 +321,6 @@ async fn redirects(world: &Tenants, crossings: &mut Crossings) {
 async fn rivals(world: &Tenants, crossings: &mut Crossings) {
     let (shop, bank) = (&world.shop, &world.bank);
     let front = world.service_template(2, "front");
-    // A list of service templates serves all sets for a second.
-    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     let spec = set(&shared("shared"), 2, &json!({ "id": front }));
     let greedy = with(set(&shared("shared"), 2, &named("front")), "adoptionPolicy", json!("Always"));
     bank.apply("older", &greedy).await;
@@ -349,7 +347,6 @@ async fn strangers(world: &Tenants, crossings: &mut Crossings) {
     let (shop, bank) = (&world.shop, &world.bank);
     world.grant(to(&["shop"], &[2])).await;
     world.service_template(2, "back");
-    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     world.sim.update_state(|state| {
         let accounts = json!([{ "app_code": SHARED_APP, "app_secret": SHARED_SECRET }]);
         state.accounts = serde_json::from_value(accounts).unwrap();

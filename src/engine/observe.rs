@@ -53,6 +53,11 @@ impl Look {
         Self { freshness, lane: Lane::Poll(poll) }
     }
 
+    /// The same, at what there is at this moment or later.
+    pub(super) fn since(self, moment: Instant) -> Self {
+        Self { freshness: Freshness::Since(moment), ..self }
+    }
+
     /// What a look has begun with a call of its own, it ends: sent away between two calls, it would begin again.
     pub(super) fn has_begun(self) -> Self {
         Self { lane: Lane::Work, ..self }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::time::Instant;
+
 use super::{Cells, Engine, Error, Freshness, Job, Look, Pulse, Touched, cell};
 use crate::api::{CategorySelector, CreateIfMissing, ServiceTemplateSelector};
 use crate::cmdb::{Client, ServiceCategory, ServiceTemplate};
@@ -66,7 +68,12 @@ impl Engine {
     pub(super) async fn resolve(&self, job: &Job, look: Look, pulse: &Pulse) -> Result<Resolved, Error> {
         pulse.beat()?;
         job.check_grant(None, None)?;
-        let (known, look) = self.known_service_templates(job, look).await?;
+        let begun = Instant::now();
+        let (mut known, mut look) = self.known_service_templates(job, look).await?;
+        if find(job, &known).is_err() {
+            // A list that was read for others may be older than what was made since.
+            (known, look) = self.known_service_templates(job, look.since(begun)).await?;
+        }
         let service_template_id = match find(job, &known)? {
             Some(id) => id,
             None if job.is_read_only => return Err(missing(job, &known)),
