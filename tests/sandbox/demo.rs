@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
-use process_template_operator::api::ProcessTemplateSet;
+use process_template_operator::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -64,6 +64,11 @@ pub async fn run(sandbox: &mut Sandbox, client: &Client) -> anyhow::Result<Strin
     let operator = step("operator: started again, ready", Operator::start(&folder, &kubeconfig, namespace)).await?;
     let operator = sandbox.operator.insert(operator);
     let simulator = sandbox.simulator.as_ref().context("the simulator does not run")?;
+    // At rest they would be looked at within their interval, which is ten minutes.
+    let ask = format!("{RECONCILE_REQUESTED_AT}=after-the-restart");
+    let annotate = ["annotate", "ptset", "--all", "--namespace", NAMESPACE, "--overwrite", &ask];
+    let cluster = sandbox.cluster.as_ref().context("there is no cluster")?;
+    step("sets: all asked to be looked at", cluster.kubectl(&annotate)).await?;
     step("sets: all looked at again", until_seen_again(&sets, simulator, operator, last)).await?;
     // A write that is under way is finished first, so that it is counted.
     let operator = sandbox.operator.take().context("the operator does not run")?;
