@@ -89,6 +89,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
+    // Who runs alone does not stand by.
+    metrics.leads(options.lease.is_none());
     let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
     let leadership = Arc::<Leadership>::default();
     let gate: Arc<dyn Gate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(Open) };
@@ -116,7 +118,6 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         };
         election.run(&leadership, |leads| metrics.leads(leads), work, &shutdown).await;
     } else {
-        metrics.leads(true);
         work(shutdown).await;
     }
     stop_serving.cancel();

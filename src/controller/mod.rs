@@ -187,7 +187,7 @@ pub async fn run(
         observer: Arc::clone(&observer),
         client: client.clone(),
     });
-    tokio::spawn(async move {
+    let syncing = tokio::spawn(async move {
         ready(&store).await;
         observer.synced(true);
     });
@@ -237,6 +237,7 @@ pub async fn run(
         () = idle_at_shutdown => {}
     }
     beside.cancel();
+    syncing.abort();
     drop(context);
     if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
         tracing::debug!("some events were not published before the end");
