@@ -146,7 +146,7 @@ impl Objects {
     }
 
     /// Notes the status that stands. One that somebody else has written is put right at once, whatever the wait.
-    pub fn sees(&self, namespace: &str, name: &str, uid: &str, status: &ProcessTemplateSetStatus) {
+    pub fn sees(&self, namespace: &str, name: &str, uid: &str, status: Option<&ProcessTemplateSetStatus>) {
         let seen = digest(status);
         self.with(namespace, name, uid, |hints| {
             if hints.status.replace(seen).is_some_and(|known| known != seen) {
@@ -157,7 +157,7 @@ impl Objects {
 
     /// Notes the status that we have written.
     pub fn wrote_status(&self, namespace: &str, name: &str, uid: &str, status: &ProcessTemplateSetStatus) {
-        let written = digest(status);
+        let written = digest(Some(status));
         self.with(namespace, name, uid, |hints| hints.status = Some(written));
     }
 
@@ -216,9 +216,9 @@ impl Objects {
 }
 
 // Of what the API server is told: times have no fractions there.
-fn digest(status: &ProcessTemplateSetStatus) -> u64 {
+fn digest(status: Option<&ProcessTemplateSetStatus>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    serde_json::to_string(status).unwrap_or_default().hash(&mut hasher);
+    serde_json::to_string(&status).unwrap_or_default().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -253,13 +253,13 @@ mod tests {
             ProcessTemplateSetStatus { summary: Some("9/9".to_owned()), ..ProcessTemplateSetStatus::default() },
         );
         let wait = Duration::from_mins(10);
-        objects.sees("shop", "web", "uid", &theirs);
+        objects.sees("shop", "web", "uid", Some(&theirs));
         assert_eq!(begin(), None);
         objects.wrote_status("shop", "web", "uid", &ours);
         objects.hold("shop", "web", "uid", wait);
-        objects.sees("shop", "web", "uid", &ours);
+        objects.sees("shop", "web", "uid", Some(&ours));
         assert_eq!(begin(), Some(wait));
-        objects.sees("shop", "web", "uid", &theirs);
+        objects.sees("shop", "web", "uid", Some(&theirs));
         assert_eq!(begin(), None);
     }
 

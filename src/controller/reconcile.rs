@@ -33,8 +33,7 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
     match object.read().or_else(|error| if is_leaving { object.read_leniently() } else { Err(error) }) {
         Ok(set) => match newest(&set, context).await {
             Ok(Some(set)) => {
-                let status = set.status.clone().unwrap_or_default();
-                context.objects.sees(&namespace(&set), &set.name_any(), &uid(&set), &status);
+                context.objects.sees(&namespace(&set), &set.name_any(), &uid(&set), set.status.as_ref());
                 if set.metadata.deletion_timestamp.is_some() {
                     deletion::delete(&set, context, pulse).await
                 } else {
