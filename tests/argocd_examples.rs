@@ -1,10 +1,15 @@
 //! What is given to users of Argo CD and Flux: one script in two places stays one, and what is offered exists.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "support/files.rs"]
+mod files;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use files::files;
 use process_template_operator::api::{self, CmdbConnectionSpec, ProcessTemplateSetSpec, RECONCILE_REQUESTED_AT};
 use process_template_operator::plan::check;
 use serde_json::Value;
@@ -34,19 +39,6 @@ fn customizations() -> serde_json::Map<String, Value> {
     let config = yaml(&read(folder().join("argocd-cm-patch.yaml")));
     assert_eq!(config["metadata"]["name"], "argocd-cm");
     config["data"].as_object().unwrap().clone()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use process_template_operator::cmdb::Transport;
 use rustix::process::Signal;
-use support::proxy::{Point, Side};
+use support::proxy::{Point, Proxy, Side};
 use support::stories::{Damage, Run, Story, stories};
 use support::world::{PATIENCE, usual_transport};
 use tokio::sync::Semaphore;
@@ -31,6 +31,18 @@ struct Crash {
 impl Crash {
     fn kills(&self) -> bool {
         matches!(self.point.side, Side::Request | Side::Reply)
+    }
+
+    fn proxy<'a>(&self, run: &'a Run) -> &'a Proxy {
+        if self.is_cmdb { &run.cmdb } else { &run.api_server }
+    }
+
+    /// The story is told until its call is held.
+    async fn is_reached(&self, name: &str, run: &mut Run) {
+        self.proxy(run).hold(self.point.clone());
+        run.change().await;
+        let reached = timeout(PATIENCE, self.proxy(run).reached()).await;
+        assert!(reached.is_ok(), "{name}: {self} was never reached\n{}", run.world.operator_log());
     }
 }
 
@@ -88,15 +100,10 @@ fn path_of_set(path: &str) -> String {
 async fn crashed(name: String, story: Story, crash: Crash) -> Option<Damage> {
     let _permit = AT_A_TIME.acquire().await.unwrap();
     let mut run = Run::begin(&name, story).await?;
-    let proxy = if crash.is_cmdb { &run.cmdb } else { &run.api_server };
-    proxy.hold(crash.point.clone());
-    run.change().await;
-    let proxy = if crash.is_cmdb { &run.cmdb } else { &run.api_server };
-    let reached = timeout(PATIENCE, proxy.reached()).await;
-    assert!(reached.is_ok(), "{name}: {crash} was never reached\n{}", run.world.operator_log());
+    crash.is_reached(&name, &mut run).await;
     if crash.kills() {
         run.world.kill_operator().await;
-        proxy.let_all_pass();
+        crash.proxy(&run).let_all_pass();
         run.start().await;
     }
     let done = run.until_done().await;
@@ -143,17 +150,12 @@ async fn paused(name: String, story: Story, crash: Crash) -> Option<usize> {
     let mut run = Run::begin(&name, story).await?;
     run.arguments = vec!["--lease".to_owned(), name.clone()];
     run.arguments.extend(["--lease-namespace", "default", "--lease-duration-seconds", "3"].map(str::to_owned));
-    let proxy = if crash.is_cmdb { &run.cmdb } else { &run.api_server };
-    proxy.hold(crash.point.clone());
-    run.change().await;
-    let proxy = if crash.is_cmdb { &run.cmdb } else { &run.api_server };
-    let reached = timeout(PATIENCE, proxy.reached()).await;
-    assert!(reached.is_ok(), "{name}: {crash} was never reached\n{}", run.world.operator_log());
+    crash.is_reached(&name, &mut run).await;
     let former = run.world.operator.take().unwrap();
     former.process.pause().await;
     // What is on its way arrives.
-    proxy.let_all_pass();
-    proxy.let_go();
+    crash.proxy(&run).let_all_pass();
+    crash.proxy(&run).let_go();
     run.start().await;
     run.world.until_logged(" leads ").await;
     let done = run.until_done().await;

@@ -1,8 +1,14 @@
 //! The floors of the source tree: a lower one knows nothing of a higher one.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "support/files.rs"]
+mod files;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use files::files;
 
 // From the lowest; the number is the floor. What stands on one floor may use what is below it, and itself.
 const FLOORS: &[(&str, &[&str])] = &[
@@ -24,17 +30,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("engine", &["kube::", "k8s_openapi", "reqwest"]),
 ];
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            found.push(path);
-        }
-    }
-    found
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    files(folder).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "rs")).collect()
 }
 
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
@@ -46,7 +43,7 @@ fn no_floor_uses_a_higher_one() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut checked = 0;
     for (floor, may_use) in FLOORS {
-        for file in files(&source.join(floor)) {
+        for file in sources(&source.join(floor)) {
             checked += 1;
             for line in code_lines(&fs::read_to_string(&file).unwrap()) {
                 for (_, rest) in line.match_indices("crate::").map(|(at, found)| (at, &line[at + found.len()..])) {
@@ -69,7 +66,7 @@ fn no_floor_uses_a_higher_one() {
 fn no_floor_names_what_it_must_not_know() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (floor, forbidden) in FORBIDDEN {
-        for file in files(&source.join(floor)) {
+        for file in sources(&source.join(floor)) {
             for line in code_lines(&fs::read_to_string(&file).unwrap()) {
                 for word in *forbidden {
                     // The derive of the custom resources is vocabulary.

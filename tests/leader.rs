@@ -11,6 +11,7 @@ use kube::Api;
 use process_template_operator::sim::{Effect, Fault};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use support::chance::chance;
 use support::proxy::Proxy;
 use support::world::{Operator, PATIENCE, Seen, World};
 use tokio::time::{Instant, sleep};
@@ -174,14 +175,6 @@ async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
     instances.end().await;
 }
 
-/// splitmix64: the same each time.
-fn chance(seed: u64) -> u64 {
-    let mut bits = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ (bits >> 31)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_that_are_killed_at_random_lose_and_double_nothing() {
     let Some(mut instances) = Instances::new("leader-kills", 2, "3").await else { return };
@@ -196,7 +189,7 @@ async fn leaders_that_are_killed_at_random_lose_and_double_nothing() {
             instances.world.apply(&name, spec(&name, &format!("./run-{kill}"))).await;
         }
         let (leader, holder) = instances.leader_after(&former).await;
-        sleep(Duration::from_millis(chance(kill as u64) % 1500)).await;
+        sleep(Duration::from_millis(chance(0, kill as u64) % 1500)).await;
         leader.process.stop().await;
         instances.start().await;
         former = holder;

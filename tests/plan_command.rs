@@ -12,6 +12,9 @@ mod command;
 #[allow(clippy::panic, reason = "a failed step fails the test")]
 #[path = "support/examples.rs"]
 mod examples;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "support/files.rs"]
+mod files;
 
 use std::fs;
 

@@ -5,6 +5,9 @@
 #[allow(clippy::panic, reason = "a failed step fails the test")]
 #[path = "support/examples.rs"]
 mod examples;
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "support/files.rs"]
+mod files;
 
 use std::fs;
 use std::io::Write as _;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::files::{entries, files};
+
 /// Where an example is applied, and where an administrator keeps the credentials of a shared connection.
 pub const NAMESPACES: [&str; 2] = ["blueking", "ptset-system"];
 
@@ -33,17 +35,12 @@ pub fn all() -> Vec<Value> {
 
 /// Every document of a file, or of the files of a folder.
 pub fn documents(path: &Path) -> Vec<Value> {
-    if path.is_dir() {
-        return entries(path).iter().flat_map(|path| documents(path)).collect();
-    }
-    let text = fs::read_to_string(path).unwrap();
-    let read: Vec<Value> =
-        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    read.into_iter().filter(|document| !document.is_null()).collect()
+    files(path).iter().flat_map(|file| read(file)).collect()
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    entries
+fn read(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap();
+    let read: Vec<Value> =
+        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    read.into_iter().filter(|document| !document.is_null()).collect()
 }

@@ -4,9 +4,11 @@
 #![allow(missing_docs, reason = "not an interface")]
 
 pub mod authority;
+pub mod chance;
 pub mod command;
 pub mod control_plane;
 pub mod examples;
+pub mod files;
 pub mod held;
 pub mod hunt;
 pub mod hunt_cluster;

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use super::chance::chance;
+
 /// Which side of a call is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -64,11 +66,7 @@ struct Storm {
 impl Storm {
     fn next(&mut self) -> Option<Side> {
         self.seen += 1;
-        // splitmix64
-        let mut bits = self.seed.wrapping_add(self.seen.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^= bits >> 31;
+        let bits = chance(self.seed, self.seen);
         let side = if bits & 1 == 0 { Side::RequestLost } else { Side::ReplyLost };
         ((bits >> 8) % 100 < self.percent).then_some(side)
     }
