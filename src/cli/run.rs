@@ -17,7 +17,7 @@ use tower::limit::ConcurrencyLimitLayer;
 
 use crate::api::FIELD_MANAGER;
 use crate::cmdb::{Fence, Gate, Open};
-use crate::controller::{self, Election, Leadership, Observer as _, Settings, Terms};
+use crate::controller::{self, Election, Leadership, Observer as _, SecretAccess, Settings, Terms};
 use crate::telemetry::{self, LogFormat, Metrics};
 
 // Calls to the API server in flight at a time: each has a connection with its buffers. A watch counts until it is
@@ -27,9 +27,12 @@ const API_SERVER_CALLS: usize = 16;
 /// Options of `ptset run`. The cluster is that of KUBECONFIG, else the one that the pod runs in.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Namespace to watch; without it, all
-    #[arg(long, env = "PTSET_NAMESPACE", value_name = "NAME")]
-    namespace: Option<String>,
+    /// Namespaces to watch; without them, all, and only then connections of the cluster are served
+    #[arg(long, env = "PTSET_WATCH_NAMESPACES", value_name = "NAME", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+    /// How it is learnt that a Secret has changed
+    #[arg(long, env = "PTSET_SECRETS", value_name = "HOW", value_enum, default_value_t = Secrets::Watch)]
+    secrets: Secrets,
     /// Sets that are worked on at a time; calls to CMDB are bounded by each connection's spec.limits
     #[arg(long, env = "PTSET_CONCURRENCY", value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -71,6 +74,14 @@ pub struct Options {
     log_format: LogFormat,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Secrets {
+    /// The metadata of all Secrets there is watched
+    Watch,
+    /// Those that connections name are read, at each reconcile and each minute: it takes the right to get them, and no other
+    Read,
+}
+
 /// Runs the controller until a signal.
 pub fn run(options: Options) -> anyhow::Result<()> {
     telemetry::start_logging(&options.log, options.log_format)?;
@@ -96,7 +107,11 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let gate: Arc<dyn Gate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(Open) };
     let client = gated(config.clone(), &gate)?;
     let settings = Settings {
-        namespace: options.namespace,
+        namespaces: namespaces(options.watch_namespaces)?,
+        secrets: match options.secrets {
+            Secrets::Watch => SecretAccess::Watch,
+            Secrets::Read => SecretAccess::Read,
+        },
         concurrency: options.concurrency,
         deadline: Duration::from_secs(options.deadline_seconds.into()),
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),
@@ -124,6 +139,17 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     server.await??;
     tracing::info!("ends: no write is under way");
     Ok(())
+}
+
+// Nobody means all namespaces by an empty name.
+fn namespaces(given: Vec<String>) -> anyhow::Result<Vec<String>> {
+    let mut names: Vec<String> = given.into_iter().map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(anyhow!("--watch-namespaces: a name is empty; leave the option out to watch all namespaces"));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
 // A client that writes only while the gate is open.

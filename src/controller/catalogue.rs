@@ -23,7 +23,7 @@ const FIRST_LIST: Duration = Duration::from_secs(10);
 pub struct Catalogue {
     /// Those of namespaces.
     pub namespaced: Store<DeserializeGuard<CmdbConnection>>,
-    /// Those of the cluster, and its namespaces; None where only one namespace is watched.
+    /// Those of the cluster, and its namespaces; None where only some namespaces are watched.
     pub shared: Option<Shared>,
 }
 

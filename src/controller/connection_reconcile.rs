@@ -30,6 +30,9 @@ use crate::plan::ServerSchema;
 // CMDB is asked when nothing was heard from it for so long.
 const CHECK_AFTER: Duration = Duration::from_mins(10);
 
+// Where no watch tells of Secrets, they are looked at so often.
+const SECRETS_EVERY: Duration = Duration::from_mins(1);
+
 // Sets that have just begun to use a connection will be heard soon.
 const FIRST_WORDS: Duration = Duration::from_secs(5);
 
@@ -101,6 +104,16 @@ fn ended<K: ConnectionObject, T>(context: &Context, result: Result<T, controller
 }
 
 async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Context) -> Action {
+    let wait = look::<K>(object, context).await;
+    match wait {
+        Some(wait) if context.connections.are_secrets_read() => Action::requeue(wait.min(SECRETS_EVERY)),
+        Some(wait) => Action::requeue(wait),
+        None => Action::await_change(),
+    }
+}
+
+// Looks at one connection: the wait until the next look; None: nobody can look before it changes.
+async fn look<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Context) -> Option<Duration> {
     let metadata = object.meta();
     let name =
         ConnectionName { kind: K::KIND, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
@@ -112,18 +125,22 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
     };
     let generation = metadata.generation.unwrap_or_default();
     context.wake_sets(context.connections.seen(&name, metadata));
+    if let Some(users) = context.connections.look_at_secrets(&name).await {
+        context.connection_objects.release(&name.namespace, &name.name);
+        context.wake_sets(users);
+    }
     let begun = context.connection_objects.begin(&target.namespace, &target.name, &target.uid, generation, false, None);
     if let Some(left) = begun.held_for {
-        return Action::requeue(left);
+        return Some(left);
     }
     let Ok(connection) = &object.0 else {
         // The sets that use it say so; its status cannot be read either.
         tracing::warn!(connection = %name, "a connection cannot be read");
-        return Action::await_change();
+        return None;
     };
     // Who uses it is known once the sets are.
     if tokio::time::timeout(FIRST_WORDS, ready(&context.store)).await.is_err() {
-        return Action::requeue(FIRST_WORDS);
+        return Some(FIRST_WORDS);
     }
     let sets = count_sets(&name, context);
     let looked = context.connections.live(&name).await;
@@ -131,7 +148,7 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
         && sets > 0
         && is_about_to_be_heard(live)
     {
-        return Action::requeue(FIRST_WORDS);
+        return Some(FIRST_WORDS);
     }
     let previous = connection.status().cloned().unwrap_or_default();
     let checked = match &looked {
@@ -156,7 +173,7 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
     if status != previous && write::<K>(context, &target, &status).await {
         events::turned(context, connection.object_ref(&()), &previous.conditions, &verdict).await;
     }
-    next(context, &target, checked.err().as_ref())
+    Some(next(context, &target, checked.err().as_ref()))
 }
 
 fn count_sets(name: &ConnectionName, context: &Context) -> usize {
@@ -213,11 +230,11 @@ async fn write<K: ConnectionObject>(context: &Context, target: &Target, status: 
     written.is_ok()
 }
 
-fn next(context: &Context, target: &Target, error: Option<&Error>) -> Action {
+fn next(context: &Context, target: &Target, error: Option<&Error>) -> Duration {
     let Target { namespace, name, uid, .. } = target;
     let Some(error) = error else {
         context.connection_objects.settled(namespace, name, uid);
-        return Action::requeue(CHECK_AFTER);
+        return CHECK_AFTER;
     };
     let backoff = context.connection_objects.next_try(namespace, name, uid);
     let wait = match error.disposition() {
@@ -227,5 +244,5 @@ fn next(context: &Context, target: &Target, error: Option<&Error>) -> Action {
     };
     // Not before that, though its own status and the sets that fail wake it.
     context.connection_objects.hold(namespace, name, uid, wait);
-    Action::requeue(wait)
+    wait
 }

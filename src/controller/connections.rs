@@ -12,11 +12,11 @@ use kube::{Api, Client};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-use super::Error;
 use super::catalogue::{Catalogue, Found, key};
 use super::connect::{Bounds, read_identity};
 use super::connection_name::ConnectionName;
 use super::writer::{Failure, bounded};
+use super::{Error, SecretAccess};
 use crate::api::SecretRef;
 use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
 use crate::engine::{self, Connection, Grants, Touched};
@@ -27,6 +27,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 // A watch tells of every change; should it lag, this is how often the Secrets are read without it.
 const REREAD_AFTER: Duration = Duration::from_secs(30);
 
+// Where Secrets are not watched, whoever comes so soon after another is served what that one read.
+const READ_FOR_ALL: Duration = Duration::from_secs(1);
+
 /// Namespace and name of an object.
 pub type ObjectName = (String, String);
 
@@ -34,6 +37,7 @@ pub type ObjectName = (String, String);
 pub struct Connections {
     client: Client,
     observer: Arc<dyn Observer>,
+    secrets: SecretAccess,
     bounds: Bounds,
     shared_bounds: Bounds,
     catalogue: Catalogue,
@@ -83,7 +87,9 @@ struct Entry {
     users: Mutex<BTreeSet<ObjectName>>,
     // The Secrets that it names, each with the version that was read.
     secrets: Mutex<Vec<(SecretRef, Option<String>)>>,
-    // A business that one of them is about; 0: none is known.
+    // Their versions as they were last looked at, where no watch tells of them.
+    looked_at: Mutex<Option<Vec<Option<String>>>>,
+    // A business that one of the users is about; 0: none is known.
     biz_id: Mutex<i64>,
     // When a refusal last had the Secrets read anew.
     refused_at: Mutex<Option<Instant>>,
@@ -112,6 +118,22 @@ struct Built {
     live: Option<Live>,
     // When newer credentials that were not answered to are tried again.
     due: Option<Instant>,
+    // When the Secrets were read, and their versions then.
+    read_at: Option<Instant>,
+    read: String,
+}
+
+// What a connection's Secrets hold.
+struct Secrets {
+    secret: Secret,
+    certificate: Option<Secret>,
+}
+
+impl Secrets {
+    // Tells these versions of them from all others.
+    fn key(&self) -> String {
+        format!("{} {}", version(&self.secret), self.certificate.as_ref().map(version).unwrap_or_default())
+    }
 }
 
 // Hears what CMDB answers.
@@ -142,6 +164,7 @@ impl Connections {
     /// No clients yet.
     pub fn new(
         client: Client,
+        secrets: SecretAccess,
         catalogue: Catalogue,
         fence: Fence,
         limiters: &Arc<Limiters>,
@@ -150,6 +173,7 @@ impl Connections {
         let bounds = |fence| Bounds { fence: Arc::new(fence), limiters: Arc::clone(limiters) };
         Self {
             client,
+            secrets,
             observer,
             shared_bounds: bounds(fence.for_any_url()),
             bounds: bounds(fence),
@@ -182,14 +206,23 @@ impl Connections {
         let found = self.find(&entry, name).await?;
         let is_due = built.due.is_some_and(|due| due <= Instant::now());
         let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key;
-        if let Some(live) = built.live.as_ref().filter(is_of_now) {
-            return Ok(live.clone());
+        let of_now = built.live.clone().filter(|live| is_of_now(&live));
+        if let Some(live) = of_now.clone().filter(|_| self.knows_of_changes(&built)) {
+            return Ok(live);
         }
-        let live = self.build(&entry, name, &found, built.live.as_ref()).await?;
+        let read_at = Some(Instant::now());
+        let secrets = self.read(&entry, name, &found).await?;
+        let read = secrets.key();
+        // What has not changed has been tried.
+        if let Some(live) = of_now.filter(|_| built.read == read) {
+            built.read_at = read_at;
+            return Ok(live);
+        }
+        let live = self.build(&entry, name, &found, secrets, built.live.as_ref()).await?;
         // Time alone may mend it.
         let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
         let due = live.refused.as_ref().filter(|error| may_change(error)).map(|_| Instant::now() + RETRY_AFTER);
-        *built = Built { at: change, live: Some(live.clone()), due };
+        *built = Built { at: change, live: Some(live.clone()), due, read_at, read };
         Ok(live)
     }
 
@@ -241,13 +274,14 @@ impl Connections {
         }
     }
 
-    async fn build(
-        &self,
-        entry: &Entry,
-        name: &ConnectionName,
-        found: &Found,
-        last: Option<&Live>,
-    ) -> Result<Live, Error> {
+    fn knows_of_changes(&self, built: &Built) -> bool {
+        match self.secrets {
+            SecretAccess::Watch => true,
+            SecretAccess::Read => built.read_at.is_some_and(|read_at| read_at.elapsed() < READ_FOR_ALL),
+        }
+    }
+
+    async fn read(&self, entry: &Entry, name: &ConnectionName, found: &Found) -> Result<Secrets, Error> {
         let description = &found.description;
         let named = [Some(&description.credentials), description.certificate.as_ref()];
         // Noted before they are read: a change that comes meanwhile finds the connection.
@@ -261,8 +295,20 @@ impl Connections {
         for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
             *known = read;
         }
-        let spec_key = found.key.clone();
-        let secrets_key = format!("{} {}", version(&secret), certificate.as_ref().map(version).unwrap_or_default());
+        Ok(Secrets { secret, certificate })
+    }
+
+    async fn build(
+        &self,
+        entry: &Entry,
+        name: &ConnectionName,
+        found: &Found,
+        secrets: Secrets,
+        last: Option<&Live>,
+    ) -> Result<Live, Error> {
+        let description = &found.description;
+        let (spec_key, secrets_key) = (found.key.clone(), secrets.key());
+        let Secrets { secret, certificate } = secrets;
         let last = last.filter(|last| last.spec_key == spec_key);
         if let Some(last) = last.filter(|last| last.secrets_key == secrets_key) {
             return Ok(Live { refused: None, ..last.clone() });
@@ -360,6 +406,27 @@ impl Connections {
     pub async fn check(&self, name: &ConnectionName, live: &Live) -> Result<(), cmdb::Error> {
         let biz_id = *lock(&self.entry(name).biz_id);
         live.connection.client.check(biz_id).await
+    }
+
+    /// Looks at the Secrets of a connection where no watch tells of them: the sets that use it when one has changed since
+    /// the last look.
+    pub async fn look_at_secrets(&self, name: &ConnectionName) -> Option<Vec<ObjectName>> {
+        if self.secrets == SecretAccess::Watch {
+            return None;
+        }
+        let entry = self.entry(name);
+        let named: Vec<SecretRef> = lock(&entry.secrets).iter().map(|(secret, _)| secret.clone()).collect();
+        let mut seen = Vec::new();
+        for reference in named {
+            seen.push(self.secret(name, &reference).await.ok().as_ref().map(version));
+        }
+        let before = lock(&entry.looked_at).replace(seen.clone())?;
+        (before != seen).then(|| entry.changed())
+    }
+
+    /// Whether Secrets change without a word: somebody has to look.
+    pub fn are_secrets_read(&self) -> bool {
+        self.secrets == SecretAccess::Read
     }
 
     /// CMDB refused the credentials: they are read anew before the next use, but not for each set that is refused.

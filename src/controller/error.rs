@@ -17,8 +17,8 @@ pub enum Error {
         /// The connection.
         connection: ConnectionName,
     },
-    /// The connection belongs to the cluster, and this operator serves one namespace.
-    #[error("{connection} is not served: this operator watches one namespace only")]
+    /// The connection belongs to the cluster, and this operator serves some namespaces only.
+    #[error("{connection} is not served: this operator watches some namespaces only")]
     ConnectionNotServed {
         /// The connection.
         connection: ConnectionName,

@@ -26,6 +26,7 @@ mod status;
 mod supervise;
 mod verdict;
 mod watched;
+mod watches;
 mod writer;
 
 use std::convert::Infallible;
@@ -35,11 +36,11 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::Client;
+use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, watcher};
-use kube::{Api, Client};
+use kube::runtime::watcher;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
@@ -82,11 +83,22 @@ pub trait Observer: Send + Sync {
     fn leads(&self, leads: bool);
 }
 
+/// How it is learnt that a Secret has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretAccess {
+    /// Their metadata is watched, which takes the right to list all that are there.
+    Watch,
+    /// Those that connections name are read, at each reconcile and each minute.
+    Read,
+}
+
 /// How the controller runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Namespaces to watch; none: all.
-    pub namespace: Option<String>,
+    /// Namespaces to watch; none: all, and the connections of the cluster.
+    pub namespaces: Vec<String>,
+    /// How it is learnt that a Secret has changed.
+    pub secrets: SecretAccess,
     /// Reconciles at a time. Calls to CMDB are bounded for themselves, by each connection; a check of a set at rest never
     /// waits for its turn in a reconcile, so these places do not fill up before an edit.
     pub concurrency: u16,
@@ -159,12 +171,13 @@ pub async fn run(
     let instance = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
     let (events, publishing) = events::queue(client.clone(), instance.unwrap_or_else(|| FIELD_MANAGER.to_owned()));
     let publishing = tokio::spawn(publishing);
-    let controller =
-        Controller::new(api::<Watched>(&client, &settings), watcher::Config::default().page_size(PAGE_SIZE));
+    let namespaces = &settings.namespaces;
+    let mut controller =
+        watches::controller::<Watched>(&client, namespaces, &watcher::Config::default().page_size(PAGE_SIZE));
     let connections =
-        Controller::new(api::<DeserializeGuard<CmdbConnection>>(&client, &settings), watcher::Config::default());
-    // Who serves one namespace needs no rights on the cluster.
-    let cluster = settings.namespace.is_none().then(|| Cluster::new(&client));
+        watches::controller::<DeserializeGuard<CmdbConnection>>(&client, namespaces, &watcher::Config::default());
+    // Who serves some namespaces needs no rights on the cluster.
+    let cluster = namespaces.is_empty().then(|| Cluster::new(&client));
     let catalogue =
         Catalogue { namespaced: connections.store(), shared: cluster.as_ref().map(|cluster| cluster.shared.clone()) };
     let store = controller.store();
@@ -173,6 +186,7 @@ pub async fn run(
         engine: Engine::new(settings.create_grace),
         connections: Connections::new(
             client.clone(),
+            settings.secrets,
             catalogue,
             settings.fence.clone(),
             &Arc::new(cmdb::Limiters::behind(Arc::clone(&settings.gate))),
@@ -196,20 +210,16 @@ pub async fn run(
     if let Some(cluster) = cluster {
         cluster.run(to_wake.cluster_connections, Arc::clone(&context), beside.clone());
     }
-    let of_secret = Arc::clone(&context);
+    if settings.secrets == SecretAccess::Watch {
+        let of_secret = Arc::clone(&context);
+        let changed = watches::touched::<PartialObjectMeta<Secret>>(&client, namespaces);
+        controller = controller.watches_stream(changed, move |changed| of_secret.secret_changed(&changed.metadata));
+    }
     let stop = shutdown.clone();
     let has_begun = Arc::new(AtomicBool::new(false));
     let begins = Arc::clone(&has_begun);
     let running = controller
         .with_config(controller::Config::default().concurrency(settings.concurrency))
-        .watches(api::<PartialObjectMeta<Secret>>(&client, &settings), watcher::Config::default(), move |changed| {
-            let (connections, sets) = of_secret.connections.secret_changed(&changed.metadata);
-            for connection in connections {
-                of_secret.connection_objects.release(&connection.namespace, &connection.name);
-                of_secret.wake_connection(connection);
-            }
-            of_secret.released(sets)
-        })
         .reconcile_on(to_wake_stream(to_wake.sets))
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(
@@ -278,16 +288,6 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
     }
 }
 
-fn api<K>(client: &Client, settings: &Settings) -> Api<K>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    match &settings.namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
 fn send<T>(to: &UnboundedSender<T>, woken: T) {
     if to.send(woken).is_err() {
         tracing::debug!("the controller ends: nobody is woken any more");
@@ -301,6 +301,16 @@ impl Context {
             self.objects.release(neighbour.namespace.as_deref().unwrap_or_default(), &neighbour.name);
             send(&self.woken.sets, neighbour);
         }
+    }
+
+    // A Secret is as this metadata says: the sets that are to be looked at.
+    fn secret_changed(&self, metadata: &ObjectMeta) -> Vec<ObjectRef<Watched>> {
+        let (connections, sets) = self.connections.secret_changed(metadata);
+        for connection in connections {
+            self.connection_objects.release(&connection.namespace, &connection.name);
+            self.wake_connection(connection);
+        }
+        self.released(sets)
     }
 
     // The sets that a change concerns are looked at.

@@ -127,7 +127,14 @@ async fn run(plane: &ControlPlane, scenario: &Scenario, who: Who) -> anyhow::Res
     let mut command = match who {
         Who::Operator => {
             let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-            command.args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--namespace", &namespace]);
+            command.args([
+                "run",
+                "--connections-anywhere",
+                "--listen",
+                "127.0.0.1:0",
+                "--watch-namespaces",
+                &namespace,
+            ]);
             command
         }
         Who::Bare => {

@@ -61,7 +61,7 @@ pub async fn run(plane: &ControlPlane, scenario: &QuotaScenario) -> anyhow::Resu
     let reached = json!({ "url": format!("{url}/api/bk-cmdb/prod"), "transport": "Gateway", "limits": limits });
     super::prepare(&client, namespace, reached).await?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-    command.args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--namespace", namespace]);
+    command.args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--watch-namespaces", namespace]);
     command.env("KUBECONFIG", plane.kubeconfig_path());
     let operator = Held::start(&command, &file("log"), None).await?;
     super::line_with(&file("log"), "begins").await?;

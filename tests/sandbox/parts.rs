@@ -132,8 +132,8 @@ impl Operator {
             "--log-format=text",
         ]);
         match namespace {
-            Some(namespace) => command.args(["--namespace", namespace]),
-            None => command.env_remove("PTSET_NAMESPACE"),
+            Some(namespace) => command.args(["--watch-namespaces", namespace]),
+            None => command.env_remove("PTSET_WATCH_NAMESPACES"),
         };
         command.env("KUBECONFIG", kubeconfig).env("NO_COLOR", "1");
         // The simulator is on this machine, and the operator reaches no cluster through a proxy.

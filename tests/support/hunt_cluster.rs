@@ -91,7 +91,7 @@ impl Cluster {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
         command
             .args(["run", "--connections-anywhere", "--listen", &port.to_string(), "--log", "trace"])
-            .args(["--log-format", self.format, "--namespace", &self.world.namespace])
+            .args(["--log-format", self.format, "--watch-namespaces", &self.world.namespace])
             .env("KUBECONFIG", path)
             // The simulator takes whole URLs as a proxy does; the API server's name is not one for that.
             .env("http_proxy", format!("http://ann:{PASSWORD}@{}", self.world.sim.address()))

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use process_template_operator::api::{GROUP, VERSION};
 use process_template_operator::cmdb::{self, Fence, Open, Operation};
-use process_template_operator::controller::{self, Settings};
+use process_template_operator::controller::{self, SecretAccess, Settings};
 use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -168,7 +168,8 @@ impl Paused {
     /// Starts the controller with what `ptset run` gives it.
     pub fn start_operator(&mut self) {
         let settings = Settings {
-            namespace: Some(NAMESPACE.to_owned()),
+            namespaces: vec![NAMESPACE.to_owned()],
+            secrets: SecretAccess::Watch,
             concurrency: 100,
             deadline: Duration::from_mins(3),
             create_grace: Duration::from_secs(150),

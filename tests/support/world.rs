@@ -111,7 +111,7 @@ impl World {
     /// The same with another kubeconfig.
     pub async fn start_operator_as(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
         let namespace = self.namespace.clone();
-        self.start(kubeconfig, &[&["--namespace", &namespace], arguments].concat()).await;
+        self.start(kubeconfig, &[&["--watch-namespaces", &namespace], arguments].concat()).await;
     }
 
     /// The same for all namespaces.
