@@ -198,7 +198,9 @@ mod tests {
         }
 
         fn apply(&mut self, merged: &[Event<ConfigMap>]) {
-            merged.iter().for_each(|event| self.writer.apply_watcher_event(event));
+            for event in merged {
+                self.writer.apply_watcher_event(event);
+            }
         }
 
         fn names(&self) -> Vec<String> {
