@@ -10,6 +10,7 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Po
 use process_template_operator::api::{CmdbConnection, ProcessTemplateSet};
 use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
+use support::closed::Closed;
 use support::world::{PATIENCE, Seen, World};
 use tokio::time::{Instant, sleep};
 
@@ -131,10 +132,8 @@ async fn while_cmdb_is_down_new_work_is_retried_and_old_work_stays_ready_for_thr
 async fn a_cmdb_that_cannot_be_reached_is_told_from_one_that_gives_no_clear_answer() {
     let Some(world) = world_with_a_healthy_set("unreachable").await else { return };
     world.service_template("web");
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
-    world.put_connection("other", &url).await;
+    let closed = Closed::new();
+    world.put_connection("other", &closed.url()).await;
     world.apply("web", with("connectionRef", json!({ "name": "other" }))).await;
     assert_waits(&world.until_reason("web", "Unreachable").await, "cannot be reached");
     world.put_connection("other", &world.sim.url()).await;

@@ -9,7 +9,6 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
@@ -19,6 +18,7 @@ use process_template_operator::sim::{Account, Effect, Fault, Options, Schema, Si
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use support::authority::Authority;
+use support::closed::Closed;
 use support::command::{Said, ptset};
 use support::proxy::Proxy;
 use support::world::World;
@@ -228,8 +228,8 @@ async fn without_a_connection_it_is_told_whether_the_name_or_the_port_is_wrong()
     let place = Place::new();
     // A name that no resolver asks for: a label of it is too long.
     let unknown = format!("http://{}.example", "x".repeat(70));
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (url, said_of_it) in [(unknown, "the name of the host is not known"), (format!("http://{closed}"), "refused")] {
+    let closed = Closed::new();
+    for (url, said_of_it) in [(unknown, "the name of the host is not known"), (closed.url(), "refused")] {
         place.put(&[connection(json!({ "url": url })), secret("cmdb", credentials())]);
         let said = place.run(&[]).await;
         let (step, fact, advice) = said.failed();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::sim::{self, Effect, Fault, Simulator};
 use serde_json::{Value, json};
+use support::closed::Closed;
 use support::world::{Seen, World};
 
 const CREATE: &str = "batch_create_proc_template";
@@ -333,9 +334,8 @@ async fn a_connection_that_was_changed_while_the_operator_was_down_is_noticed_at
     world.apply("web", json!({ "processes": processes(1), "resyncIntervalSeconds": 86400 })).await;
     world.until_ready("web").await;
     world.stop_operator().await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    world.put_connection("default", &format!("http://{}", closed.local_addr().unwrap())).await;
-    drop(closed);
+    let closed = Closed::new();
+    world.put_connection("default", &closed.url()).await;
     world.start_operator(&[]).await;
     world.until_reason("web", "Unreachable").await;
     world.end().await;

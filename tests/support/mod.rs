@@ -5,6 +5,7 @@
 
 pub mod authority;
 pub mod chance;
+pub mod closed;
 pub mod command;
 pub mod control_plane;
 pub mod examples;
