@@ -95,7 +95,7 @@ fn is_refused(error: &watcher::Error) -> bool {
 
 /// Makes one watch of those of several namespaces.
 enum Merge<K> {
-    // Until each has delivered its first list: what they have delivered, by namespace and name.
+    // Until each has delivered a whole list: what they have delivered, by namespace and name.
     First { awaited: BTreeSet<String>, known: BTreeMap<String, BTreeMap<String, K>> },
     // What a list that is being read anew has shown, by namespace.
     Going { listed: BTreeMap<String, BTreeSet<String>> },
@@ -112,7 +112,10 @@ impl<K: ResourceExt + Clone> Merge<K> {
             Self::First { awaited, known } => {
                 let known = known.entry(namespace.to_owned()).or_default();
                 match event {
-                    Event::Init => known.clear(),
+                    Event::Init => {
+                        known.clear();
+                        awaited.insert(namespace.to_owned());
+                    }
                     Event::InitApply(object) | Event::Apply(object) => drop(known.insert(object.name_any(), object)),
                     Event::Delete(object) => drop(known.remove(&object.name_any())),
                     Event::InitDone => drop(awaited.remove(namespace)),
@@ -237,6 +240,17 @@ mod tests {
         watches.gets("b", vec![Event::Init, Event::InitApply(object("b", "gone"))]);
         watches.gets("b", list("b", &["one"]));
         assert_eq!(watches.names(), ["a/one", "a/three", "b/one"]);
+    }
+
+    #[test]
+    fn a_namespace_whose_list_is_being_read_anew_is_awaited_again() {
+        let mut watches = Watches::new();
+        watches.gets("a", list("a", &["one", "two"]));
+        watches.gets("a", vec![Event::Init, Event::InitApply(object("a", "one"))]);
+        watches.gets("b", list("b", &["one"]));
+        assert!(watches.names().is_empty(), "half a list");
+        watches.gets("a", vec![Event::InitApply(object("a", "two")), Event::InitDone]);
+        assert_eq!(watches.names(), ["a/one", "a/two", "b/one"]);
     }
 
     #[test]
