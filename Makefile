@@ -32,8 +32,8 @@ bench: ## Print the performance table
 	cargo bench --bench load
 
 .PHONY: generate
-generate: ## Write the CRDs from the Rust types
-	cargo run --quiet --bin ptset -- crd --dir crds
+generate: ## Write every generated file: the CRDs, what the chart and the documentation take from the code
+	cargo run --quiet --example generate
 
 .PHONY: lint
 lint: ## Check format, lints and licences

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which clippy does not take for tests")]
 
+#[path = "support/closed.rs"]
+mod closed;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,6 +19,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use closed::Closed;
 use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Disposition, Error, Fence, Lane, Limits, Observer, Operation, PollKey,
@@ -25,7 +29,7 @@ use process_template_operator::cmdb::{
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 const BIZ: i64 = 2;
@@ -303,14 +307,6 @@ fn unknown(result: Result<Vec<i64>, Error>) -> Error {
     let error = result.unwrap_err();
     assert_eq!(error.outcome(), WriteOutcome::Unknown, "{error:?}");
     error
-}
-
-/// An address that refuses connections for as long as the socket lives.
-fn refusing() -> (TcpSocket, String) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let url = format!("http://{}", socket.local_addr().unwrap());
-    (socket, url)
 }
 
 // ---- What is sent ----
@@ -646,8 +642,8 @@ async fn service_templates_are_read_page_by_page_to_the_end() {
 
 #[tokio::test]
 async fn without_a_connection_nothing_was_stored() {
-    let (_socket, url) = refusing();
-    let error = create(&client(&url)).await.unwrap_err();
+    let closed = Closed::new();
+    let error = create(&client(&closed.url())).await.unwrap_err();
     assert_eq!((error.label(), error.outcome()), ("unavailable", WriteOutcome::NotStored));
     assert_eq!(error.disposition(), Disposition::RetryLater { after: None });
 }
@@ -756,8 +752,8 @@ async fn client_error(server: &Server) -> Error {
 
 #[tokio::test]
 async fn a_read_is_tried_again_when_there_is_no_connection() {
-    let (_socket, url) = refusing();
-    let (client, calls) = observed(config(&url));
+    let closed = Closed::new();
+    let (client, calls) = observed(config(&closed.url()));
     assert_eq!(list(&client).await.unwrap_err().label(), "unavailable");
     assert_eq!(calls.outcomes(), ["unavailable"; 3]);
 }
@@ -966,8 +962,8 @@ async fn what_users_are_told_is_short_printable_and_the_same_each_time() {
         }
         assert_eq!(told[0], told[1]);
     }
-    let (_socket, url) = refusing();
-    let error = create(&client(&url)).await.unwrap_err();
+    let closed = Closed::new();
+    let error = create(&client(&closed.url())).await.unwrap_err();
     assert_eq!(error.user_message(), "the connection was refused", "neither address nor port");
 }
 

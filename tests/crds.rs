@@ -4,8 +4,6 @@
 #[path = "support/schemas.rs"]
 mod schemas;
 
-use std::path::Path;
-
 use process_template_operator::api::{self, BindCell, FUNC_NAME, PROCESS_NAME, Property};
 use schemas::schemas;
 use serde_json::{Value, json};
@@ -18,12 +16,9 @@ fn all() -> Vec<(String, String, Value)> {
 }
 
 #[test]
-fn the_committed_crds_are_the_generated_ones() {
+fn no_crd_is_too_large_for_kubectl_apply() {
     for (file, crd) in api::crds().unwrap() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(file);
-        let committed = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(committed, api::yaml(&crd).unwrap(), "{file}: run make generate");
-        assert!(committed.len() < 200 * 1024, "{file} is too large for kubectl apply");
+        assert!(api::yaml(&crd).unwrap().len() < 200 * 1024, "{file}");
     }
 }
 

@@ -31,8 +31,8 @@ pub struct Options {
     #[arg(long, env = "PTSET_WATCH_NAMESPACES", value_name = "NAME", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
     /// How it is learnt that a Secret has changed
-    #[arg(long, env = "PTSET_SECRETS", value_name = "HOW", value_enum, default_value_t = Secrets::Watch)]
-    secrets: Secrets,
+    #[arg(long, env = "PTSET_SECRETS", value_name = "HOW", value_enum, default_value_t = SecretAccess::Watch)]
+    secrets: SecretAccess,
     /// Sets that are worked on at a time; calls to CMDB are bounded by each connection's spec.limits
     #[arg(long, env = "PTSET_CONCURRENCY", value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -74,14 +74,6 @@ pub struct Options {
     log_format: LogFormat,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Secrets {
-    /// The metadata of all Secrets there is watched
-    Watch,
-    /// Those that connections name are read, at each reconcile and each minute: it takes the right to get them, and no other
-    Read,
-}
-
 /// Runs the controller until a signal.
 pub fn run(options: Options) -> anyhow::Result<()> {
     telemetry::start_logging(&options.log, options.log_format)?;
@@ -108,10 +100,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let client = gated(config.clone(), &gate)?;
     let settings = Settings {
         namespaces: namespaces(options.watch_namespaces)?,
-        secrets: match options.secrets {
-            Secrets::Watch => SecretAccess::Watch,
-            Secrets::Read => SecretAccess::Read,
-        },
+        secrets: options.secrets,
         concurrency: options.concurrency,
         deadline: Duration::from_secs(options.deadline_seconds.into()),
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),

@@ -206,9 +206,9 @@ impl Connections {
         let found = self.find(&entry, name).await?;
         let is_due = built.due.is_some_and(|due| due <= Instant::now());
         let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key;
-        let of_now = built.live.clone().filter(|live| is_of_now(&live));
-        if let Some(live) = of_now.clone().filter(|_| self.knows_of_changes(&built)) {
-            return Ok(live);
+        let of_now = built.live.as_ref().filter(is_of_now).cloned();
+        if let Some(live) = of_now.as_ref().filter(|_| self.knows_of_changes(&built)) {
+            return Ok(live.clone());
         }
         let read_at = Some(Instant::now());
         let secrets = self.read(&entry, name, &found).await?;

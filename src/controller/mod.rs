@@ -84,11 +84,11 @@ pub trait Observer: Send + Sync {
 }
 
 /// How it is learnt that a Secret has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SecretAccess {
-    /// Their metadata is watched, which takes the right to list all that are there.
+    /// The metadata of all is watched, which takes the right to list them.
     Watch,
-    /// Those that connections name are read, at each reconcile and each minute.
+    /// Those that connections name are read, at each reconcile and each minute, which takes the right to get them.
     Read,
 }
 

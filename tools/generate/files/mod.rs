@@ -1,0 +1,16 @@
+//! What every generated file holds.
+
+mod crds;
+
+/// A generated file.
+pub struct File {
+    /// Its path from the root of the repository.
+    pub path: String,
+    /// All of its text.
+    pub text: String,
+}
+
+/// Every generated file, in the order of their subjects.
+pub fn all() -> anyhow::Result<Vec<File>> {
+    crds::files()
+}
