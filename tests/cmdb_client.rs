@@ -881,7 +881,7 @@ async fn no_secret_is_in_any_log_line_error_or_debug_output() {
             Answer::error(1_113_019, &format!("what was sent is repeated: {SECRET} {TOKEN}")),
         ];
         let server = Server::answering(answers).await;
-        let (_socket, refusing) = refusing();
+        let closed = Closed::new();
         let silent = Server::holding().await;
         let mut results = Vec::new();
         let client = built(with(&server.url));
@@ -889,7 +889,7 @@ async fn no_secret_is_in_any_log_line_error_or_debug_output() {
         for _ in 0..6 {
             results.push(create(&client).await);
         }
-        results.push(create(&built(with(&refusing))).await);
+        results.push(create(&built(with(&closed.url()))).await);
         results.push(create(&built(Config { timeout: hasty("").timeout, ..with(&silent.url) })).await);
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
         for error in results.into_iter().filter_map(Result::err) {
