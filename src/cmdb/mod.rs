@@ -30,7 +30,7 @@ pub use error::{Disposition, Error, Reply, WriteOutcome};
 pub use fence::Fence;
 pub use gate::{Gate, Open};
 pub use limiter::{Lane, PollKey};
-pub use limits::{Limiters, Limits};
+pub use limits::{LimiterReadings, Limiters, Limits};
 pub use obstacle::Obstacle;
 pub use operation::{Observer, Operation};
 pub use proxy::proxy_for;

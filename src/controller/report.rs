@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
+use super::action::Action;
 use super::journal::StatusJournal;
 use super::reconcile::{connection_name, generation, namespace, uid};
 use super::status::{self, Subject};
@@ -69,6 +69,10 @@ pub async fn report(
         (None, Some(error)) => verdict::blocked(error),
         (None, None) => return Action::await_change(),
     };
+    let name = (namespace(set), set.name_any());
+    if let (Some(view), None) = (view, stopped) {
+        context.objects.looked(&name.0, &name.1, &uid(set), view.sight.asked_at);
+    }
     let status = match view {
         Some(view) => status::observed(&journal.subject, view, &verdict),
         None => status::unobserved(&journal.subject, &verdict),
@@ -80,6 +84,14 @@ pub async fn report(
         written => written,
     };
     let has_told = tell(context, set, &before, &outcome).await;
+    if written.is_ok() {
+        let stands = &journal.subject.previous;
+        context.objects.rests(&name.0, &name.1, &uid(set), status::was_in_sync(stands, generation(set)));
+        let took = verdict.ready.then(|| context.objects.is_ready(&name.0, &name.1, &uid(set), generation(set)));
+        if let Some(took) = took.flatten() {
+            context.observer.became_ready(took);
+        }
+    }
     match written {
         // A write that made the set Ready has said enough.
         Ok(true) if !(has_told && verdict.ready) => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use tokio_util::sync::CancellationToken;
 
+use super::action::Action;
 use super::reconcile::reconcile;
 use super::watched::Watched;
 use super::{Context, Error};

@@ -1,9 +1,12 @@
 //! Floor 5: logs, metrics and probes. Implements what the lower floors declare.
 
-mod metrics;
+pub mod metrics;
+mod readiness;
+mod record;
 mod server;
 
-pub use metrics::Metrics;
+pub use readiness::Readiness;
+pub use record::Metrics;
 pub use server::serve;
 
 use std::io::IsTerminal as _;

@@ -25,13 +25,9 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, shutdown: Cance
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-// Ready says nothing about CMDB: an operator that cannot reach it has that to report.
 async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    if metrics.is_ready() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the watches have not delivered yet: is the CRD installed?\n")
-    }
+    let (is_ready, text) = metrics.readiness().report();
+    (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 async fn render(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {

@@ -76,12 +76,6 @@ impl controller::Observer for Told {
     fn reconciled(&self, outcome: &'static str) {
         self.reconciles.lock().unwrap().push((Instant::now(), outcome));
     }
-
-    fn drifted(&self, _: &'static str) {}
-
-    fn synced(&self, _: bool) {}
-
-    fn leads(&self, _: bool) {}
 }
 
 impl Told {

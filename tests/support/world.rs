@@ -46,6 +46,25 @@ pub struct Operator {
     pub log: PathBuf,
 }
 
+impl Operator {
+    /// What it answers to a GET of this path, once it listens.
+    pub async fn answer(&self, path: &str) -> (u16, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let address = loop {
+            // Nothing before it has begun to log.
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            if let Some(address) = log.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+                break address.to_owned();
+            }
+            assert!(Instant::now() < deadline, "it does not listen: {log}");
+            sleep(Duration::from_millis(20)).await;
+        };
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let response = client.get(format!("http://{address}{path}")).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+}
+
 impl World {
     /// A namespace of that name with a connection "default" to a new simulator. None where there is no control plane.
     pub async fn new(name: &str) -> Option<Self> {

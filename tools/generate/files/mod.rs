@@ -1,6 +1,7 @@
 //! What every generated file holds.
 
 mod crds;
+mod metrics;
 
 /// A generated file.
 pub struct File {
@@ -12,5 +13,5 @@ pub struct File {
 
 /// Every generated file, in the order of their subjects.
 pub fn all() -> anyhow::Result<Vec<File>> {
-    crds::files()
+    Ok([crds::files()?, metrics::files()?].into_iter().flatten().collect())
 }
