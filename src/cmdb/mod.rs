@@ -1,6 +1,7 @@
 //! Floor 2: the CMDB client. Typed calls, three ways to send them, one table that gives errors their meanings. Knows neither
 //! Kubernetes nor plans.
 
+mod audit;
 mod breaker;
 mod chance;
 mod classify;
@@ -23,6 +24,7 @@ mod transport;
 mod version;
 mod wire;
 
+pub use audit::Behalf;
 pub use chance::by_chance;
 pub use client::{Client, Config, Tls};
 pub use credentials::{Credentials, UserCredential};

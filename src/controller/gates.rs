@@ -52,6 +52,7 @@ struct Shared {
 struct Watch {
     has_delivered: bool,
     is_missing: bool,
+    is_answered: bool,
     error: Option<String>,
 }
 
@@ -90,8 +91,11 @@ fn crds(watches: &BTreeMap<String, Watch>) -> Result<(), String> {
     if !missing.is_empty() {
         return Err(format!("{}: {INSTALL}", missing.join(", ")));
     }
-    let is_heard = |watch: &Watch| watch.has_delivered || watch.error.is_some();
-    if !watches.is_empty() && watches.values().all(is_heard) { Ok(()) } else { Err(NO_ANSWER.to_owned()) }
+    if !watches.is_empty() && watches.values().all(|watch| watch.is_answered) {
+        Ok(())
+    } else {
+        Err(NO_ANSWER.to_owned())
+    }
 }
 
 fn delivered(watches: &BTreeMap<String, Watch>) -> Result<(), String> {
@@ -121,7 +125,7 @@ impl WatchGate {
                 if watch.is_missing {
                     tracing::info!(crd = self.crd, "the CRD is installed now");
                 }
-                *watch = Watch { has_delivered: true, ..Watch::default() };
+                *watch = Watch { has_delivered: true, is_answered: true, ..Watch::default() };
             }),
             Ok(_) => {}
             Err(error) => self.fails(error),
@@ -145,6 +149,7 @@ impl WatchGate {
                 tracing::warn!(crd = self.crd, "the CRD is {INSTALL}");
             }
             watch.is_missing |= is_missing;
+            watch.is_answered |= code(error).is_some();
             watch.error = Some(error.to_string());
         });
     }
@@ -156,14 +161,18 @@ impl WatchGate {
 
 /// Whether what is watched does not exist: its CRD is missing.
 pub fn is_missing(error: &watcher::Error) -> bool {
-    let code = match error {
+    code(error) == Some(404)
+}
+
+// What the API server answered; None: it did not.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.code,
-        _ => return false,
-    };
-    code == 404
+        | watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +220,9 @@ mod tests {
         let (sets, connections) = (gates.of("sets.example.com"), gates.of("connections.example.com"));
         sets.hears(&DONE);
         assert_eq!(told.is_ok(), [false, false], "the other is not heard yet");
+        let unanswered: watcher::Result<Event<ConfigMap>> = Err(watcher::Error::NoResourceVersion);
+        connections.hears(&unanswered);
+        assert_eq!(told.is_ok(), [false, false], "no answer tells nothing");
         connections.hears(&error(403, "connections is forbidden"));
         assert_eq!(told.is_ok(), [true, false]);
         assert!(told.why(1).contains("connections is forbidden"), "{}", told.why(1));

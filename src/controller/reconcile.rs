@@ -17,7 +17,7 @@ use super::watched::Watched;
 use super::writer::{self, Target};
 use super::{Context, Error, Outcome, deletion, events, finalizer, report, rest, rivals, size};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use crate::cmdb::PollKey;
+use crate::cmdb::{Behalf, PollKey};
 use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally, Touched};
 use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
@@ -146,6 +146,8 @@ pub async fn job(
     made_in: Place,
 ) -> Result<Job, Error> {
     let known_for = context.objects.known_for(&namespace(set), &set.name_any(), &uid(set));
+    let behalf = Behalf { namespace: namespace(set), name: set.name_any(), uid: uid(set) };
+    let connection = Connection { client: connection.client.on_behalf_of(behalf), ..connection };
     Ok(Job {
         set: uid(set),
         others: rivals::others(set, context, connection.client.url()).await,

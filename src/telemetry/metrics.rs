@@ -30,8 +30,6 @@ pub enum Kind {
     Gauge,
     /// How often something took how long: the first bucket, and how many there are, each twice the last.
     Histogram(f64, u16),
-    /// What never changes; always 1.
-    Info,
 }
 
 impl Kind {
@@ -42,7 +40,6 @@ impl Kind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram(..) => "histogram",
-            Self::Info => "info",
         }
     }
 }
@@ -63,7 +60,6 @@ impl Family {
         let unit = self.unit.map(|unit| format!("_{unit}")).unwrap_or_default();
         let suffix = match self.kind {
             Kind::Counter => "_total",
-            Kind::Info => "_info",
             Kind::Gauge | Kind::Histogram(..) => "",
         };
         format!("{PREFIX}_{}{unit}{suffix}", self.name)
@@ -264,10 +260,10 @@ pub const LEADER: Family = Family {
 
 /// `ptset_build_info`
 pub const BUILD: Family = Family {
-    name: "build",
-    kind: Kind::Info,
+    name: "build_info",
+    kind: Kind::Gauge,
     unit: None,
-    help: "Version of the operator",
+    help: "Version of the operator; always 1",
     labels: &[Label { name: "version", values: || vec![env!("CARGO_PKG_VERSION")] }],
 };
 

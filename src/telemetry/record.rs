@@ -11,7 +11,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family as Series, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::metrics::{self, Family, Kind, PREFIX};
@@ -71,8 +70,9 @@ impl Default for Metrics {
             leader: register(of, &metrics::LEADER, Series::default()),
             registry: Registry::default(),
         };
+        let build: Series<Labels, Gauge> = register(of, &metrics::BUILD, Series::default());
         for labels in metrics::BUILD.series() {
-            registry.register(metrics::BUILD.name, metrics::BUILD.help, Info::new(labels));
+            set(&build, &labels, 1);
         }
         Self { registry, ..metrics }
     }
@@ -106,7 +106,7 @@ fn histograms(buckets: Buckets) -> Series<Labels, Histogram, Buckets> {
 fn buckets(family: &Family) -> Histogram {
     match family.kind {
         Kind::Histogram(first, count) => Histogram::new(exponential_buckets(first, 2.0, count)),
-        Kind::Counter | Kind::Gauge | Kind::Info => Histogram::new([]),
+        Kind::Counter | Kind::Gauge => Histogram::new([]),
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
         let expected = |line: fn(&str, &super::Family) -> Option<String>| {
             let name = |family: &super::Family| {
                 let name = family.full_name();
-                name.trim_end_matches("_total").trim_end_matches("_info").to_owned()
+                name.trim_end_matches("_total").to_owned()
             };
             let mut lines: Vec<String> = FAMILIES.iter().filter_map(|family| line(&name(family), family)).collect();
             lines.sort();

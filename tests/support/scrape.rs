@@ -82,7 +82,6 @@ fn sample(name: &str, family: &mut Family, line: &str) -> Result<(), String> {
     let suffixes: &[&str] = match family.kind.as_str() {
         "counter" => &["_total"],
         "gauge" => &[""],
-        "info" => &["_info"],
         "histogram" => &["_bucket", "_count", "_sum"],
         _ => return Err(format!("{name}: no such type")),
     };

@@ -46,6 +46,9 @@ pub struct Operator {
     pub log: PathBuf,
 }
 
+// As Prometheus asks.
+const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+
 impl Operator {
     /// What it answers to a GET of this path, once it listens.
     pub async fn answer(&self, path: &str) -> (u16, String) {
@@ -60,7 +63,8 @@ impl Operator {
             sleep(Duration::from_millis(20)).await;
         };
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let response = client.get(format!("http://{address}{path}")).send().await.unwrap();
+        let response =
+            client.get(format!("http://{address}{path}")).header("Accept", OPEN_METRICS).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 }

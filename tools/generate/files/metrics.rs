@@ -8,7 +8,7 @@ use super::File;
 
 const HEAD: &str = "# Metrics
 
-`/metrics` on `--listen` gives these families in the OpenMetrics text format. Labels come from closed sets, all of whose
+`/metrics` on `--listen` gives these families, as OpenMetrics to those who accept it, else in Prometheus' text format. Labels come from closed sets, all of whose
 series are there from the first scrape, at 0; names of objects are never among them. Of an instance that stands by, all
 that is true of a controller is 0.
 
@@ -39,11 +39,10 @@ fn describe(family: &Family, text: &mut String) -> anyhow::Result<()> {
         )?;
     }
     for label in family.labels {
-        let values: Vec<String> = match family.kind {
-            // It would change with each release.
-            Kind::Info => vec!["that of the release".to_owned()],
-            _ => (label.values)().into_iter().map(|value| format!("`{value}`")).collect(),
-        };
+        // It would change with each release.
+        let is_version = label.name == "version";
+        let values = (label.values)().into_iter().map(|value| format!("`{value}`"));
+        let values: Vec<String> = if is_version { vec!["that of the release".to_owned()] } else { values.collect() };
         writeln!(text, "* `{}`: {}", label.name, values.join(", "))?;
     }
     Ok(())
