@@ -39,4 +39,5 @@ generate: ## Write every generated file: the CRDs, what the chart and the docume
 lint: ## Check format, lints and licences
 	cargo fmt --check
 	cargo clippy --all-targets --test crd_changes --test argocd --test helm --test kubernetes_versions -- -D warnings
+	cargo clippy --features otel --lib --bins --test traces -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

@@ -76,10 +76,12 @@ pub struct Options {
 
 /// Runs the controller until a signal.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    telemetry::start_logging(&options.log, options.log_format)?;
+    let telling = telemetry::start_logging(&options.log, options.log_format)?;
     // Waiting is all it does: two threads serve thousands of sets.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(options))
+    let served = runtime.block_on(serve(options));
+    telling.end();
+    served
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {

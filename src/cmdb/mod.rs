@@ -36,6 +36,7 @@ pub use limits::{LimiterReadings, Limiters, Limits};
 pub use obstacle::Obstacle;
 pub use operation::{Observer, Operation};
 pub use proxy::proxy_for;
+pub use sender::note_outcome;
 pub use speaker::Speaker;
 pub use transport::Transport;
 pub use wire::{ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate};

@@ -12,6 +12,8 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, trace_span};
 
 use super::audit::{Behalf, Line, Subject};
 use super::classify::{classify, is_out_of_reach};
@@ -29,6 +31,12 @@ const BODY_BYTES: usize = 32 << 20;
 
 /// A connection that was idle for so long may be one that a proxy is just closing: a write on it would be lost.
 const IDLE: Duration = Duration::from_secs(15);
+
+/// Notes in its span how something ended: "ok", or the label of what stopped it.
+pub fn note_outcome(span: &Span, outcome: &str) {
+    span.record("outcome", outcome);
+    span.record("otel.status_code", if outcome == "ok" { "OK" } else { "ERROR" });
+}
 
 /// Sends calls.
 pub struct Sender {
@@ -220,7 +228,10 @@ impl Sender {
     ) -> Result<(T, String), Error> {
         let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
         let mut quota = None;
-        let exchange = self.exchange(login, (operation, id), parameters, &mut quota);
+        let span = trace_span!(target: "traces", "call", otel.name = operation.as_str(), otel.kind = "client",
+                               operation = operation.as_str(), correlation_id = id, outcome = Empty,
+                               otel.status_code = Empty);
+        let exchange = self.exchange(login, (operation, id), parameters, &mut quota).instrument(span.clone());
         let mut result = match deadline {
             Some(deadline) => {
                 timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(unanswered_in_time(operation)))
@@ -228,6 +239,7 @@ impl Sender {
             None => exchange.await,
         };
         told.outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
+        note_outcome(&span, told.outcome);
         drop(told);
         match &result {
             // Nothing was sent.

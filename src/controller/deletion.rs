@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 
 use super::action::Action;
 use super::journal::{StatusJournal, remembered};
-use super::reconcile::{connection_name, generation, job, namespace, set_name, subject, target, uid};
+use super::reconcile::{connection_name, generation, held, job, namespace, set_name, subject, target, uid};
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
 use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet, ProcessTemplateSetStatus};
@@ -32,7 +32,7 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     let is_orphaned = match is_orphaned(set, context).await {
         Ok(is_orphaned) => is_orphaned,
         Err(error) => {
-            context.observer.reconciled(error.label());
+            context.reconciled(error.label());
             return report::retry(context, set, &error);
         }
     };
@@ -46,19 +46,19 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
         context.wake_neighbours(&uid, set.spec.biz_id, &set.spec.service_template);
     }
     if let Some(left) = begun.held_for {
-        return Action::requeue(left);
+        return held(left);
     }
     match work(set, context, pulse, &mut journal).await {
         Ok(Progress::Done(tally)) => let_go(set, context, &mut journal, tally).await,
         Ok(Progress::Left(view, tally, stopped)) => {
-            context.observer.reconciled(stopped.as_ref().map_or("ok", Error::label));
+            context.reconciled(stopped.as_ref().map_or("ok", Error::label));
             events::deleted(context, set, &tally).await;
             let verdict = status::deleting(set, &view, stopped.as_ref());
             let status = status::observed(&journal.subject, &view, &verdict);
             wait(context, set, &mut journal, status, stopped.as_ref()).await
         }
         Err(error) => {
-            context.observer.reconciled(error.label());
+            context.reconciled(error.label());
             let status = status::unobserved(&journal.subject, &status::deletion_blocked(set, &error));
             wait(context, set, &mut journal, status, Some(&error)).await
         }
@@ -146,12 +146,12 @@ async fn let_go(set: &ProcessTemplateSet, context: &Context, journal: &mut Statu
     match finalizer::remove(set, context, &mut journal.target).await {
         // Outdated: it has changed, and the watch brings it again; or it is gone.
         Ok(()) | Err(WriteError::Outdated) => {
-            context.observer.reconciled("ok");
+            context.reconciled("ok");
             Action::await_change()
         }
         Err(WriteError::Failed(reason)) => {
             let error = Error::ApiServer(reason);
-            context.observer.reconciled(error.label());
+            context.reconciled(error.label());
             report::retry(context, set, &error)
         }
     }

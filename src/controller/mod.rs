@@ -372,6 +372,12 @@ fn send<T>(to: &UnboundedSender<T>, woken: T) {
 }
 
 impl Context {
+    // A reconcile has ended so; within its span.
+    fn reconciled(&self, outcome: &'static str) {
+        cmdb::note_outcome(&tracing::Span::current(), outcome);
+        self.observer.reconciled(outcome);
+    }
+
     // What a set no longer claims, another may have waited for.
     fn wake_neighbours(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
         for neighbour in rivals::neighbours(uid, biz_id, selector, self) {

@@ -42,7 +42,7 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
             }
             Ok(None) => Action::await_change(),
             Err(error) => {
-                context.observer.reconciled(error.label());
+                context.reconciled(error.label());
                 report::retry(context, &set, &error)
             }
         },
@@ -66,7 +66,7 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
         context.wake_neighbours(&uid(set), biz_id, selector);
     }
     if let Some(left) = begun.held_for {
-        return Action::requeue(left);
+        return held(left);
     }
     let mut journal = StatusJournal::new(context, subject(set), target(set));
     let outcome = work(set, context, pulse, &mut journal).await;
@@ -80,6 +80,12 @@ fn note_what_it_is(set: &ProcessTemplateSet, context: &Context, name: &ObjectNam
     if status.is_some_and(|status| status::is_ready(status, generation)) {
         context.objects.is_ready(&name.0, &name.1, &uid(set), generation);
     }
+}
+
+/// The wait that an earlier reconcile imposed is not over.
+pub fn held(left: Duration) -> Action {
+    tracing::Span::current().record("outcome", "held");
+    Action::requeue(left)
 }
 
 async fn work(

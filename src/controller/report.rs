@@ -43,7 +43,7 @@ pub async fn report(
         Ok(outcome) => (Some(&outcome.view), outcome.stopped.as_ref()),
         Err(error) => (None, Some(error)),
     };
-    context.observer.reconciled(stopped.map_or("ok", Error::label));
+    context.reconciled(stopped.map_or("ok", Error::label));
     // What is said now has become so while we worked.
     journal.subject.now = Time(Timestamp::now());
     // Until it has not been its turn for too long.
@@ -239,7 +239,7 @@ pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&
 /// The status of an object that cannot be read as a set. What its status remembers stays.
 pub async fn malformed(context: &Context, target: Target, generation: i64, reason: &str) -> Action {
     let error = Error::Malformed(reason.chars().take(300).collect());
-    context.observer.reconciled(error.label());
+    context.reconciled(error.label());
     tracing::warn!(namespace = target.namespace, name = target.name, %error, "a set cannot be read");
     let again = Action::requeue(context.objects.next_try(&target.namespace, &target.name, &target.uid));
     let Ok(Some(previous)) = writer::read_status(&context.client, &target).await else { return again };

@@ -134,16 +134,22 @@ impl World {
     /// The same with another kubeconfig.
     pub async fn start_operator_as(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
         let namespace = self.namespace.clone();
-        self.start(kubeconfig, &[&["--watch-namespaces", &namespace], arguments].concat()).await;
+        self.start(kubeconfig, &[&["--watch-namespaces", &namespace], arguments].concat(), &[]).await;
     }
 
     /// The same for all namespaces.
     pub async fn start_operator_of_the_cluster(&mut self, arguments: &[&str]) {
         let kubeconfig = self.plane.kubeconfig_path();
-        self.start(&kubeconfig, arguments).await;
+        self.start(&kubeconfig, arguments, &[]).await;
     }
 
-    async fn start(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
+    /// Starts it for this namespace only, with further variables of its environment.
+    pub async fn start_operator_with(&mut self, variables: &[(&str, &str)]) {
+        let (kubeconfig, namespace) = (self.plane.kubeconfig_path(), self.namespace.clone());
+        self.start(&kubeconfig, &["--watch-namespaces", &namespace], variables).await;
+    }
+
+    async fn start(&mut self, kubeconfig: &std::path::Path, arguments: &[&str], variables: &[(&str, &str)]) {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let log = self.plane.folder().join(format!("operator-{}-{number}.log", self.namespace));
@@ -151,6 +157,7 @@ impl World {
         command
             .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .env("KUBECONFIG", kubeconfig);
         let process = Held::start(&command, &log, None).await.unwrap();
         self.operator = Some(Operator { process, log });
