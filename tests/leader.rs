@@ -139,6 +139,10 @@ async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
             sleep(Duration::from_millis(50)).await;
         }
         let metrics = operator.answer("/metrics").await.1;
+        let in_sync = format!("ptset_sets{{reason=\"InSync\"}} {leads}\n");
+        assert!(metrics.contains(&in_sync), "who stands by has none: {metrics}");
+        let readyz = operator.answer("/readyz").await.1;
+        assert_eq!(readyz.contains("leader: ok: stands by\n"), leads == 0, "{readyz}");
         assert!(metrics.contains(&format!("ptset_leader {leads}\n")), "{metrics}");
     }
     let mut calls = Vec::new();
