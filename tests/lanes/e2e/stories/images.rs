@@ -31,24 +31,14 @@ pub async fn authorities(stage: &Stage) -> Told {
         return Told::NotHere("the image is not run");
     }
     let server = "cmdb-tls";
-    let host = format!("{server}.{NAMESPACE}.svc");
+    let host = "cmdb.example.com";
     let authority = Authority::new();
     let (certificate, key) = authority.sign_with(ExtendedKeyUsagePurpose::ServerAuth, |parameters| {
-        parameters.subject_alt_names.push(SanType::DnsName(host.clone().try_into().unwrap()));
+        parameters.subject_alt_names.push(SanType::DnsName(host.try_into().unwrap()));
     });
     let metadata = |name: &str| json!({ "name": name, "namespace": NAMESPACE, "labels": { "app": name } });
     let restricted: Value = serde_json::from_str(RESTRICTED).unwrap();
     let listen = ["--listen=0.0.0.0:8443", "--tls-certificate=/tls/tls.crt", "--tls-key=/tls/tls.key"];
-    let doctor = |name: &str, mounts: Value| {
-        let url = format!("https://{host}:8443");
-        let container = json!({ "name": "doctor", "image": stage.image.full_name(), "securityContext": restricted,
-            "args": ["doctor", "--url", url, "--transport", "esb", "--biz", "2"], "volumeMounts": mounts,
-            "env": [{ "name": "PTSET_BK_APP_CODE", "value": "ptset" }, { "name": "PTSET_BK_APP_SECRET", "value": "a-secret" },
-                { "name": "PTSET_BK_USERNAME", "value": "admin" }] });
-        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata(name), "spec": { "containers": [container],
-            "volumes": [{ "name": "authorities", "configMap": { "name": "authorities" } }], "restartPolicy": "Never",
-            "automountServiceAccountToken": false } })
-    };
     let simulator = json!({ "name": server, "image": stage.simulator.image, "args": listen, "securityContext": restricted,
         "volumeMounts": [{ "name": "tls", "mountPath": "/tls" }],
         "readinessProbe": { "tcpSocket": { "port": 8443 }, "periodSeconds": 1 } });
@@ -59,13 +49,24 @@ pub async fn authorities(stage: &Stage) -> Told {
             "data": { "ca-certificates.crt": authority.certificate } }),
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata(server), "spec": { "containers": [simulator],
             "volumes": [{ "name": "tls", "secret": { "secretName": server } }], "automountServiceAccountToken": false } }),
-        json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata(server),
-            "spec": { "selector": { "app": server }, "ports": [{ "port": 8443 }] } }),
     ];
     stage.cluster.apply(&objects).await;
     let ready = ["wait", "--for=condition=Ready", "pod/cmdb-tls", "--timeout=60s", "--namespace", NAMESPACE];
     stage.cluster.kubectl(&ready).await;
 
+    // A service is not everywhere at once; the address of a pod is.
+    let address = stage.cluster.get(&["pod", server, "--namespace", NAMESPACE]).await["status"]["podIP"].take();
+    let doctor = |name: &str, mounts: Value| {
+        let url = format!("https://{host}:8443");
+        let container = json!({ "name": "doctor", "image": stage.image.full_name(), "securityContext": restricted,
+            "args": ["doctor", "--url", url, "--transport", "esb", "--biz", "2"], "volumeMounts": mounts,
+            "env": [{ "name": "PTSET_BK_APP_CODE", "value": "ptset" }, { "name": "PTSET_BK_APP_SECRET", "value": "a-secret" },
+                { "name": "PTSET_BK_USERNAME", "value": "admin" }] });
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata(name), "spec": { "containers": [container],
+            "volumes": [{ "name": "authorities", "configMap": { "name": "authorities" } }], "restartPolicy": "Never",
+            "hostAliases": [{ "ip": address, "hostnames": [host] }],
+            "automountServiceAccountToken": false } })
+    };
     let mount = json!([{ "name": "authorities", "mountPath": "/etc/ssl/certs" }]);
     stage.cluster.apply(&[doctor("trusts", mount), doctor("distrusts", json!([]))]).await;
     let trusts = ended(stage, "trusts").await;
