@@ -116,6 +116,11 @@ impl Cluster {
         path.display().to_string()
     }
 
+    /// A folder for what the tools read.
+    pub fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Applies objects.
     pub async fn apply(&self, objects: &[Value]) {
         let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": objects });

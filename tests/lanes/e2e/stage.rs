@@ -85,9 +85,15 @@ impl Stage {
         let mut values = json!({ "image": { "registry": registry, "repository": repository, "tag": tag } });
         if matches!(self.cluster.pods, Pods::None(_)) {
             // The simulated CMDB is on loopback then.
-            values["connectionsAnywhere"] = true.into();
+            values["extraArgs"] = json!(["--connections-anywhere"]);
         } else {
             values["connectionUrls"] = json!([self.simulator.url]);
+            values["networkPolicy"] = json!({ "cmdb": { "ports": [8090] } });
+            values["test"] = json!({
+                "doctorArgs": ["--url", self.simulator.url, "--transport", "esb", "--biz", "2"],
+                "doctorEnv": [{ "name": "PTSET_BK_APP_CODE", "value": "ptset" },
+                    { "name": "PTSET_BK_APP_SECRET", "value": "a-secret" }, { "name": "PTSET_BK_USERNAME", "value": "admin" }],
+            });
         }
         merge(&mut values, over);
         values
@@ -95,20 +101,21 @@ impl Stage {
 
     /// Installs or upgrades; what is asked of Helm must succeed.
     pub async fn helm(&self, action: &str, release: &str, values: &Value) -> String {
-        let said = self.try_helm(action, release, values, &[]).await;
+        let said = self.try_helm(action, release, CHART, values, &[]).await;
         said.unwrap_or_else(|said| panic!("helm {action}: {said}"))
     }
 
-    /// The same with further arguments; what Helm said, good or bad.
+    /// The same with a chart of one's own and further arguments; what Helm said, good or bad.
     pub async fn try_helm(
         &self,
         action: &str,
         release: &str,
+        chart: &str,
         values: &Value,
         arguments: &[&str],
     ) -> Result<String, String> {
         let file = self.cluster.file("values.json", &values.to_string());
-        let usual = [action, release, CHART, "--namespace", release, "--values", &file, "--wait", "--timeout", "120s"];
+        let usual = [action, release, chart, "--namespace", release, "--values", &file, "--wait", "--timeout", "120s"];
         let said = self.cluster.try_helm(&[&usual, arguments].concat()).await;
         let text = format!("{}{}", said.text, said.errors);
         if said.status == 0 { Ok(text) } else { Err(text) }
