@@ -1,8 +1,11 @@
 //! What every generated file holds.
 
+mod chart;
 mod crds;
+mod values;
 
 /// A generated file.
+#[derive(Clone)]
 pub struct File {
     /// Its path from the root of the repository.
     pub path: String,
@@ -12,5 +15,5 @@ pub struct File {
 
 /// Every generated file, in the order of their subjects.
 pub fn all() -> anyhow::Result<Vec<File>> {
-    crds::files()
+    Ok([crds::files()?, chart::files()?].concat())
 }
