@@ -5,7 +5,7 @@ CLUSTER ?= local
 
 .PHONY: help
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Apply the examples to a local control plane and a simulated CMDB, show the IDs, and end (CLUSTER=current: your cluster)
@@ -27,6 +27,14 @@ judges: ## Ask other tools too: crdify, Helm 4, the oldest and the newest Kubern
 test-argocd: ## The real Argo CD: sync waves, health, drift and deletion, with this operator and a simulated CMDB
 	@tests/lanes/argocd/run
 
+.PHONY: image
+image: ## The image, as an archive in target/image: one static binary from scratch
+	@image/build
+
+.PHONY: e2e
+e2e: ## The whole story with real pods, on a node that this starts (CLUSTER=current: your cluster)
+	@tests/lanes/e2e/run $(CLUSTER)
+
 .PHONY: bench
 bench: ## Print the performance table
 	cargo bench --bench load
@@ -38,5 +46,6 @@ generate: ## Write every generated file: the CRDs, what the chart and the docume
 .PHONY: lint
 lint: ## Check format, lints and licences
 	cargo fmt --check
-	cargo clippy --all-targets --test crd_changes --test argocd --test helm --test kubernetes_versions -- -D warnings
+	cargo clippy --all-targets --test crd_changes --test argocd --test e2e --test helm --test kubernetes_versions -- -D warnings
+	cargo clippy --features otel --lib --bins --test traces -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

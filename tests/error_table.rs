@@ -99,8 +99,8 @@ async fn call(client: &Client, operation: Operation) -> Result<(), cmdb::Error> 
     match operation {
         Operation::ListProcessTemplates => client.list_process_templates(Lane::Work, 2, 1).await.map(drop),
         Operation::CreateProcessTemplates => client.create_process_templates(2, 1, &[properties]).await.map(drop),
-        Operation::UpdateProcessTemplate => client.update_process_template(2, 1, 1, &properties).await.map(drop),
-        Operation::DeleteProcessTemplates => client.delete_process_templates(2, 1, &[1]).await,
+        Operation::UpdateProcessTemplate => client.update_process_template(2, 1, (1, "a"), &properties).await.map(drop),
+        Operation::DeleteProcessTemplates => client.delete_process_templates(2, 1, &[(1, "a")]).await,
         Operation::CreateServiceTemplate => client.create_service_template(2, "web", 2).await.map(drop),
         Operation::ListServiceTemplates => client.list_service_templates(Lane::Work, 2).await.map(drop),
         Operation::ListServiceCategories => client.list_service_categories(2).await.map(drop),

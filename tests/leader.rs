@@ -121,25 +121,6 @@ async fn a_leader_that_is_told_to_end_finishes_its_write_and_gives_the_lease_bac
     instances.end().await;
 }
 
-/// Waits for the address that it has logged.
-async fn address_of(operator: &Operator) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = log_of(operator);
-        if let Some(address) = log.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next()) {
-            return address.to_owned();
-        }
-        assert!(Instant::now() < deadline);
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn answer(operator: &Operator, path: &str) -> (u16, String) {
-    let url = format!("http://{}{path}", address_of(operator).await);
-    let response = reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
-    (response.status().as_u16(), response.text().await.unwrap())
-}
-
 #[tokio::test]
 async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
     let Some(mut instances) = Instances::new("leader-standby", 1, "15").await else { return };
@@ -153,11 +134,15 @@ async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
     let standby = &instances.running[0];
     for (operator, leads) in [(&leader, 1), (standby, 0)] {
         let deadline = Instant::now() + PATIENCE;
-        while answer(operator, "/readyz").await.0 != 200 {
+        while operator.answer("/readyz").await.0 != 200 {
             assert!(Instant::now() < deadline, "not ready");
             sleep(Duration::from_millis(50)).await;
         }
-        let metrics = answer(operator, "/metrics").await.1;
+        let metrics = operator.answer("/metrics").await.1;
+        let in_sync = format!("ptset_sets{{reason=\"InSync\"}} {leads}\n");
+        assert!(metrics.contains(&in_sync), "who stands by has none: {metrics}");
+        let readyz = operator.answer("/readyz").await.1;
+        assert_eq!(readyz.contains("leader: ok: stands by\n"), leads == 0, "{readyz}");
         assert!(metrics.contains(&format!("ptset_leader {leads}\n")), "{metrics}");
     }
     let mut calls = Vec::new();

@@ -88,6 +88,7 @@ async fn ten_minutes_without_cmdb_cost_a_few_probes_and_end_by_themselves() {
     let status_writes = most_by_path(&world.status_writes_since(gone_at));
     let calls = world.told.calls_after(gone_at);
     let probes = calls.len();
+    let during = world.told.readings();
 
     world.cmdb_comes_back();
     let recovered_after = world.until_all_ready(Duration::from_mins(10)).await;
@@ -100,6 +101,11 @@ async fn ten_minutes_without_cmdb_cost_a_few_probes_and_end_by_themselves() {
     assert_eq!(stored_start_cmd(&world, &name(0)), Some(json!("./edited")));
     assert_eq!(stored_start_cmd(&world, "new"), Some(json!("./run")));
     assert!(calls.iter().all(|call| call.outcome == "unavailable"), "{calls:?}");
+    assert_eq!((during.limiters.down, during.sets["Stale"], during.sets["Unreachable"]), (1, SETS - 1, 2));
+    assert!(during.oldest_look >= Some(OUTAGE), "{during:?}");
+    let after = world.told.readings();
+    assert_eq!((after.limiters.down, after.sets["InSync"], after.pending_intents), (0, SETS + 1, 0));
+    assert!(after.oldest_look < Some(OUTAGE), "{after:?}");
     assert!(status_writes <= 2, "{status_writes}");
     let (_, longest, by_chance) = PROBES;
     let most = FAILURES + IN_FLIGHT + probes_within(OUTAGE, 1.0 - by_chance);

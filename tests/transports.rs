@@ -63,8 +63,8 @@ async fn every_call(client: &Client) {
     let ids = client.create_process_templates(2, scope, &[named("a"), named("b")]).await.unwrap();
     let user = Property { value: json!("root"), as_default_value: Some(false) };
     let changed = [("user".to_owned(), user)].into();
-    assert_eq!(client.update_process_template(2, scope, ids[0], &changed).await.unwrap().modifier, "ann");
-    client.delete_process_templates(2, scope, &ids[1..]).await.unwrap();
+    assert_eq!(client.update_process_template(2, scope, (ids[0], "a"), &changed).await.unwrap().modifier, "ann");
+    client.delete_process_templates(2, scope, &[(ids[1], "b")]).await.unwrap();
     let left = client.list_process_templates(Lane::Poll(PollKey::default()), 2, scope).await.unwrap();
     assert_eq!(
         left.iter().map(|template| (template.id, template.creator.as_str())).collect::<Vec<_>>(),

@@ -222,6 +222,17 @@ pub enum ConnectionKind {
     ClusterCmdbConnection,
 }
 
+impl ConnectionKind {
+    /// Its name in Kubernetes.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CmdbConnection => "CmdbConnection",
+            Self::ClusterCmdbConnection => "ClusterCmdbConnection",
+        }
+    }
+}
+
 /// What happens to templates that leave the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "a documented variant changes the schema")]

@@ -17,7 +17,7 @@ use tower::limit::ConcurrencyLimitLayer;
 
 use crate::api::FIELD_MANAGER;
 use crate::cmdb::{Fence, Gate, Open};
-use crate::controller::{self, Election, Leadership, Observer as _, SecretAccess, Settings, Terms};
+use crate::controller::{self, Election, Leadership, Observer as _, SecretAccess, Settings, Standing, Terms};
 use crate::telemetry::{self, LogFormat, Metrics};
 
 // Calls to the API server in flight at a time: each has a connection with its buffers. A watch counts until it is
@@ -76,10 +76,12 @@ pub struct Options {
 
 /// Runs the controller until a signal.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    telemetry::start_logging(&options.log, options.log_format)?;
+    let telling = telemetry::start_logging(&options.log, options.log_format)?;
     // Waiting is all it does: two threads serve thousands of sets.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(options))
+    let served = runtime.block_on(serve(options));
+    telling.end();
+    served
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
@@ -93,7 +95,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     tokio::spawn(stop_on_signal(shutdown.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
     // Who runs alone does not stand by.
-    metrics.leads(options.lease.is_none());
+    if options.lease.is_none() {
+        metrics.stands(&Standing::Leads);
+    }
     let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
     let leadership = Arc::<Leadership>::default();
     let gate: Arc<dyn Gate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(Open) };
@@ -120,7 +124,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
             identity: identity(),
             terms: Terms::of_seconds(options.lease_duration_seconds),
         };
-        election.run(&leadership, |leads| metrics.leads(leads), work, &shutdown).await;
+        election.run(&leadership, |standing| metrics.stands(standing), work, &shutdown).await;
     } else {
         work(shutdown).await;
     }

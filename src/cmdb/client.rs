@@ -8,10 +8,11 @@ use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use super::audit::Subject;
 use super::sender::Sender;
 use super::wire::{Ids, List};
 use super::{
-    Credentials, Error, Fence, Lane, Limiters, Limits, Observer, Operation, ProcessTemplate, Properties,
+    Behalf, Credentials, Error, Fence, Lane, Limiters, Limits, Observer, Operation, ProcessTemplate, Properties,
     ServiceCategory, ServiceTemplate, Transport, UserCredential,
 };
 
@@ -71,6 +72,7 @@ impl std::fmt::Debug for Config {
 #[derive(Clone)]
 pub struct Client {
     sender: Arc<Sender>,
+    behalf: Arc<Behalf>,
 }
 
 impl std::fmt::Debug for Client {
@@ -85,7 +87,13 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] when the URL cannot be used.
     pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        Ok(Self { sender: Arc::new(Sender::new(config, observer)?) })
+        Ok(Self { sender: Arc::new(Sender::new(config, observer)?), behalf: Arc::default() })
+    }
+
+    /// The same client, whose writes are made for this object: the audit log names it.
+    #[must_use]
+    pub fn on_behalf_of(&self, behalf: Behalf) -> Self {
+        Self { sender: Arc::clone(&self.sender), behalf: Arc::new(behalf) }
     }
 
     /// Normalised base URL.
@@ -131,26 +139,28 @@ impl Client {
         specs: &[Properties],
     ) -> Result<Vec<i64>, Error> {
         let processes: Vec<Value> = specs.iter().map(|spec| json!({ "spec": spec })).collect();
-        let items = processes.len();
         let parameters = object([
             ("bk_biz_id", biz_id.into()),
             ("service_template_id", service_template_id.into()),
             ("processes", processes.into()),
         ]);
+        let process_names = specs.iter().filter_map(process_name).collect();
+        let subject =
+            Subject { biz_id, service_template_id: Some(service_template_id), process_names, ..Subject::default() };
         let operation = Operation::CreateProcessTemplates;
-        let result = self.sender.write::<Ids>(operation, &parameters).await;
-        let result = result.map(|(ids, request_id)| (Vec::from(ids), request_id));
-        audit(operation, biz_id, Some(service_template_id), items, &result);
-        result.map(|(ids, _)| ids)
+        self.sender
+            .write(operation, &parameters, (&self.behalf, subject), |ids: &Ids| ids.clone().into())
+            .await
+            .map(Vec::from)
     }
 
     /// Changes the properties that are given, each as a whole; `bk_func_name` is ignored. CMDB does not look at the
-    /// business: the caller has seen the template listed there. Gives the template as it is now.
+    /// business: the caller has seen the template listed there, under this name. Gives the template as it is now.
     pub async fn update_process_template(
         &self,
         biz_id: i64,
         service_template_id: i64,
-        id: i64,
+        (id, name): (i64, &str),
         properties: &Properties,
     ) -> Result<ProcessTemplate, Error> {
         let parameters = object([
@@ -158,27 +168,38 @@ impl Client {
             ("process_template_id", id.into()),
             ("process_property", json!(properties)),
         ]);
+        let subject = Subject {
+            biz_id,
+            service_template_id: Some(service_template_id),
+            ids: vec![id],
+            process_names: vec![name.to_owned()],
+            properties: properties.keys().cloned().collect(),
+            ..Subject::default()
+        };
         let operation = Operation::UpdateProcessTemplate;
-        let result = self.sender.write::<ProcessTemplate>(operation, &parameters).await;
-        let audited = result.as_ref().map(|(updated, request_id)| (vec![updated.id], request_id.clone()));
-        audit(operation, biz_id, Some(service_template_id), 1, &audited.map_err(Clone::clone));
-        result.map(|(updated, _)| updated)
+        let ids = |updated: &ProcessTemplate| vec![updated.id];
+        self.sender.write(operation, &parameters, (&self.behalf, subject), ids).await
     }
 
     /// Deletes process templates: all or none. One that does not exist fails the whole call, and so does an ID that is
-    /// given twice. CMDB does not look at the business: the caller has seen them listed there.
+    /// given twice. CMDB does not look at the business: the caller has seen them listed there, under these names.
     pub async fn delete_process_templates(
         &self,
         biz_id: i64,
         service_template_id: i64,
-        ids: &[i64],
+        templates: &[(i64, &str)],
     ) -> Result<(), Error> {
-        let parameters = object([("bk_biz_id", biz_id.into()), ("process_templates", ids.into())]);
+        let ids: Vec<i64> = templates.iter().map(|(id, _)| *id).collect();
+        let parameters = object([("bk_biz_id", biz_id.into()), ("process_templates", ids.clone().into())]);
+        let subject = Subject {
+            biz_id,
+            service_template_id: Some(service_template_id),
+            ids: ids.clone(),
+            process_names: templates.iter().map(|(_, name)| (*name).to_owned()).collect(),
+            ..Subject::default()
+        };
         let operation = Operation::DeleteProcessTemplates;
-        let result = self.sender.write::<IgnoredAny>(operation, &parameters).await;
-        let audited = result.map(|(_, request_id)| (ids.to_vec(), request_id));
-        audit(operation, biz_id, Some(service_template_id), ids.len(), &audited);
-        audited.map(|_| ())
+        self.sender.write(operation, &parameters, (&self.behalf, subject), |_: &IgnoredAny| ids).await.map(drop)
     }
 
     /// Lists the process templates of a service template, by ascending ID.
@@ -226,11 +247,11 @@ impl Client {
     ) -> Result<ServiceTemplate, Error> {
         let parameters =
             object([("bk_biz_id", biz_id.into()), ("name", name.into()), ("service_category_id", category_id.into())]);
+        let service_template = Some(name.to_owned());
+        let subject = Subject { biz_id, service_template, ..Subject::default() };
         let operation = Operation::CreateServiceTemplate;
-        let result = self.sender.write::<ServiceTemplate>(operation, &parameters).await;
-        let audited = result.as_ref().map(|(created, id)| (vec![created.id], id.clone())).map_err(Clone::clone);
-        audit(operation, biz_id, None, 1, &audited);
-        result.map(|(created, _)| created)
+        let ids = |created: &ServiceTemplate| vec![created.id];
+        self.sender.write(operation, &parameters, (&self.behalf, subject), ids).await
     }
 
     /// Whether CMDB is there and takes the credentials, by a read that every user may make. What CMDB itself says about the
@@ -269,22 +290,6 @@ fn object<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
     entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-// One line for each write: who wrote what, where, and what came of it.
-fn audit(
-    operation: Operation,
-    biz_id: i64,
-    service_template_id: Option<i64>,
-    items: usize,
-    result: &Result<(Vec<i64>, String), Error>,
-) {
-    let operation = operation.as_str();
-    let (ids, request_id) = match result {
-        Ok((ids, request_id)) => (ids.as_slice(), Some(request_id.as_str())),
-        Err(error) => (&[][..], error.reply().and_then(|reply| reply.request_id.as_deref())),
-    };
-    let outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
-    let error = result.as_ref().err().map(tracing::field::display);
-    tracing::info!(
-        target: "audit", operation, biz_id, service_template_id, items, outcome, ?ids, request_id, error, "wrote to CMDB"
-    );
+fn process_name(spec: &Properties) -> Option<String> {
+    spec.get("bk_process_name")?.value.as_str().map(str::to_owned)
 }

@@ -203,6 +203,20 @@ pub enum WriteOutcome {
 }
 
 impl Error {
+    /// Every label of a call that was made: what was not sent, for it was not its turn, is none.
+    pub const OF_CALLS: &[&str] = &[
+        "invalid",
+        "conflict",
+        "not_found",
+        "permission",
+        "authentication",
+        "throttled",
+        "unavailable",
+        "outcome_unknown",
+        "protocol",
+        "configuration",
+    ];
+
     /// Its name in metrics and logs.
     #[must_use]
     pub fn label(&self) -> &'static str {

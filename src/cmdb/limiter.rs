@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, timeout_at};
 
-use super::Limits;
 use super::breaker::{Breaker, Way};
 use super::pace::{Pace, Quota, Turn, count};
+use super::{LimiterReadings, Limits};
 use polls::Polls;
 
 /// Who waits for a call.
@@ -170,6 +170,23 @@ impl Limiter {
         let mut state = self.lock();
         let in_flight = state.in_flight;
         state.pace.rate(Instant::now(), in_flight)
+    }
+
+    /// Adds what is true of it now.
+    pub fn read(&self, readings: &mut LimiterReadings) {
+        let (now, state) = (Instant::now(), &mut *self.lock());
+        let in_flight = state.in_flight;
+        let counted = if state.breaker.due().is_some() {
+            &mut readings.down
+        } else if state.pace.is_slowed(now, in_flight) {
+            &mut readings.slowed
+        } else {
+            &mut readings.full
+        };
+        *counted += 1;
+        readings.in_flight += in_flight;
+        readings.edits_waiting += state.in_line;
+        readings.polls_waiting += state.polls.waiting(now);
     }
 
     async fn admitted(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {

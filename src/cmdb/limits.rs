@@ -18,6 +18,23 @@ pub struct Limits {
     pub max_concurrent: usize,
 }
 
+/// What is true of all limiters at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimiterReadings {
+    /// Limiters that let calls through at the configured rate.
+    pub full: usize,
+    /// Limiters that go slower, as the server wants it.
+    pub slowed: usize,
+    /// Limiters whose endpoint does not answer: one call tries it now and then.
+    pub down: usize,
+    /// Calls that were sent and have not ended.
+    pub in_flight: usize,
+    /// Calls of edits and deletions that wait for their turn.
+    pub edits_waiting: usize,
+    /// Checks of sets at rest that were told to come again later.
+    pub polls_waiting: usize,
+}
+
 /// Who calls: a digest of application, user, secrets and of whom the caller trusts. Who only names an application, without
 /// its secret, or cannot reach the endpoint for want of its certificate, must not slow down or stop those who can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +81,17 @@ impl Limiters {
     /// The gate before all writes.
     pub(super) fn gate(&self) -> &Arc<dyn Gate> {
         &self.gate
+    }
+
+    /// What is true of all of them now.
+    #[must_use]
+    pub fn read(&self) -> LimiterReadings {
+        let by_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readings = LimiterReadings::default();
+        for limiter in by_endpoint.values().filter_map(Weak::upgrade) {
+            limiter.read(&mut readings);
+        }
+        readings
     }
 
     /// A client's share in the limiter of a normalised URL and a caller.

@@ -121,6 +121,11 @@ impl Pace {
         self.spread(now, in_flight)
     }
 
+    /// Whether fewer may go on than the ceiling allows.
+    pub fn is_slowed(&mut self, now: Instant, in_flight: usize) -> bool {
+        self.rate(now, in_flight) < self.ceiling - 1e-9
+    }
+
     /// Whether a call may go, when so many go before it.
     pub fn turn(&mut self, lane: Lane, before: usize, now: Instant, in_flight: usize) -> Turn {
         self.advance(now, in_flight);

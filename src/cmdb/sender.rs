@@ -12,7 +12,10 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, trace_span};
 
+use super::audit::{Behalf, Line, Subject};
 use super::classify::{classify, is_out_of_reach};
 use super::fence::FencedResolver;
 use super::gate::Gate;
@@ -28,6 +31,12 @@ const BODY_BYTES: usize = 32 << 20;
 
 /// A connection that was idle for so long may be one that a proxy is just closing: a write on it would be lost.
 const IDLE: Duration = Duration::from_secs(15);
+
+/// Notes in its span how something ended: "ok", or the label of what stopped it.
+pub fn note_outcome(span: &Span, outcome: &str) {
+    span.record("outcome", outcome);
+    span.record("otel.status_code", if outcome == "ok" { "OK" } else { "ERROR" });
+}
 
 /// Sends calls.
 pub struct Sender {
@@ -135,7 +144,8 @@ impl Sender {
                     Some(entered) => entered,
                     None => self.enter(operation, lane).await?,
                 };
-                let call = self.once(&login, permit, operation, parameters, Some(deadline));
+                let id = self.next_id();
+                let call = self.once(&login, permit, (operation, &id), parameters, Some(deadline));
                 call.await.map(|(data, _)| data)
             }
         };
@@ -155,7 +165,8 @@ impl Sender {
     ) -> Result<T, Error> {
         let (login, permit) = self.enter(operation, Lane::Work).await?;
         let deadline = Instant::now() + self.timeout;
-        let read = self.once(&login, permit, operation, parameters, Some(deadline)).await;
+        let id = self.next_id();
+        let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
         read.map(|(data, _)| data)
     }
 
@@ -170,17 +181,29 @@ impl Sender {
         version::ask(&login.http, &self.url).await
     }
 
-    /// Sends a write, once. Gives the correlation ID too.
+    /// Sends a write, once, and has it in the audit log; `ids`: of what was written, by what CMDB answers.
     pub async fn write<T: DeserializeOwned>(
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
-    ) -> Result<(T, String), Error> {
+        (behalf, subject): (&Behalf, Subject),
+        ids: impl FnOnce(&T) -> Vec<i64>,
+    ) -> Result<T, Error> {
         let (login, permit) = self.enter(operation, Lane::Work).await?;
         if !self.gate.is_open() {
             return Err(Error::Halted { operation });
         }
-        self.once(&login, permit, operation, parameters, None).await
+        let id = self.next_id();
+        let to = (self.url.as_str(), self.transport);
+        let line = Line::new(operation, to, &login.credentials, &id, behalf, subject);
+        let result = self.once(&login, permit, (operation, &id), parameters, None).await;
+        line.ended(result.as_ref().map(|(data, id)| (ids(data), id.clone())).map_err(Clone::clone));
+        result.map(|(data, _)| data)
+    }
+
+    // The correlation ID of a request.
+    fn next_id(&self) -> String {
+        format!("{:016x}-{}", self.prefix, self.sent.fetch_add(1, Ordering::Relaxed))
     }
 
     // Waits for the call's turn; the login is that of the moment when it has come.
@@ -199,13 +222,16 @@ impl Sender {
         &self,
         login: &Login,
         permit: Permit,
-        operation: Operation,
+        (operation, id): (Operation, &str),
         parameters: &Map<String, Value>,
         deadline: Option<Instant>,
     ) -> Result<(T, String), Error> {
         let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
         let mut quota = None;
-        let exchange = self.exchange(login, operation, parameters, &mut quota);
+        let span = trace_span!(target: "traces", "call", otel.name = operation.as_str(), otel.kind = "client",
+                               operation = operation.as_str(), correlation_id = id, outcome = Empty,
+                               otel.status_code = Empty);
+        let exchange = self.exchange(login, (operation, id), parameters, &mut quota).instrument(span.clone());
         let mut result = match deadline {
             Some(deadline) => {
                 timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(unanswered_in_time(operation)))
@@ -213,6 +239,7 @@ impl Sender {
             None => exchange.await,
         };
         told.outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
+        note_outcome(&span, told.outcome);
         drop(told);
         match &result {
             // Nothing was sent.
@@ -235,20 +262,19 @@ impl Sender {
     async fn exchange<T: DeserializeOwned>(
         &self,
         login: &Login,
-        operation: Operation,
+        (operation, id): (Operation, &str),
         parameters: &Map<String, Value>,
         quota: &mut Option<Quota>,
     ) -> Result<(T, String), Error> {
         let call = self.transport.call(operation, parameters, &login.credentials, &self.supplier_account)?;
-        let id = format!("{:016x}-{}", self.prefix, self.sent.fetch_add(1, Ordering::Relaxed));
         let request = login
             .http
             .request(call.method, format!("{}{}", self.url, call.path))
             .headers(call.headers)
-            .header("X-Request-Id", &id)
-            .header("X-Bkapi-Request-Id", &id)
+            .header("X-Request-Id", id)
+            .header("X-Bkapi-Request-Id", id)
             .json(&call.body);
-        let response = request.send().await.map_err(|error| not_sent(operation, &error, &id, login.has_certificate))?;
+        let response = request.send().await.map_err(|error| not_sent(operation, &error, id, login.has_certificate))?;
         let status = response.status().as_u16();
         let reset = number(&response, "X-Bkapi-RateLimit-Reset").map(Duration::from_secs);
         let limit = number(&response, "X-Bkapi-RateLimit-Limit");
@@ -256,7 +282,7 @@ impl Sender {
         let told = |remaining| reset.map(|reset| Quota { limit, remaining, reset });
         *quota = remaining.and_then(told);
         let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
-        let bytes = body(operation, response, &id).await?;
+        let bytes = body(operation, response, id).await?;
         // Even what should be an ID may repeat a secret.
         let theirs = |request_id: &str| login.credentials.masked(request_id);
         let reply = |code, message: &str, request_id: Option<&str>| Reply {
@@ -264,7 +290,7 @@ impl Sender {
             code,
             http_status: Some(status),
             message: message.to_owned(),
-            request_id: request_id.or(header_id.as_deref()).map(theirs).or_else(|| Some(id.clone())),
+            request_id: request_id.or(header_id.as_deref()).map(theirs).or_else(|| Some(id.to_owned())),
             obstacle: None,
         };
         // A redirect is none of CMDB's answers, whatever it says.

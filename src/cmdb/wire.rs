@@ -92,7 +92,7 @@ pub struct List<T> {
 }
 
 /// IDs, flat or nested once: the older document shows `[[52]]`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Ids {
     /// `[52]`

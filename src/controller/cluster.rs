@@ -14,7 +14,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::Shared;
-use super::{Context, connection_reconcile};
+use super::gates::WatchGate;
+use super::{Context, connection_reconcile, watches};
 use crate::api::ClusterCmdbConnection;
 
 /// What watches the cluster.
@@ -28,8 +29,10 @@ pub struct Cluster {
 
 impl Cluster {
     /// Watches nothing yet.
-    pub fn new(client: &Client) -> Self {
-        let connections = Controller::new(Api::all(client.clone()), watcher::Config::default());
+    pub fn new(client: &Client, gate: &WatchGate) -> Self {
+        let (reader, writer) = reflector::store();
+        let events = watcher(Api::all(client.clone()), watcher::Config::default());
+        let connections = watches::over(events, reader, writer, gate, |_| {});
         let (namespaces, writer) = reflector::store();
         let shared = Shared { connections: connections.store(), namespaces };
         Self { shared, connections, namespaces: Api::all(client.clone()), writer }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::{self, Action};
+use kube::runtime::controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Resource, ResourceExt};
@@ -17,11 +17,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
+use super::action::Action;
 use super::connection_name::ConnectionName;
 use super::connection_status::{self, Facts};
 use super::connections::Live;
 use super::writer::{self, Target};
-use super::{Context, Error, events, ready, to_wake_stream, verdict};
+use super::{Context, Error, events, ready, to_wake_stream, verdict, watch_failed};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, SchemaChoice};
 use crate::cmdb::Transport;
 use crate::engine;
@@ -71,18 +72,21 @@ pub async fn run<K: ConnectionObject + 'static>(
     context: Arc<Context>,
     shutdown: CancellationToken,
 ) {
-    let running = controller
-        .with_config(controller::Config::default().debounce(DEBOUNCE))
-        .reconcile_on(to_wake_stream(to_wake))
-        .run(
-            |object, context| async move { Ok::<Action, Infallible>(reconcile(&object, &context).await) },
-            |_, never, _| match *never {},
-            Arc::clone(&context),
-        )
-        .for_each(|result| {
-            ended::<K, _>(&context, result);
-            futures::future::ready(())
-        });
+    let running =
+        controller
+            .with_config(controller::Config::default().debounce(DEBOUNCE))
+            .reconcile_on(to_wake_stream(to_wake))
+            .run(
+                |object, context| async move {
+                    Ok::<controller::Action, Infallible>(reconcile(&object, &context).await.into())
+                },
+                |_, never, _| match *never {},
+                Arc::clone(&context),
+            )
+            .for_each(|result| {
+                ended::<K, _>(&context, result);
+                futures::future::ready(())
+            });
     // Nothing is lost with a status that was not written.
     tokio::select! {
         () = running => {}
@@ -99,7 +103,7 @@ fn ended<K: ConnectionObject, T>(context: &Context, result: Result<T, controller
             let name = ConnectionName { kind: K::KIND, namespace, name: gone.name };
             context.wake_sets(context.connections.gone(&name));
         }
-        Err(error) => tracing::warn!(%error, "a watch failed and is begun again"),
+        Err(error) => watch_failed(&error),
     }
 }
 
@@ -226,6 +230,9 @@ async fn write<K: ConnectionObject>(context: &Context, target: &Target, status: 
     if let Err(error) = &written {
         // The watch brings it again; what is missing then is written then.
         tracing::debug!(?error, name = target.name, "the status of a connection was not written");
+    }
+    if written.is_ok() {
+        context.observer.status_written(K::KIND.as_str());
     }
     written.is_ok()
 }

@@ -1,13 +1,13 @@
 //! A set that goes: its templates are deleted or left, as it says, and then it is let go.
 
 use kube::api::Api;
-use kube::runtime::controller::Action;
 use kube::{CustomResourceExt, ResourceExt};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
+use super::action::Action;
 use super::journal::{StatusJournal, remembered};
-use super::reconcile::{connection_name, generation, job, namespace, set_name, subject, target, uid};
+use super::reconcile::{connection_name, generation, held, job, namespace, set_name, subject, target, uid};
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
 use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet, ProcessTemplateSetStatus};
@@ -31,8 +31,12 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     let mut journal = StatusJournal::new(context, subject(set), target(set));
     let is_orphaned = match is_orphaned(set, context).await {
         Ok(is_orphaned) => is_orphaned,
-        Err(error) => return report::retry(context, set, &error),
+        Err(error) => {
+            context.reconciled(error.label());
+            return report::retry(context, set, &error);
+        }
     };
+    context.objects.rests(&namespace, &name, &uid, false);
     if is_orphaned || has_made_nothing(set.status.as_ref()) {
         return let_go(set, context, &mut journal, Tally::default()).await;
     }
@@ -42,17 +46,19 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
         context.wake_neighbours(&uid, set.spec.biz_id, &set.spec.service_template);
     }
     if let Some(left) = begun.held_for {
-        return Action::requeue(left);
+        return held(left);
     }
     match work(set, context, pulse, &mut journal).await {
         Ok(Progress::Done(tally)) => let_go(set, context, &mut journal, tally).await,
         Ok(Progress::Left(view, tally, stopped)) => {
+            context.reconciled(stopped.as_ref().map_or("ok", Error::label));
             events::deleted(context, set, &tally).await;
             let verdict = status::deleting(set, &view, stopped.as_ref());
             let status = status::observed(&journal.subject, &view, &verdict);
             wait(context, set, &mut journal, status, stopped.as_ref()).await
         }
         Err(error) => {
+            context.reconciled(error.label());
             let status = status::unobserved(&journal.subject, &status::deletion_blocked(set, &error));
             wait(context, set, &mut journal, status, Some(&error)).await
         }
@@ -139,8 +145,15 @@ async fn let_go(set: &ProcessTemplateSet, context: &Context, journal: &mut Statu
     events::deleted(context, set, &tally).await;
     match finalizer::remove(set, context, &mut journal.target).await {
         // Outdated: it has changed, and the watch brings it again; or it is gone.
-        Ok(()) | Err(WriteError::Outdated) => Action::await_change(),
-        Err(WriteError::Failed(reason)) => report::retry(context, set, &Error::ApiServer(reason)),
+        Ok(()) | Err(WriteError::Outdated) => {
+            context.reconciled("ok");
+            Action::await_change()
+        }
+        Err(WriteError::Failed(reason)) => {
+            let error = Error::ApiServer(reason);
+            context.reconciled(error.label());
+            report::retry(context, set, &error)
+        }
     }
 }
 

@@ -36,6 +36,17 @@ impl Gate for Leadership {
     }
 }
 
+/// Whether this process leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It leads, or runs alone.
+    Leads,
+    /// Another leads.
+    StandsBy,
+    /// The lease cannot be had or looked at: why.
+    Unknown(String),
+}
+
 /// One candidate for a lease.
 pub struct Election {
     /// The API server; not through the gate that the lease opens.
@@ -58,23 +69,23 @@ struct Held {
 
 impl Election {
     /// Leads whenever the lease is ours, until `shutdown`: `work` is begun with a token that tells it to end, and ends when
-    /// all that it had under way has ended. `leads` is told of each change.
+    /// all that it had under way has ended. `stands` is told of each change.
     pub async fn run<W>(
         &self,
         leadership: &Leadership,
-        leads: impl Fn(bool),
+        stands: impl Fn(&Standing),
         work: impl Fn(CancellationToken) -> W,
         shutdown: &CancellationToken,
     ) where
         W: Future<Output = ()> + Send + 'static,
     {
-        while let Some(held) = self.acquire(shutdown).await {
+        while let Some(held) = self.acquire(&stands, shutdown).await {
             leadership.set(Some(held.sent_at + self.terms.renew_deadline()));
             tracing::info!(lease = self.name, identity = self.identity, "leads");
-            leads(true);
-            let held = self.hold(held, leadership, &work, shutdown).await;
+            stands(&Standing::Leads);
+            let held = self.hold(held, leadership, &stands, &work, shutdown).await;
             leadership.set(None);
-            leads(false);
+            stands(&Standing::StandsBy);
             if let Some(held) = held {
                 self.release(held).await;
             }
@@ -82,13 +93,17 @@ impl Election {
     }
 
     // Until the lease is ours; None at the shutdown.
-    async fn acquire(&self, shutdown: &CancellationToken) -> Option<Held> {
+    async fn acquire(&self, stands: impl Fn(&Standing), shutdown: &CancellationToken) -> Option<Held> {
         let mut sight = Sight::default();
         while !shutdown.is_cancelled() {
             match self.try_acquire(&mut sight).await {
                 Ok(Some(held)) => return Some(held),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(lease = self.name, %error, "the lease cannot be had and is tried again"),
+                Ok(None) => stands(&Standing::StandsBy),
+                Err(error) => {
+                    tracing::warn!(lease = self.name, %error, "the lease cannot be had and is tried again");
+                    let lease = format!("lease {:?} of namespace {:?}", self.name, self.namespace);
+                    stands(&Standing::Unknown(format!("{lease} cannot be had and is tried again: {error}")));
+                }
             }
             tokio::select! {
                 () = sleep(self.terms.retry() / 2) => {}
@@ -129,6 +144,7 @@ impl Election {
         &self,
         mut held: Held,
         leadership: &Leadership,
+        stands: impl Fn(&Standing),
         work: impl Fn(CancellationToken) -> W,
         shutdown: &CancellationToken,
     ) -> Option<Held>
@@ -159,6 +175,7 @@ impl Election {
                     is_ours = false;
                     leadership.set(None);
                     stop.cancel();
+                    stands(&Standing::StandsBy);
                 }
             }
         }

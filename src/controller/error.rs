@@ -84,6 +84,20 @@ fn list(violations: &[Violation]) -> String {
 }
 
 impl Error {
+    /// Every label of this floor's own.
+    pub(super) const LABELS: &[&str] = &[
+        "WaitingForConnection",
+        "ConnectionNotServed",
+        "ConnectionInvalid",
+        "WaitingForSecret",
+        "CredentialsIncomplete",
+        "Invalid",
+        "Malformed",
+        "ApiServerUnavailable",
+        "Suspended",
+        "InternalError",
+    ];
+
     /// The reason of the condition, and the label of the metric.
     #[must_use]
     pub fn label(&self) -> &'static str {

@@ -88,6 +88,8 @@ pub async fn written(
 ) {
     let id = outcome.view.sight.scope.service_template_id;
     let created = &outcome.tally.created;
+    context.observer.wrote("created", created.len());
+    context.observer.wrote("updated", outcome.tally.updated.len());
     if !created.is_empty() {
         let what = count(created.len(), "process template");
         let note = format!("created {what} in service template {id}: {}", list(created));
@@ -163,6 +165,7 @@ fn by(updated: &Updated) -> String {
 
 /// What was deleted in CMDB.
 pub async fn deleted(context: &Context, set: &ProcessTemplateSet, tally: &Tally) {
+    context.observer.wrote("deleted", tally.deleted.len());
     if !tally.deleted.is_empty() {
         let note = format!("deleted {}: {}", count(tally.deleted.len(), "process template"), list(&tally.deleted));
         publish(context, set, NORMAL, "Deleted", "Delete", note).await;

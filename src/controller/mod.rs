@@ -1,5 +1,6 @@
 //! Floor 4: the controller. From watches to reconciles, from what came of them to status and events.
 
+mod action;
 mod catalogue;
 mod cluster;
 mod connect;
@@ -12,11 +13,15 @@ mod election;
 mod error;
 mod events;
 mod finalizer;
+mod gates;
 mod grants;
 mod journal;
 mod leader;
 mod memory;
 mod objects;
+mod queue;
+mod readings;
+mod reasons;
 mod reconcile;
 mod report;
 mod rest;
@@ -30,36 +35,43 @@ mod watches;
 mod writer;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
 use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
-use kube::runtime::controller::{self, Action};
+use kube::runtime::controller;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::{Controller, watcher};
+use kube::{Client, CustomResourceExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
 pub use connect::{Bounds, Description, read_credentials, read_identity};
 pub use connection_name::ConnectionName;
-pub use election::{Election, Leadership};
+pub use election::{Election, Leadership, Standing};
 pub use error::Error;
+pub use gates::Gate;
 pub use grants::cover;
 pub use leader::Terms;
 pub use memory::from_status;
+pub use readings::{Probe, Readings};
+pub use reasons::{UNJUDGED, outcomes, reasons};
 
-use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, FIELD_MANAGER, ServiceTemplateSelector};
+use crate::api::{
+    ClusterCmdbConnection, CmdbConnection, ConnectionKind, FIELD_MANAGER, ProcessTemplateSet, ServiceTemplateSelector,
+};
 use crate::cmdb;
 use crate::engine::{Engine, Tally, View};
 use crate::plan::Removal;
 use catalogue::Catalogue;
 use cluster::Cluster;
 use connections::{Connections, ObjectName};
+use gates::Gates;
 use objects::Objects;
+use queue::Queue;
 use watched::Watched;
 
 // Sets of one page of the first list: a page is held in memory as a whole.
@@ -68,19 +80,40 @@ const PAGE_SIZE: u32 = 50;
 // Longest wait for the last events before the end.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
 
+/// What is done with process templates in CMDB.
+pub const ACTIONS: &[&str] = &["created", "updated", "deleted"];
+
+/// What is done about what somebody else changed in CMDB.
+pub const DRIFT_OUTCOMES: &[&str] = &["corrected", "detected"];
+
+/// The kinds whose status is written.
+pub const KINDS: &[&str] = &["ProcessTemplateSet", "CmdbConnection", "ClusterCmdbConnection"];
+
 /// Told of what the controller does.
 pub trait Observer: Send + Sync {
-    /// A reconcile ended: "ok", or the label of what stopped it.
-    fn reconciled(&self, outcome: &'static str);
+    /// A reconcile of a set ended: one of [`outcomes`].
+    fn reconciled(&self, _outcome: &'static str) {}
 
-    /// Somebody else changed or deleted a template of a set: "corrected" or "detected".
-    fn drifted(&self, outcome: &'static str);
+    /// Somebody else changed or deleted a template of a set: one of [`DRIFT_OUTCOMES`].
+    fn drifted(&self, _outcome: &'static str) {}
 
-    /// Whether the watches have delivered what there is.
-    fn synced(&self, synced: bool);
+    /// So many process templates were written in CMDB: one of [`ACTIONS`].
+    fn wrote(&self, _action: &'static str, _count: usize) {}
+
+    /// A status was written: one of [`KINDS`].
+    fn status_written(&self, _kind: &'static str) {}
+
+    /// A generation of a set has become Ready, so long after this process first knew of it.
+    fn became_ready(&self, _after: Duration) {}
+
+    /// Whether a gate is open, and what to do if it is not.
+    fn gate(&self, _gate: Gate, _state: Result<(), String>) {}
 
     /// Whether this process leads.
-    fn leads(&self, leads: bool);
+    fn stands(&self, _standing: &Standing) {}
+
+    /// The controller begins, and tells on this what is true of it, as long as it runs.
+    fn begins(&self, _probe: Weak<dyn Probe>) {}
 }
 
 /// How it is learnt that a Secret has changed.
@@ -127,6 +160,9 @@ struct Context {
     removal_delay: Duration,
     events: events::Events,
     observer: Arc<dyn Observer>,
+    limiters: Arc<cmdb::Limiters>,
+    queue: Arc<Queue>,
+    shutdown: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -172,16 +208,21 @@ pub async fn run(
     let (events, publishing) = events::queue(client.clone(), instance.unwrap_or_else(|| FIELD_MANAGER.to_owned()));
     let publishing = tokio::spawn(publishing);
     let namespaces = &settings.namespaces;
-    let mut controller =
-        watches::controller::<Watched>(&client, namespaces, &watcher::Config::default().page_size(PAGE_SIZE));
-    let connections =
-        watches::controller::<DeserializeGuard<CmdbConnection>>(&client, namespaces, &watcher::Config::default());
+    let (gates, queue) = (Gates::new(Arc::clone(&observer)), Arc::<Queue>::default());
+    let gate = gates.of(ProcessTemplateSet::crd_name());
+    let pages = watcher::Config::default().page_size(PAGE_SIZE);
+    let due = Arc::clone(&queue);
+    let is_due = move |set: &Watched| due.is_due(name_of(&ObjectRef::from_obj(set)));
+    let controller = watches::controller::<Watched>(&client, namespaces, &pages, &gate, is_due);
+    let gate = gates.of(CmdbConnection::crd_name());
+    let connections = watches::controller(&client, namespaces, &watcher::Config::default(), &gate, |_| {});
     // Who serves some namespaces needs no rights on the cluster.
-    let cluster = namespaces.is_empty().then(|| Cluster::new(&client));
+    let cluster = namespaces.is_empty().then(|| Cluster::new(&client, &gates.of(ClusterCmdbConnection::crd_name())));
     let catalogue =
         Catalogue { namespaced: connections.store(), shared: cluster.as_ref().map(|cluster| cluster.shared.clone()) };
     let store = controller.store();
     let (woken, to_wake) = wakers();
+    let limiters = Arc::new(cmdb::Limiters::behind(Arc::clone(&settings.gate)));
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
         connections: Connections::new(
@@ -189,55 +230,82 @@ pub async fn run(
             settings.secrets,
             catalogue,
             settings.fence.clone(),
-            &Arc::new(cmdb::Limiters::behind(Arc::clone(&settings.gate))),
+            &limiters,
             cmdb_observer,
         ),
         objects: Objects::default(),
         connection_objects: Objects::default(),
-        store: store.clone(),
+        store,
         woken,
         removal_delay: settings.removal_delay,
         events,
         observer: Arc::clone(&observer),
         client: client.clone(),
+        limiters,
+        queue,
+        shutdown,
     });
-    let syncing = tokio::spawn(async move {
-        ready(&store).await;
-        observer.synced(true);
-    });
+    let probe: Arc<dyn Probe> = context.clone();
+    observer.begins(Arc::downgrade(&probe));
+    drop(probe);
     let beside = CancellationToken::new();
     tokio::spawn(connection_reconcile::run(connections, to_wake.connections, Arc::clone(&context), beside.clone()));
     if let Some(cluster) = cluster {
         cluster.run(to_wake.cluster_connections, Arc::clone(&context), beside.clone());
     }
-    if settings.secrets == SecretAccess::Watch {
-        let of_secret = Arc::clone(&context);
-        let changed = watches::touched::<PartialObjectMeta<Secret>>(&client, namespaces);
-        controller = controller.watches_stream(changed, move |changed| of_secret.secret_changed(&changed.metadata));
+    reconcile_sets(controller, to_wake.sets, &context, &settings).await;
+    beside.cancel();
+    gates.close();
+    drop(context);
+    if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
+        tracing::debug!("some events were not published before the end");
     }
-    let stop = shutdown.clone();
+}
+
+// Reconciles sets until the shutdown, and until those that are under way then have ended.
+async fn reconcile_sets(
+    mut controller: Controller<Watched>,
+    to_wake: UnboundedReceiver<ObjectRef<Watched>>,
+    context: &Arc<Context>,
+    settings: &Settings,
+) {
+    if settings.secrets == SecretAccess::Watch {
+        let of_secret = Arc::clone(context);
+        let changed = watches::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces);
+        controller = controller.watches_stream(changed, move |changed| {
+            let sets = of_secret.secret_changed(&changed.metadata);
+            sets.into_iter().inspect(|set| of_secret.queue.is_due(name_of(set))).collect::<Vec<_>>()
+        });
+    }
+    let (stop, deadline, queue) = (context.shutdown.clone(), settings.deadline, Arc::clone(&context.queue));
     let has_begun = Arc::new(AtomicBool::new(false));
     let begins = Arc::clone(&has_begun);
     let running = controller
         .with_config(controller::Config::default().concurrency(settings.concurrency))
-        .reconcile_on(to_wake_stream(to_wake.sets))
-        .graceful_shutdown_on(shutdown.clone().cancelled_owned())
+        .reconcile_on(to_wake_stream(to_wake).inspect(move |set| queue.is_due(name_of(set))))
+        .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(
-            move |object, context| {
+            move |object: Arc<Watched>, context: Arc<Context>| {
                 begins.store(true, Ordering::Relaxed);
-                let supervised = supervise::supervised(object, context, stop.clone(), settings.deadline);
-                async move { Ok::<Action, Infallible>(supervised.await) }
+                let name = name_of(&ObjectRef::from_obj(&*object));
+                context.queue.begins(&name);
+                let supervised = supervise::supervised(object, Arc::clone(&context), stop.clone(), deadline);
+                async move {
+                    let action = supervised.await;
+                    context.queue.ends(name, action.after);
+                    Ok::<controller::Action, Infallible>(action.into())
+                }
             },
             |_, never, _| match *never {},
-            Arc::clone(&context),
+            Arc::clone(context),
         )
         .for_each(|result| {
-            ended(&context, result);
+            ended(context, result);
             futures::future::ready(())
         });
     // Before its first list has come, the controller does not look at the shutdown; nothing is under way then.
     let idle_at_shutdown = async {
-        shutdown.cancelled().await;
+        context.shutdown.cancelled().await;
         if has_begun.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -245,12 +313,6 @@ pub async fn run(
     tokio::select! {
         () = running => {}
         () = idle_at_shutdown => {}
-    }
-    beside.cancel();
-    syncing.abort();
-    drop(context);
-    if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
-        tracing::debug!("some events were not published before the end");
     }
 }
 
@@ -275,6 +337,7 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
         Ok(_) => {}
         Err(controller::Error::ObjectNotFound(gone)) => {
             let name = (gone.namespace.clone().unwrap_or_default(), gone.name.clone());
+            context.queue.gone(&name);
             if let Some(connection) = context.connections.forget(&name) {
                 context.wake_connection(connection);
             }
@@ -284,8 +347,22 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
                 context.wake_neighbours(&uid, biz_id, &selector);
             }
         }
-        Err(error) => tracing::warn!(%error, "a watch failed and is begun again"),
+        Err(error) => watch_failed(&error),
     }
+}
+
+// A CRD that is missing was told of once.
+fn watch_failed(error: &controller::Error<Infallible, watcher::Error>) {
+    match error {
+        controller::Error::QueueError(error) if gates::is_missing(error) => {
+            tracing::debug!(%error, "a watch failed and is begun again");
+        }
+        error => tracing::warn!(%error, "a watch failed and is begun again"),
+    }
+}
+
+fn name_of<K: kube::Resource<DynamicType = ()>>(object: &ObjectRef<K>) -> ObjectName {
+    (object.namespace.clone().unwrap_or_default(), object.name.clone())
 }
 
 fn send<T>(to: &UnboundedSender<T>, woken: T) {
@@ -295,6 +372,12 @@ fn send<T>(to: &UnboundedSender<T>, woken: T) {
 }
 
 impl Context {
+    // A reconcile has ended so; within its span.
+    fn reconciled(&self, outcome: &'static str) {
+        cmdb::note_outcome(&tracing::Span::current(), outcome);
+        self.observer.reconciled(outcome);
+    }
+
     // What a set no longer claims, another may have waited for.
     fn wake_neighbours(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
         for neighbour in rivals::neighbours(uid, biz_id, selector, self) {

@@ -38,6 +38,12 @@ struct Hints {
     // Something that it depends on has changed since its reconcile began.
     is_woken: bool,
     checked_at: Instant,
+    // When its last look was asked for, or since when we know of it.
+    looked_at: Instant,
+    // Nothing is outstanding: it relies on that look.
+    is_at_rest: bool,
+    // The generation in which it was Ready last.
+    ready_in: Option<i64>,
 }
 
 /// What is known when a reconcile begins.
@@ -63,6 +69,9 @@ impl Hints {
             held_until: None,
             is_woken: false,
             checked_at: Instant::now(),
+            looked_at: Instant::now(),
+            is_at_rest: false,
+            ready_in: None,
         }
     }
 }
@@ -208,6 +217,31 @@ impl Objects {
         self.with(namespace, name, uid, |hints| hints.checked_at.elapsed())
     }
 
+    /// Notes when the look was asked for that a set was shown.
+    pub fn looked(&self, namespace: &str, name: &str, uid: &str, asked_at: Instant) {
+        self.with(namespace, name, uid, |hints| hints.looked_at = asked_at);
+    }
+
+    /// Notes whether nothing is outstanding.
+    pub fn rests(&self, namespace: &str, name: &str, uid: &str, is_at_rest: bool) {
+        self.with(namespace, name, uid, |hints| hints.is_at_rest = is_at_rest);
+    }
+
+    /// When the look was asked for that a set at rest relies on; None: nothing relies on one.
+    pub fn look_relied_on(&self, namespace: &str, name: &str, uid: &str) -> Option<Instant> {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let hints = by_name.get(&(namespace.to_owned(), name.to_owned()))?;
+        (hints.uid == uid && hints.is_at_rest).then_some(hints.looked_at)
+    }
+
+    /// Notes that the set is Ready in a generation: the time since this process has known of that, if it was not before.
+    pub fn is_ready(&self, namespace: &str, name: &str, uid: &str, generation: i64) -> Option<Duration> {
+        self.with(namespace, name, uid, |hints| {
+            let was_ready = hints.ready_in.replace(generation) == Some(generation);
+            (!was_ready && hints.generation == generation).then(|| hints.generation_since.elapsed())
+        })
+    }
+
     /// Forgets an object that is gone: its uid, and the service template that it named.
     pub fn forget(&self, namespace: &str, name: &str) -> Option<(String, Option<(i64, ServiceTemplateSelector)>)> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
@@ -261,6 +295,27 @@ mod tests {
         assert_eq!(begin(), Some(wait));
         objects.sees("shop", "web", "uid", Some(&theirs));
         assert_eq!(begin(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_generation_becomes_ready_once_and_a_set_at_rest_relies_on_its_last_look() {
+        let objects = Objects::default();
+        let ready = |generation| objects.is_ready("shop", "web", "uid", generation);
+        assert_eq!(ready(1), None, "it was when it was first seen");
+        objects.begin("shop", "web", "uid", 1, false, None);
+        assert_eq!(ready(1), None);
+        objects.begin("shop", "web", "uid", 2, false, None);
+        let wait = Duration::from_secs(7);
+        tokio::time::advance(wait).await;
+        assert_eq!(ready(2), Some(wait));
+        assert_eq!(ready(2), None, "drift that is corrected is no new generation");
+        let relied_on = || objects.look_relied_on("shop", "web", "uid").map(|look| look.elapsed());
+        assert_eq!(relied_on(), None);
+        objects.rests("shop", "web", "uid", true);
+        assert_eq!(relied_on(), Some(wait));
+        objects.looked("shop", "web", "uid", tokio::time::Instant::now());
+        assert_eq!(relied_on(), Some(Duration::ZERO));
+        assert_eq!(objects.look_relied_on("shop", "web", "another"), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
+use super::action::Action;
 use super::connection_name::ConnectionName;
 use super::connections::ObjectName;
 use super::journal::{StatusJournal, remembered};
@@ -17,7 +17,7 @@ use super::watched::Watched;
 use super::writer::{self, Target};
 use super::{Context, Error, Outcome, deletion, events, finalizer, report, rest, rivals, size};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use crate::cmdb::PollKey;
+use crate::cmdb::{Behalf, PollKey};
 use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally, Touched};
 use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
@@ -41,7 +41,10 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
                 }
             }
             Ok(None) => Action::await_change(),
-            Err(error) => report::retry(context, &set, &error),
+            Err(error) => {
+                context.reconciled(error.label());
+                report::retry(context, &set, &error)
+            }
         },
         Err(error) => reconcile_malformed(&object, &error.to_string(), context).await,
     }
@@ -56,17 +59,33 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
     let may_rest = rest::is_at_rest(set) && !asked && context.objects.is_new(&name.0, &name.1, &uid(set));
     let rest = if may_rest && is_as_it_was(set, context, &name).await { Some(rest::first_look(set)) } else { None };
     let begun = context.objects.begin(&name.0, &name.1, &uid(set), generation(set), asked, rest);
+    note_what_it_is(set, context, &name);
     let (biz_id, selector) = (set.spec.biz_id, &set.spec.service_template);
     context.objects.names(&name.0, &name.1, &uid(set), biz_id, selector);
     if begun.is_edited {
         context.wake_neighbours(&uid(set), biz_id, selector);
     }
     if let Some(left) = begun.held_for {
-        return Action::requeue(left);
+        return held(left);
     }
     let mut journal = StatusJournal::new(context, subject(set), target(set));
     let outcome = work(set, context, pulse, &mut journal).await;
     report::report(context, set, &mut journal, outcome).await
+}
+
+fn note_what_it_is(set: &ProcessTemplateSet, context: &Context, name: &ObjectName) {
+    let (status, generation) = (set.status.as_ref(), generation(set));
+    let is_at_rest = status.is_some_and(|status| status::was_in_sync(status, generation));
+    context.objects.rests(&name.0, &name.1, &uid(set), is_at_rest);
+    if status.is_some_and(|status| status::is_ready(status, generation)) {
+        context.objects.is_ready(&name.0, &name.1, &uid(set), generation);
+    }
+}
+
+/// The wait that an earlier reconcile imposed is not over.
+pub fn held(left: Duration) -> Action {
+    tracing::Span::current().record("outcome", "held");
+    Action::requeue(left)
 }
 
 async fn work(
@@ -133,6 +152,8 @@ pub async fn job(
     made_in: Place,
 ) -> Result<Job, Error> {
     let known_for = context.objects.known_for(&namespace(set), &set.name_any(), &uid(set));
+    let behalf = Behalf { namespace: namespace(set), name: set.name_any(), uid: uid(set) };
+    let connection = Connection { client: connection.client.on_behalf_of(behalf), ..connection };
     Ok(Job {
         set: uid(set),
         others: rivals::others(set, context, connection.client.url()).await,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
+use super::action::Action;
 use super::journal::StatusJournal;
 use super::reconcile::{connection_name, generation, namespace, uid};
 use super::status::{self, Subject};
@@ -43,7 +43,7 @@ pub async fn report(
         Ok(outcome) => (Some(&outcome.view), outcome.stopped.as_ref()),
         Err(error) => (None, Some(error)),
     };
-    context.observer.reconciled(stopped.map_or("ok", Error::label));
+    context.reconciled(stopped.map_or("ok", Error::label));
     // What is said now has become so while we worked.
     journal.subject.now = Time(Timestamp::now());
     // Until it has not been its turn for too long.
@@ -69,6 +69,10 @@ pub async fn report(
         (None, Some(error)) => verdict::blocked(error),
         (None, None) => return Action::await_change(),
     };
+    let name = (namespace(set), set.name_any());
+    if let (Some(view), None) = (view, stopped) {
+        context.objects.looked(&name.0, &name.1, &uid(set), view.sight.asked_at);
+    }
     let status = match view {
         Some(view) => status::observed(&journal.subject, view, &verdict),
         None => status::unobserved(&journal.subject, &verdict),
@@ -80,6 +84,14 @@ pub async fn report(
         written => written,
     };
     let has_told = tell(context, set, &before, &outcome).await;
+    if written.is_ok() {
+        let stands = &journal.subject.previous;
+        context.objects.rests(&name.0, &name.1, &uid(set), status::was_in_sync(stands, generation(set)));
+        let took = verdict.ready.then(|| context.objects.is_ready(&name.0, &name.1, &uid(set), generation(set)));
+        if let Some(took) = took.flatten() {
+            context.observer.became_ready(took);
+        }
+    }
     match written {
         // A write that made the set Ready has said enough.
         Ok(true) if !(has_told && verdict.ready) => {
@@ -227,7 +239,7 @@ pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&
 /// The status of an object that cannot be read as a set. What its status remembers stays.
 pub async fn malformed(context: &Context, target: Target, generation: i64, reason: &str) -> Action {
     let error = Error::Malformed(reason.chars().take(300).collect());
-    context.observer.reconciled(error.label());
+    context.reconciled(error.label());
     tracing::warn!(namespace = target.namespace, name = target.name, %error, "a set cannot be read");
     let again = Action::requeue(context.objects.next_try(&target.namespace, &target.name, &target.uid));
     let Ok(Some(previous)) = writer::read_status(&context.client, &target).await else { return again };

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument as _, trace_span};
 
+use super::action::Action;
 use super::reconcile::reconcile;
 use super::watched::Watched;
 use super::{Context, Error};
@@ -21,11 +23,13 @@ pub async fn supervised(
     deadline: Duration,
 ) -> Action {
     let pulse = Arc::new(Pulse::new(shutdown.child_token()));
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let span = trace_span!(target: "traces", parent: None, "reconcile", namespace, name, outcome = Empty,
+                           otel.status_code = Empty);
     let mut task = tokio::spawn({
         let (object, context, pulse) = (Arc::clone(&object), Arc::clone(&context), Arc::clone(&pulse));
-        async move { reconcile(object, &context, &pulse).await }
+        async move { reconcile(object, &context, &pulse).await }.instrument(span.clone())
     });
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let ended = tokio::select! {
         ended = &mut task => ended,
         () = pulse.expired(deadline) => {
@@ -37,7 +41,7 @@ pub async fn supervised(
         Ok(action) => action,
         Err(panic) => {
             tracing::error!(namespace, name, %panic, "the reconcile panicked: a defect");
-            context.observer.reconciled(Error::Panicked.label());
+            span.in_scope(|| context.reconciled(Error::Panicked.label()));
             Action::requeue(context.objects.next_try(&namespace, &name, &object.uid().unwrap_or_default()))
         }
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::connection_name::ConnectionName;
-use super::memory;
+use super::{memory, reasons};
 use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT, ServiceTemplateSelector};
 use crate::plan::{Desired, Memory};
 
@@ -26,6 +26,8 @@ pub struct Watched {
     metadata: ObjectMeta,
     spec: Box<str>,
     status: Box<str>,
+    reason: Option<&'static str>,
+    pending: usize,
     claims: Arc<OnceLock<Option<Claims>>>,
 }
 
@@ -85,8 +87,12 @@ impl<'de> Deserialize<'de> for Watched {
             annotations: Some(requested_at).filter(|annotations| !annotations.is_empty()),
             ..ObjectMeta::default()
         };
+        let ready =
+            status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready");
+        let reason = ready.and_then(|ready| ready["reason"].as_str()).and_then(reasons::known);
+        let pending = status["pending"].as_array().map_or(0, Vec::len);
         let (spec, status) = (spec.to_string().into(), status.to_string().into());
-        Ok(Self { metadata, spec, status, claims: Arc::default() })
+        Ok(Self { metadata, spec, status, reason, pending, claims: Arc::default() })
     }
 }
 
@@ -116,6 +122,16 @@ impl Watched {
             spec: serde_json::from_value(Value::Object(spec))?,
             status: serde_json::from_str(&self.status).unwrap_or_default(),
         })
+    }
+
+    /// The reason of condition Ready, if it is one of ours.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.reason
+    }
+
+    /// How many creates its status announces.
+    pub fn pending(&self) -> usize {
+        self.pending
     }
 
     /// What the set claims; None when it cannot be read as one.
@@ -178,6 +194,21 @@ mod tests {
         assert_eq!(watched.name_any(), "web");
         let reason = watched.read().unwrap_err().to_string();
         assert!(reason.contains("two"), "{reason}");
+    }
+
+    #[test]
+    fn what_its_status_says_is_told_without_reading_it() {
+        let status = json!({
+            "conditions": [{ "type": "Stalled", "reason": "Other" }, { "type": "Ready", "reason": "Conflict" }],
+            "pending": [{}, {}],
+        });
+        let watched: Watched = serde_json::from_value(json!({ "metadata": {}, "spec": {}, "status": status })).unwrap();
+        assert_eq!((watched.reason(), watched.pending()), (Some("Conflict"), 2));
+        let strange = json!({ "status": { "conditions": [{ "type": "Ready", "reason": "Somebody" }] } });
+        for object in [json!({}), json!({ "status": { "conditions": 7 } }), strange] {
+            let watched: Watched = serde_json::from_value(object).unwrap();
+            assert_eq!((watched.reason(), watched.pending()), (None, 0));
+        }
     }
 
     #[test]

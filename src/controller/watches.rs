@@ -6,11 +6,14 @@ use std::fmt::Debug;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use kube::core::NamespaceResourceScope;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Controller, WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+
+use super::gates::{self, WatchGate};
 
 /// What can be watched in namespaces.
 pub trait Object:
@@ -30,16 +33,42 @@ impl<K> Object for K where
 }
 
 /// A controller of the objects of these namespaces; none: of all.
-pub fn controller<K: Object>(client: &Client, namespaces: &[String], config: &watcher::Config) -> Controller<K> {
-    match namespaces {
-        [] => Controller::new(Api::all(client.clone()), config.clone()),
-        [namespace] => Controller::new(Api::namespaced(client.clone(), namespace), config.clone()),
-        namespaces => {
-            let (reader, writer) = reflector::store();
-            let merged = merged(client, namespaces, config, reader.clone()).reflect(writer);
-            Controller::for_stream(merged.applied_objects(), reader)
+/// `gate` is told of what the watch does, `is_due` of each object whose reconcile that makes due.
+pub fn controller<K: Object>(
+    client: &Client,
+    namespaces: &[String],
+    config: &watcher::Config,
+    gate: &WatchGate,
+    is_due: impl Fn(&K) + Send + 'static,
+) -> Controller<K> {
+    let (reader, writer) = reflector::store();
+    let events = match namespaces {
+        [] => watch(Api::all(client.clone()), config.clone()).boxed(),
+        [namespace] => watch(Api::namespaced(client.clone(), namespace), config.clone()).boxed(),
+        namespaces => merged(client, namespaces, config, reader.clone(), gate).boxed(),
+    };
+    over(events, reader, writer, gate, is_due)
+}
+
+/// A controller of the objects that are watched so.
+pub fn over<K>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+    reader: Store<K>,
+    writer: Writer<K>,
+    gate: &WatchGate,
+    is_due: impl Fn(&K) + Send + 'static,
+) -> Controller<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let gate = gate.clone();
+    let applied = events.reflect(writer).inspect(move |event| gate.hears(event)).applied_objects();
+    let due = applied.inspect(move |applied| {
+        if let Ok(object) = applied {
+            is_due(object);
         }
-    }
+    });
+    Controller::for_stream(due, reader)
 }
 
 /// Every object of these namespaces that appears, changes or goes; none: of all.
@@ -48,7 +77,7 @@ pub fn touched<K: Object>(client: &Client, namespaces: &[String]) -> BoxStream<'
     if namespaces.is_empty() {
         return watch(Api::all(client.clone()), config).touched_objects().boxed();
     }
-    let each = namespaces.iter().map(|namespace| events(client, namespace, &config).touched_objects().boxed());
+    let each = namespaces.iter().map(|namespace| events(client, namespace, &config, None).touched_objects().boxed());
     stream::select_all(each).filter(|touched| std::future::ready(touched.is_ok())).boxed()
 }
 
@@ -57,12 +86,22 @@ fn events<K: Object>(
     client: &Client,
     namespace: &str,
     config: &watcher::Config,
+    gate: Option<&WatchGate>,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
+    let gate = gate.cloned();
     let api = Api::<K>::namespaced(client.clone(), namespace);
     let namespace = namespace.to_owned();
     watch(api, config.clone()).default_backoff().inspect(move |event| {
-        if let Err(error) = event {
-            tracing::warn!(namespace, kind = %K::kind(&()), %error, "a watch failed and is begun again");
+        if let Some(gate) = &gate {
+            gate.hears_part(event);
+        }
+        match event {
+            // It was told of once.
+            Err(error) if gate.is_some() && gates::is_missing(error) => {}
+            Err(error) => {
+                tracing::warn!(namespace, kind = %K::kind(&()), %error, "a watch failed and is begun again");
+            }
+            Ok(_) => {}
         }
     })
 }
@@ -72,10 +111,11 @@ fn merged<K: Object>(
     namespaces: &[String],
     config: &watcher::Config,
     reader: Store<K>,
+    gate: &WatchGate,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
     let each = namespaces.iter().map(|namespace| {
         let of = namespace.clone();
-        events(client, namespace, config).map(move |event| (of.clone(), event)).boxed()
+        events(client, namespace, config, Some(gate)).map(move |event| (of.clone(), event)).boxed()
     });
     let mut merge = Merge::new(namespaces);
     stream::select_all(each).flat_map(move |(namespace, event)| {

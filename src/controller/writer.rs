@@ -64,6 +64,7 @@ pub async fn replace(
     status: &ProcessTemplateSetStatus,
 ) -> Result<(), WriteError> {
     replace_status::<ProcessTemplateSet>(&context.client, target, status).await?;
+    context.observer.status_written("ProcessTemplateSet");
     context.objects.wrote(&target.namespace, &target.name, &target.uid, &target.resource_version);
     context.objects.wrote_status(&target.namespace, &target.name, &target.uid, status);
     Ok(())

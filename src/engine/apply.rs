@@ -115,7 +115,9 @@ impl Engine {
         let scope = carried.view.sight.scope.clone();
         let client = &job.connection.client;
         let sent = changes(properties);
-        match client.update_process_template(scope.biz_id, scope.service_template_id, id, &sent).await {
+        let name = carried.view.name_of(id);
+        let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent).await;
+        match updated {
             Ok(now) if !is_renamed(properties, &now) => {
                 self.look_after_failure(job, carried).await?;
                 self.refuse_because(job, &scope, key, RENAME_IGNORED.to_owned());
@@ -152,7 +154,9 @@ impl Engine {
     async fn delete(&self, job: &Job, carried: &mut Carried, ids: &[i64]) -> Result<Course, Error> {
         let scope = carried.view.sight.scope.clone();
         let client = &job.connection.client;
-        match client.delete_process_templates(scope.biz_id, scope.service_template_id, ids).await {
+        let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, carried.view.name_of(*id))).collect();
+        let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
+        match client.delete_process_templates(scope.biz_id, scope.service_template_id, &named).await {
             Ok(()) => {
                 self.fold(&scope, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
                 carried.tally.deleted.extend(ids);

@@ -98,6 +98,32 @@ fn not_granted(service_template: Option<&str>) -> String {
 }
 
 impl Error {
+    /// Every label.
+    pub const LABELS: &[&str] = &[
+        "Invalid",
+        "Conflict",
+        "NotFound",
+        "PermissionDenied",
+        "Unauthorized",
+        "Throttled",
+        "Unreachable",
+        "Busy",
+        "Halted",
+        "Unavailable",
+        "NotCmdb",
+        "ConnectionInvalid",
+        "WaitingForServiceTemplate",
+        "ServiceTemplateNotFound",
+        "ServiceTemplateRenamed",
+        "WaitingForGrant",
+        "CategoryNotFound",
+        "EndpointChanged",
+        "StatusNotWritten",
+        "Outdated",
+        "TooLarge",
+        "Stopped",
+    ];
+
     /// The reason of the condition, and the label of the metric.
     #[must_use]
     pub fn label(&self) -> &'static str {

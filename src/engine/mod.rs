@@ -96,6 +96,12 @@ pub struct View {
 }
 
 impl View {
+    // The process name of a template as it was listed last.
+    fn name_of(&self, id: i64) -> String {
+        let listed = self.sight.observed.templates.iter().find(|template| template.id == id);
+        listed.map(|template| template.process_name.clone()).unwrap_or_default()
+    }
+
     // A grant may have been taken back since the plan was made.
     fn check_grant(&self, job: &Job) -> Result<(), Error> {
         job.check_grant(Some(self.sight.scope.service_template_id), Some(&self.service_template_name))

@@ -1,19 +1,25 @@
 //! Floor 5: logs, metrics and probes. Implements what the lower floors declare.
 
-mod metrics;
+pub mod metrics;
+mod readiness;
+mod record;
 mod server;
+#[cfg(feature = "otel")]
+mod traces;
 
-pub use metrics::Metrics;
+pub use readiness::Readiness;
+pub use record::Metrics;
 pub use server::serve;
 
 use std::io::IsTerminal as _;
 
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::filter::{FilterExt as _, FilterFn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// What writes the log.
 pub type Logs = Box<dyn Subscriber + Send + Sync>;
@@ -27,13 +33,38 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log to standard error.
+/// What must be told at the end.
+#[must_use]
+#[derive(Debug)]
+pub struct Telling {
+    #[cfg(feature = "otel")]
+    traces: traces::Traces,
+}
+
+impl Telling {
+    /// Tells what is left to tell.
+    pub fn end(self) {
+        #[cfg(feature = "otel")]
+        self.traces.end();
+    }
+}
+
+/// Begins to log to standard error, and to export traces where the environment wants it.
 ///
 /// # Errors
 /// When the filter cannot be read, or logging has begun already.
-pub fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let logs = logs(filter, format, std::io::stderr().is_terminal(), std::io::stderr)?;
-    logs.try_init().map_err(|error| anyhow::anyhow!(error))
+pub fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<Telling> {
+    let lines = lines(filter, format, std::io::stderr().is_terminal(), std::io::stderr)?;
+    let registry = Registry::default().with(lines);
+    #[cfg(feature = "otel")]
+    let traces = traces::Traces::from_environment()?;
+    #[cfg(feature = "otel")]
+    let registry = registry.with(traces.layer());
+    registry.try_init().map_err(|error| anyhow::anyhow!(error))?;
+    Ok(Telling {
+        #[cfg(feature = "otel")]
+        traces,
+    })
 }
 
 /// What writes the log, in colours if `ansi`.
@@ -44,13 +75,20 @@ pub fn logs<W>(filter: &str, format: LogFormat, ansi: bool, writer: W) -> anyhow
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(writer);
-    let logs = logs.with_ansi(ansi);
-    let harmless = FilterFn::new(is_harmless);
-    Ok(match format {
-        LogFormat::Text => Box::new(logs.finish().with(harmless)),
-        LogFormat::Json => Box::new(logs.json().finish().with(harmless)),
-    })
+    Ok(Box::new(Registry::default().with(lines(filter, format, ansi, writer)?)))
+}
+
+fn lines<S, W>(filter: &str, format: LogFormat, ansi: bool, writer: W) -> anyhow::Result<impl Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    Ok(lines.with_filter(EnvFilter::try_new(filter)?.and(FilterFn::new(is_harmless))))
 }
 
 // Whatever the filter says: below errors, this target logs whole answers of the API server that it cannot decode, and they

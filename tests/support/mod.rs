@@ -18,6 +18,7 @@ pub mod judges;
 pub mod paused;
 pub mod pinned;
 pub mod proxy;
+pub mod scrape;
 pub mod stories;
 pub mod tenants;
 pub mod world;

@@ -7,12 +7,12 @@
 //! tells by the time whether it asked for a list before a write or after it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use process_template_operator::api::{GROUP, VERSION};
 use process_template_operator::cmdb::{self, Fence, Open, Operation};
-use process_template_operator::controller::{self, SecretAccess, Settings};
+use process_template_operator::controller::{self, Probe, Readings, SecretAccess, Settings};
 use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -64,6 +64,7 @@ pub struct Call {
 pub struct Told {
     calls: Mutex<Vec<Call>>,
     reconciles: Mutex<Vec<(Instant, &'static str)>>,
+    probe: Mutex<Option<Weak<dyn Probe>>>,
 }
 
 impl cmdb::Observer for Told {
@@ -77,14 +78,18 @@ impl controller::Observer for Told {
         self.reconciles.lock().unwrap().push((Instant::now(), outcome));
     }
 
-    fn drifted(&self, _: &'static str) {}
-
-    fn synced(&self, _: bool) {}
-
-    fn leads(&self, _: bool) {}
+    fn begins(&self, probe: Weak<dyn Probe>) {
+        *self.probe.lock().unwrap() = Some(probe);
+    }
 }
 
 impl Told {
+    /// What is true of the operator now.
+    pub fn readings(&self) -> Readings {
+        let probe = self.probe.lock().unwrap().as_ref().and_then(Weak::upgrade).unwrap();
+        probe.read()
+    }
+
     /// The calls to CMDB that ended after that; each try of a read is one.
     pub fn calls_after(&self, begun: Instant) -> Vec<Call> {
         self.calls.lock().unwrap().iter().filter(|call| call.at > begun).copied().collect()

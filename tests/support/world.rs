@@ -46,6 +46,29 @@ pub struct Operator {
     pub log: PathBuf,
 }
 
+// As Prometheus asks.
+const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+
+impl Operator {
+    /// What it answers to a GET of this path, once it listens.
+    pub async fn answer(&self, path: &str) -> (u16, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let address = loop {
+            // Nothing before it has begun to log.
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            if let Some(address) = log.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+                break address.to_owned();
+            }
+            assert!(Instant::now() < deadline, "it does not listen: {log}");
+            sleep(Duration::from_millis(20)).await;
+        };
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let response =
+            client.get(format!("http://{address}{path}")).header("Accept", OPEN_METRICS).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+}
+
 impl World {
     /// A namespace of that name with a connection "default" to a new simulator. None where there is no control plane.
     pub async fn new(name: &str) -> Option<Self> {
@@ -111,16 +134,22 @@ impl World {
     /// The same with another kubeconfig.
     pub async fn start_operator_as(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
         let namespace = self.namespace.clone();
-        self.start(kubeconfig, &[&["--watch-namespaces", &namespace], arguments].concat()).await;
+        self.start(kubeconfig, &[&["--watch-namespaces", &namespace], arguments].concat(), &[]).await;
     }
 
     /// The same for all namespaces.
     pub async fn start_operator_of_the_cluster(&mut self, arguments: &[&str]) {
         let kubeconfig = self.plane.kubeconfig_path();
-        self.start(&kubeconfig, arguments).await;
+        self.start(&kubeconfig, arguments, &[]).await;
     }
 
-    async fn start(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
+    /// Starts it for this namespace only, with further variables of its environment.
+    pub async fn start_operator_with(&mut self, variables: &[(&str, &str)]) {
+        let (kubeconfig, namespace) = (self.plane.kubeconfig_path(), self.namespace.clone());
+        self.start(&kubeconfig, &["--watch-namespaces", &namespace], variables).await;
+    }
+
+    async fn start(&mut self, kubeconfig: &std::path::Path, arguments: &[&str], variables: &[(&str, &str)]) {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let log = self.plane.folder().join(format!("operator-{}-{number}.log", self.namespace));
@@ -128,6 +157,7 @@ impl World {
         command
             .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .env("KUBECONFIG", kubeconfig);
         let process = Held::start(&command, &log, None).await.unwrap();
         self.operator = Some(Operator { process, log });

@@ -42,6 +42,11 @@ impl Polls {
         self.before(key).filter(|place| now < place.due + LATE).count()
     }
 
+    /// Polls that are to come again.
+    pub fn waiting(&self, now: Instant) -> usize {
+        self.places.values().filter(|place| now < place.due + LATE).count()
+    }
+
     /// It comes again then, in the place that it has, or behind all others.
     pub fn wait(&mut self, key: PollKey, due: Instant, now: Instant) {
         let number = self.numbers.get(&key).copied().unwrap_or(self.last + 1);

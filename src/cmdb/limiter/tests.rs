@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep, timeout};
 
 use super::{Answer, Lane, Limiter, Member, Permit, PollKey, Refusal};
-use crate::cmdb::Limits;
 use crate::cmdb::pace::Quota;
+use crate::cmdb::{LimiterReadings, Limits};
 
 fn limits(requests_per_second: u32, max_concurrent: usize) -> Limits {
     Limits { requests_per_second, max_concurrent }
@@ -303,4 +303,33 @@ async fn an_answer_of_what_was_sent_before_opens_the_way() {
     assert!(limiter.down().is_some());
     slow.ended(Answer::Throttled, None);
     assert_eq!(limiter.down(), None, "who throttles is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_true_of_a_limiter_can_be_read() {
+    let (limiter, _member) = limiter(20, 2);
+    let read = || {
+        let mut readings = LimiterReadings::default();
+        limiter.read(&mut readings);
+        readings
+    };
+    let full = LimiterReadings { full: 1, ..LimiterReadings::default() };
+    assert_eq!(read(), full);
+    let (first, second) = (work(&limiter).await, work(&limiter).await);
+    let waiting = tokio::spawn({
+        let limiter = Arc::clone(&limiter);
+        async move { work(&limiter).await.ended(Answer::Throttled, None) }
+    });
+    tokio::task::yield_now().await;
+    assert!(poll(&limiter, 0).is_err());
+    assert_eq!(read(), LimiterReadings { in_flight: 2, edits_waiting: 1, polls_waiting: 1, ..full });
+    drop((first, second));
+    waiting.await.unwrap();
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(read(), LimiterReadings { slowed: 1, ..LimiterReadings::default() }, "it was throttled");
+    work(&limiter).await.ended(Answer::Reached, None);
+    advance(Duration::from_mins(10)).await;
+    assert_eq!(read(), full, "it has its rate again");
+    fail(&limiter, 3).await;
+    assert_eq!(read(), LimiterReadings { down: 1, ..LimiterReadings::default() });
 }

@@ -2,10 +2,10 @@
 
 mod chart;
 mod crds;
+mod metrics;
 mod values;
 
 /// A generated file.
-#[derive(Clone)]
 pub struct File {
     /// Its path from the root of the repository.
     pub path: String,
@@ -15,5 +15,5 @@ pub struct File {
 
 /// Every generated file, in the order of their subjects.
 pub fn all() -> anyhow::Result<Vec<File>> {
-    Ok([crds::files()?, chart::files()?].concat())
+    Ok([crds::files()?, chart::files()?, metrics::files()?].into_iter().flatten().collect())
 }

@@ -1,0 +1,100 @@
+//! Whether this process can do what it is there for. It says nothing about CMDB: an operator that cannot reach it has that
+//! to report.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::controller::{Gate, Standing};
+
+/// The gates of `/readyz`.
+#[derive(Debug)]
+pub struct Readiness {
+    gates: Mutex<BTreeMap<Gate, State>>,
+}
+
+// What is to be said of an open gate, or why it is closed and what to do.
+type State = Result<&'static str, String>;
+
+const NOT_HEARD: &str = "the API server has not answered yet; it is asked again";
+
+impl Default for Readiness {
+    fn default() -> Self {
+        let closed = |gate: &Gate| (*gate, Err(NOT_HEARD.to_owned()));
+        Self { gates: Mutex::new(Gate::ALL.iter().map(closed).collect()) }
+    }
+}
+
+impl Readiness {
+    /// A gate is open, or closed for this reason.
+    pub fn set(&self, gate: Gate, state: Result<(), String>) {
+        self.lock().insert(gate, state.map(|()| "ok"));
+    }
+
+    /// Whether this process leads: who does not needs only that it can look at the lease.
+    pub fn stands(&self, standing: &Standing) {
+        let mut gates = self.lock();
+        let (leader, others) = match standing {
+            Standing::Leads => (Ok("ok"), Err(NOT_HEARD)),
+            Standing::StandsBy => (Ok("ok: stands by"), Ok("ok: not needed while it stands by")),
+            Standing::Unknown(why) => (Err(why.clone()), Ok("ok: not needed while it does not lead")),
+        };
+        let was_open = gates.insert(Gate::Leader, leader).is_some_and(|before| before == Ok("ok"));
+        // Who goes on leading has told of the others.
+        if !(was_open && *standing == Standing::Leads) {
+            for gate in [Gate::Crd, Gate::Watches] {
+                gates.insert(gate, others.map_err(str::to_owned));
+            }
+        }
+    }
+
+    /// Whether a gate is open.
+    pub fn is_open(&self, gate: Gate) -> bool {
+        self.lock().get(&gate).is_some_and(Result::is_ok)
+    }
+
+    /// Whether all gates are open, with one line for each.
+    pub fn report(&self) -> (bool, String) {
+        let gates = self.lock();
+        let mut text = String::new();
+        for (gate, state) in &*gates {
+            let said = state.as_ref().copied().unwrap_or_else(String::as_str);
+            let _ = writeln!(text, "{}: {said}", gate.as_str());
+        }
+        (gates.values().all(Result::is_ok), text)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Gate, State>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NOT_HEARD, Readiness};
+    use crate::controller::{Gate, Standing};
+
+    #[test]
+    fn there_is_one_line_for_each_gate_and_all_must_be_open() {
+        let readiness = Readiness::default();
+        assert_eq!(
+            readiness.report(),
+            (false, format!("crd: {NOT_HEARD}\nwatches: {NOT_HEARD}\nleader: {NOT_HEARD}\n"))
+        );
+        readiness.stands(&Standing::StandsBy);
+        let standby = "crd: ok: not needed while it stands by\nwatches: ok: not needed while it stands by\n\
+                       leader: ok: stands by\n";
+        assert_eq!(readiness.report(), (true, standby.to_owned()));
+        readiness.stands(&Standing::Leads);
+        assert_eq!(readiness.report(), (false, format!("crd: {NOT_HEARD}\nwatches: {NOT_HEARD}\nleader: ok\n")));
+        readiness.set(Gate::Crd, Ok(()));
+        readiness.set(Gate::Watches, Err("forbidden".to_owned()));
+        assert_eq!(readiness.report(), (false, "crd: ok\nwatches: forbidden\nleader: ok\n".to_owned()));
+        readiness.set(Gate::Watches, Ok(()));
+        readiness.stands(&Standing::Leads);
+        assert_eq!(readiness.report(), (true, "crd: ok\nwatches: ok\nleader: ok\n".to_owned()));
+        readiness.stands(&Standing::Unknown("the lease cannot be had".to_owned()));
+        let (is_ready, text) = readiness.report();
+        assert!(!is_ready && text.ends_with("leader: the lease cannot be had\n"), "{text}");
+    }
+}

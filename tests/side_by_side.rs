@@ -1,0 +1,97 @@
+//! Several installations in one cluster, each for namespaces of its own and with a lease of its own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod support;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use process_template_operator::sim::{self, Simulator};
+use serde_json::{Value, json};
+use support::world::{PATIENCE, World};
+use tokio::time::Instant;
+
+fn spec(start_cmd: &str) -> Value {
+    json!({ "processes": [{ "name": "nginx", "funcName": "nginx", "startCmd": start_cmd }] })
+}
+
+async fn holder(world: &World, lease: &str) -> Option<String> {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+    leases.get_opt(lease).await.unwrap()?.spec?.holder_identity
+}
+
+#[tokio::test]
+async fn each_installation_serves_the_namespaces_it_was_given_and_no_others() {
+    let Some(mut first) = World::new("side-first").await else { return };
+    let second = World::new("side-second").await.unwrap();
+    let mut other = World::new("side-other").await.unwrap();
+    let nobodys = World::new("side-nobodys").await.unwrap();
+    for world in [&first, &second, &other, &nobodys] {
+        world.service_template("web");
+        world.apply("web", spec("./run")).await;
+    }
+    let home = ["--lease-namespace", "side-first"];
+    first
+        .start_operator_of_the_cluster(
+            &[["--watch-namespaces", "side-first,side-second"], ["--lease", "one"], home].concat(),
+        )
+        .await;
+    other
+        .start_operator_of_the_cluster(&[["--watch-namespaces", "side-other"], ["--lease", "two"], home].concat())
+        .await;
+    for world in [&first, &second, &other] {
+        world.until_ready("web").await;
+    }
+    let holders = [holder(&first, "one").await.unwrap(), holder(&first, "two").await.unwrap()];
+    assert_ne!(holders[0], holders[1]);
+
+    // What is new is seen in each namespace, and what goes.
+    for world in [&first, &second] {
+        world.apply("web", spec("./changed")).await;
+        world.until_ready("web").await;
+        world.delete("web").await;
+        world.until_gone("web").await;
+        world.apply("web", spec("./changed")).await;
+        world.until_ready("web").await;
+    }
+    assert!(nobodys.sim.requests().is_empty(), "nobody was given that namespace");
+    assert_eq!(nobodys.set("web").await.status.and_then(|status| status.observed_generation), Some(-1));
+
+    // One that ends leaves the other at work.
+    first.stop_operator().await;
+    assert_eq!(holder(&first, "one").await.as_deref(), Some(""));
+    other.apply("web", spec("./changed")).await;
+    other.until_ready("web").await;
+    let of_first = second.sim.requests().len();
+    second.apply("web", spec("./again")).await;
+    other.apply("web", spec("./again")).await;
+    other.until_ready("web").await;
+    assert_eq!(second.sim.requests().len(), of_first, "its own installation is not there");
+    for world in [first, second, other, nobodys] {
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_read_and_not_watched_is_in_use_at_the_next_reconcile() {
+    let sim = Simulator::start(sim::Options::default()).unwrap();
+    let url = sim.url();
+    let Some(mut world) = World::with("side-secrets", sim, &url).await else { return };
+    world.service_template("web");
+    world.start_operator(&["--secrets", "read"]).await;
+    world.apply("web", spec("./run")).await;
+    world.until_ready("web").await;
+
+    // What one reconcile has read serves all for a second.
+    let before = world.requests("batch_create_proc_template")[0].credential.clone();
+    world.put_secret("another-secret").await;
+    let deadline = Instant::now() + PATIENCE;
+    for change in 0.. {
+        world.apply("web", spec(&format!("./run-{change}"))).await;
+        world.until_ready("web").await;
+        if world.requests("update_proc_template").last().is_some_and(|update| update.credential != before) {
+            break;
+        }
+        assert!(Instant::now() <= deadline, "the former secret is still in use\n{}", world.operator_log());
+    }
+    world.end().await;
+}
