@@ -8,6 +8,7 @@ mod judge;
 mod node;
 mod output;
 mod plan;
+mod probe;
 mod run;
 mod sets;
 mod shape;
@@ -35,6 +36,8 @@ enum Command {
     Plan(plan::Options),
     /// Check a connection step by step, and say what to do; nothing is written
     Doctor(Box<doctor::Options>),
+    /// Ask a running operator whether it is ready, where there is no other program to ask with
+    Probe(probe::Options),
     /// Print the CRDs, or write each into a file of a folder
     Crd(crd::Options),
 }
@@ -71,6 +74,7 @@ impl Cli {
             Command::Validate(options) => validate::validate(&options),
             Command::Plan(options) => plan::plan(&options),
             Command::Doctor(options) => doctor::doctor(&options),
+            Command::Probe(options) => probe::probe(options),
             Command::Crd(options) => crd::crd(&options).map(|()| exit::NOTHING),
         }
     }

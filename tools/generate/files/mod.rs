@@ -1,7 +1,9 @@
 //! What every generated file holds.
 
+mod chart;
 mod crds;
 mod metrics;
+mod values;
 
 /// A generated file.
 pub struct File {
@@ -13,5 +15,5 @@ pub struct File {
 
 /// Every generated file, in the order of their subjects.
 pub fn all() -> anyhow::Result<Vec<File>> {
-    Ok([crds::files()?, metrics::files()?].into_iter().flatten().collect())
+    Ok([crds::files()?, chart::files()?, metrics::files()?].into_iter().flatten().collect())
 }

@@ -1,0 +1,109 @@
+//! The network.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the pods may reach, and who may reach them.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NetworkPolicy {
+    /// Whether there is a policy.
+    pub enabled: bool,
+    /// Who may ask for metrics and health. Empty: everybody in the cluster.
+    pub metrics_from: Vec<NetworkPolicyPeer>,
+    /// The name servers of the cluster.
+    pub dns: Dns,
+    /// The API server.
+    pub api_server: Reach,
+    /// CMDB, its gateway, or the proxy on the way there.
+    pub cmdb: Reach,
+    /// Further rules for what may reach the pods.
+    pub extra_ingress: Vec<NetworkPolicyIngressRule>,
+    /// Further rules for what the pods may reach.
+    pub extra_egress: Vec<NetworkPolicyEgressRule>,
+}
+
+/// Name servers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dns {
+    /// Where they run.
+    pub to: Vec<NetworkPolicyPeer>,
+    /// Their ports, over UDP and TCP.
+    #[schemars(inner(range(min = 1, max = 65535)))]
+    pub ports: Vec<u16>,
+}
+
+/// Addresses and ports.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reach {
+    /// Addresses, as CIDR blocks; a policy knows no host names.
+    #[schemars(inner(regex(pattern = r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")))]
+    pub cidrs: Vec<String>,
+    /// TCP ports.
+    #[schemars(inner(range(min = 1, max = 65535)))]
+    pub ports: Vec<u16>,
+}
+
+impl Default for NetworkPolicy {
+    fn default() -> Self {
+        let labels = |label: &str, value: &str| LabelSelector {
+            match_labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
+            ..LabelSelector::default()
+        };
+        let name_server = NetworkPolicyPeer {
+            namespace_selector: Some(labels("kubernetes.io/metadata.name", "kube-system")),
+            pod_selector: Some(labels("k8s-app", "kube-dns")),
+            ..NetworkPolicyPeer::default()
+        };
+        let anywhere =
+            |ports: &[u16]| Reach { cidrs: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()], ports: ports.to_vec() };
+        Self {
+            enabled: true,
+            metrics_from: Vec::new(),
+            dns: Dns { to: vec![name_server], ports: vec![53] },
+            api_server: anywhere(&[443, 6443]),
+            cmdb: anywhere(&[443]),
+            extra_ingress: Vec::new(),
+            extra_egress: Vec::new(),
+        }
+    }
+}
+
+/// Whom to trust where a connection does not say.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Trust {
+    /// Certificates in PEM, in place of the public authorities that the image holds.
+    #[schemars(regex(pattern = r"^(\s*-----BEGIN CERTIFICATE-----[\s\S]*)?$"))]
+    pub ca_bundle: String,
+    /// A `ConfigMap` that has them instead.
+    #[schemars(regex(pattern = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$"))]
+    pub config_map: String,
+    /// Key of the `ConfigMap`.
+    #[schemars(regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { ca_bundle: String::new(), config_map: String::new(), key: "ca.crt".to_owned() }
+    }
+}
+
+/// Proxies.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Way {
+    /// `HTTP_PROXY`.
+    pub http: String,
+    /// `HTTPS_PROXY`.
+    pub https: String,
+    /// `NO_PROXY`: hosts, domains and CIDR blocks, separated by commas.
+    pub no_proxy: String,
+}
