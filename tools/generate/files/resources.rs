@@ -90,13 +90,11 @@ fn kind(schema: &Value) -> String {
     let mut words = match (text(&schema["type"]), suffix) {
         (_, "[]") => format!("list of {}", kind(of)),
         (_, ".*") => format!("map of {}", kind(of)),
+        _ if schema["format"] == "date-time" => "time".to_owned(),
         ("", _) if schema["x-kubernetes-int-or-string"] == true => "integer or string".to_owned(),
         ("", _) => "any".to_owned(),
         (plain, _) => plain.to_owned(),
     };
-    if schema["format"] == "date-time" {
-        words = "time".to_owned();
-    }
     if let Some(values) = schema["enum"].as_array() {
         let values: Vec<String> = values.iter().map(|value| format!("`{}`", plain(value))).collect();
         words = format!("{words}: {}", values.join(", "));
