@@ -14,6 +14,11 @@ fn spec(start_cmd: &str) -> Value {
     json!({ "processes": [{ "name": "nginx", "funcName": "nginx", "startCmd": start_cmd }] })
 }
 
+/// The one set of a namespace, of its name.
+async fn put(world: &World, start_cmd: &str) {
+    world.apply(&world.namespace, spec(start_cmd)).await;
+}
+
 async fn holder(world: &World, lease: &str) -> Option<String> {
     let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
     leases.get_opt(lease).await.unwrap()?.spec?.holder_identity
@@ -26,8 +31,9 @@ async fn each_installation_serves_the_namespaces_it_was_given_and_no_others() {
     let mut other = World::new("side-other").await.unwrap();
     let nobodys = World::new("side-nobodys").await.unwrap();
     for world in [&first, &second, &other, &nobodys] {
-        world.service_template("web");
-        world.apply("web", spec("./run")).await;
+        // Of a name of its own: two simulated CMDBs may give one ID at one instant, and pass for one CMDB under two URLs.
+        world.service_template(&world.namespace);
+        put(world, "./run").await;
     }
     let home = ["--lease-namespace", "side-first"];
     first
@@ -39,32 +45,32 @@ async fn each_installation_serves_the_namespaces_it_was_given_and_no_others() {
         .start_operator_of_the_cluster(&[["--watch-namespaces", "side-other"], ["--lease", "two"], home].concat())
         .await;
     for world in [&first, &second, &other] {
-        world.until_ready("web").await;
+        world.until_ready(&world.namespace).await;
     }
     let holders = [holder(&first, "one").await.unwrap(), holder(&first, "two").await.unwrap()];
     assert_ne!(holders[0], holders[1]);
 
     // What is new is seen in each namespace, and what goes.
     for world in [&first, &second] {
-        world.apply("web", spec("./changed")).await;
-        world.until_ready("web").await;
-        world.delete("web").await;
-        world.until_gone("web").await;
-        world.apply("web", spec("./changed")).await;
-        world.until_ready("web").await;
+        put(world, "./changed").await;
+        world.until_ready(&world.namespace).await;
+        world.delete(&world.namespace).await;
+        world.until_gone(&world.namespace).await;
+        put(world, "./changed").await;
+        world.until_ready(&world.namespace).await;
     }
     assert!(nobodys.sim.requests().is_empty(), "nobody was given that namespace");
-    assert_eq!(nobodys.set("web").await.status.and_then(|status| status.observed_generation), Some(-1));
+    assert_eq!(nobodys.set(&nobodys.namespace).await.status.and_then(|status| status.observed_generation), Some(-1));
 
     // One that ends leaves the other at work.
     first.stop_operator().await;
     assert_eq!(holder(&first, "one").await.as_deref(), Some(""));
-    other.apply("web", spec("./changed")).await;
-    other.until_ready("web").await;
+    put(&other, "./changed").await;
+    other.until_ready(&other.namespace).await;
     let of_first = second.sim.requests().len();
-    second.apply("web", spec("./again")).await;
-    other.apply("web", spec("./again")).await;
-    other.until_ready("web").await;
+    put(&second, "./again").await;
+    put(&other, "./again").await;
+    other.until_ready(&other.namespace).await;
     assert_eq!(second.sim.requests().len(), of_first, "its own installation is not there");
     for world in [first, second, other, nobodys] {
         world.end().await;

@@ -183,7 +183,7 @@ impl Cluster {
 }
 
 /// Labels of the pods of an operator.
-pub const OPERATOR_PODS: &str = "app.kubernetes.io/name=process-template-operator";
+pub const OPERATOR_PODS: &str = "app.kubernetes.io/name=process-template-operator,app.kubernetes.io/component=operator";
 
 /// Name of an object.
 pub fn name(object: &Value) -> &str {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::OPERATOR_PODS;
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::held::Held;
 
@@ -123,7 +124,7 @@ impl Keeper {
     async fn keep(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let pods: Api<Pod> = Api::all(self.client.clone());
-            let pods = pods.list(&ListParams::default()).await.unwrap().items;
+            let pods = pods.list(&ListParams::default().labels(OPERATOR_PODS)).await.unwrap().items;
             // What is gone without a word was deleted by force.
             let mut left = std::mem::take(&mut self.seats);
             for pod in pods {
@@ -199,8 +200,7 @@ impl Keeper {
         }
         let container = spec.containers.iter().find(|container| container.name == "operator").unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-        command.args(arguments(container, port));
+        let mut environment = BTreeMap::new();
         for variable in container.env.iter().flatten() {
             let field = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
             let value = match field.map(|field| field.field_path.as_str()) {
@@ -209,8 +209,10 @@ impl Keeper {
                 Some(other) => panic!("{other} cannot be stood in for"),
                 None => variable.value.clone().unwrap_or_default(),
             };
-            command.env(&variable.name, value);
+            environment.insert(variable.name.clone(), value);
         }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+        command.args(arguments(container, &environment, port)).envs(environment);
         let account = spec.service_account_name.as_deref().unwrap();
         command.env("KUBECONFIG", self.kubeconfig(&namespace, account).await);
         let process = Held::start(&command, &log(&self.folder, &namespace, &name), None).await.unwrap();
@@ -265,9 +267,14 @@ impl Keeper {
     }
 }
 
-// The pod has an address of its own to listen on; here it is loopback.
-fn arguments(container: &Container, port: u16) -> Vec<String> {
+// With the environment's variables in them. The pod has an address of its own to listen on; here it is loopback.
+fn arguments(container: &Container, environment: &BTreeMap<String, String>, port: u16) -> Vec<String> {
     let mut arguments = container.args.clone().unwrap_or_default();
+    for argument in &mut arguments {
+        for (name, value) in environment {
+            *argument = argument.replace(&format!("$({name})"), value);
+        }
+    }
     arguments.retain(|argument| !argument.starts_with("--listen="));
     if let Some(at) = arguments.iter().position(|argument| argument == "--listen") {
         arguments.drain(at..=at + 1);

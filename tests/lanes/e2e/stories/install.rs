@@ -42,7 +42,7 @@ pub async fn helm_test(stage: &Stage) -> Told {
     if matches!(stage.cluster.pods, Pods::None(_)) {
         return Told::NotHere("the test is a pod");
     }
-    let said = stage.cluster.helm(&["test", ONE, "--namespace", ONE, "--timeout", "60s"]).await;
+    let said = stage.cluster.helm(&["test", ONE, "--namespace", ONE, "--timeout", "60s", "--logs"]).await;
     assert!(said.contains("TEST SUITE:") && said.contains("Succeeded"), "{said}");
     Told::Whole
 }
