@@ -27,6 +27,10 @@ judges: ## Ask other tools too: crdify, Helm 4, the oldest and the newest Kubern
 test-argocd: ## The real Argo CD: sync waves, health, drift and deletion, with this operator and a simulated CMDB
 	@tests/lanes/argocd/run
 
+.PHONY: chart
+chart: ## Both Helms and other people's linters over the chart
+	@tests/lanes/chart/run
+
 .PHONY: image
 image: ## The image, as an archive in target/image: one static binary from scratch
 	@image/build
@@ -46,6 +50,6 @@ generate: ## Write every generated file: the CRDs, what the chart and the docume
 .PHONY: lint
 lint: ## Check format, lints and licences
 	cargo fmt --check
-	cargo clippy --all-targets --test crd_changes --test argocd --test e2e --test helm --test kubernetes_versions -- -D warnings
+	cargo clippy --all-targets --test crd_changes --test argocd --test chart --test e2e --test helm --test kubernetes_versions -- -D warnings
 	cargo clippy --features otel --lib --bins --test traces -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi
