@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::helm::{self, CHART, Helm, NAMESPACE, RELEASE, objects, title, values_files};
 use crate::support::control_plane::{ControlPlane, Options};
@@ -14,6 +14,9 @@ const KUBERNETES: [(&str, &str, &str); 2] = [("1.33.0", "1.33", "oldest"), ("1.3
 
 // No offline schema knows these; the API server does, with the CRDs of the Prometheus operator.
 const FOREIGN: [&str; 3] = ["ServiceMonitor", "PodMonitor", "PrometheusRule"];
+
+/// What `kubectl wait` waits for until a CRD is served; a condition could not be asked for before there are any.
+pub const ESTABLISHED: &str = "--for=jsonpath={.status.conditions[?(@.type=='Established')].status}=True";
 
 /// How many renders there were, and what is wrong with them.
 pub async fn judge() -> (usize, Vec<String>) {
@@ -59,15 +62,19 @@ pub async fn judge() -> (usize, Vec<String>) {
     (renders, invalid)
 }
 
-// The namespaces that the values name, and the kinds of the Prometheus operator.
+// What the values name, and the kinds of the Prometheus operator.
 async fn prepare(plane: &ControlPlane) {
     for namespace in [NAMESPACE, "team-a", "team-b"] {
         kubectl(plane, &["create", "namespace", namespace]).await.good("a namespace");
     }
+    let class = json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": { "name": "kata" }, "handler": "kata" });
+    let file = plane.folder().join("runtime-class.json");
+    std::fs::write(&file, class.to_string()).unwrap();
+    kubectl(plane, &["create", "--filename", file.to_str().unwrap()]).await.good("a class of runtimes");
     for crd in tools::monitoring_crds() {
         let crd = crd.to_str().unwrap();
         kubectl(plane, &["apply", "--server-side", "--filename", crd]).await.good("a CRD of the Prometheus operator");
-        kubectl(plane, &["wait", "--for=condition=Established", "--filename", crd]).await.good("a CRD is served");
+        kubectl(plane, &["wait", ESTABLISHED, "--filename", crd]).await.good("a CRD is served");
     }
 }
 
