@@ -16,7 +16,7 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Declarative process templates for BlueKing CMDB.
 #[derive(Debug, Parser)]
@@ -52,6 +52,12 @@ mod exit {
     pub const FAILED: ExitCode = ExitCode::FAILURE;
     /// Something would be written.
     pub const CHANGES: u8 = 2;
+}
+
+/// What the command line takes, for those who describe it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 impl Cli {

@@ -50,18 +50,23 @@ pub struct Operator {
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
 
 impl Operator {
-    /// What it answers to a GET of this path, once it listens.
-    pub async fn answer(&self, path: &str) -> (u16, String) {
+    /// Where it listens, once it does.
+    pub async fn address(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let address = loop {
+        loop {
             // Nothing before it has begun to log.
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             if let Some(address) = log.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next()) {
-                break address.to_owned();
+                return address.to_owned();
             }
             assert!(Instant::now() < deadline, "it does not listen: {log}");
             sleep(Duration::from_millis(20)).await;
-        };
+        }
+    }
+
+    /// What it answers to a GET of this path, once it listens.
+    pub async fn answer(&self, path: &str) -> (u16, String) {
+        let address = self.address().await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let response =
             client.get(format!("http://{address}{path}")).header("Accept", OPEN_METRICS).send().await.unwrap();

@@ -1,8 +1,10 @@
 //! What every generated file holds.
 
 mod chart;
+mod command_line;
 mod crds;
 mod metrics;
+mod resources;
 mod values;
 
 /// A generated file.
@@ -15,5 +17,6 @@ pub struct File {
 
 /// Every generated file, in the order of their subjects.
 pub fn all() -> anyhow::Result<Vec<File>> {
-    Ok([crds::files()?, chart::files()?, metrics::files()?].into_iter().flatten().collect())
+    let references = [metrics::files()?, resources::files()?, command_line::files()?];
+    Ok([crds::files()?, chart::files()?].into_iter().chain(references).flatten().collect())
 }
