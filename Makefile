@@ -28,8 +28,8 @@ test-argocd: ## The real Argo CD: sync waves, health, drift and deletion, with t
 	@tests/lanes/argocd/run
 
 .PHONY: chart
-chart: ## Alerts and dashboard, held against a running operator by Prometheus itself
-	@tests/lanes/chart/measure
+chart: ## The chart, under both Helms and linters; alerts and dashboard, by Prometheus over a running operator
+	@tests/lanes/chart/run
 
 .PHONY: image
 image: ## The image, as an archive in target/image: one static binary from scratch
@@ -50,6 +50,6 @@ generate: ## Write every generated file: the CRDs, what the chart and the docume
 .PHONY: lint
 lint: ## Check format, lints and licences
 	cargo fmt --check
-	cargo clippy --all-targets --test crd_changes --test argocd --test e2e --test helm --test kubernetes_versions --test metrics_asked -- -D warnings
+	cargo clippy --all-targets --test crd_changes --test argocd --test chart --test e2e --test helm --test kubernetes_versions --test metrics_asked -- -D warnings
 	cargo clippy --features otel --lib --bins --test traces -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

@@ -7,5 +7,5 @@
 print_figures() {
   echo
   echo "tests: figures counted by the tests above, after $((SECONDS - $2)) s"
-  grep -E '^[a-z][a-z ,]*: [a-z_]+=' "$1" | sort -u || true
+  grep -E '^[a-z][a-z ,_]*: [a-z_]+=' "$1" | sort -u || true
 }

@@ -23,7 +23,7 @@ pub struct Workload {
     pub pod_labels: Strings,
     /// Annotations of the pods.
     pub pod_annotations: Strings,
-    /// What the container asks for and may take: as much memory as it asks for.
+    /// What the container asks for and may take: as much memory as it asks for. It stores nothing but its log.
     pub resources: ResourceRequirements,
     /// Security context of the pod: that of the standard "restricted".
     pub pod_security_context: PodSecurityContext,
@@ -90,8 +90,8 @@ impl Default for Workload {
             pod_labels: Strings::new(),
             pod_annotations: Strings::new(),
             resources: ResourceRequirements {
-                requests: Some(quantities(&[("cpu", "50m"), ("memory", "256Mi")])),
-                limits: Some(quantities(&[("cpu", "1"), ("memory", "256Mi")])),
+                requests: Some(quantities(&[("cpu", "50m"), ("memory", "256Mi"), ("ephemeral-storage", "64Mi")])),
+                limits: Some(quantities(&[("cpu", "1"), ("memory", "256Mi"), ("ephemeral-storage", "256Mi")])),
                 ..ResourceRequirements::default()
             },
             pod_security_context: PodSecurityContext {
