@@ -2,6 +2,7 @@
 //! `make chart` has the programs that this needs.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+mod choices;
 mod helm;
 mod levels;
 mod linters;
