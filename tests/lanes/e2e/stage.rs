@@ -8,8 +8,9 @@ use std::time::Duration;
 use process_template_operator::sim::RequestRecord;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, OPERATOR_PODS, Pods, name};
+use crate::cluster::{Cluster, Pods, name};
 use crate::simulator::{self, Simulator, namespace};
+use crate::stand_in::OPERATOR_PODS;
 
 /// The chart.
 pub const CHART: &str = "charts/process-template-operator";
