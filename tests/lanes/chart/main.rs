@@ -38,6 +38,7 @@ async fn linters_find_nothing_but_what_is_justified() {
 /// With the rights that the chart gives, nothing is forbidden to the operator; without any of them, something is.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_right_is_needed_and_none_is_missing() {
+    rights::assert_other_tests_have_the_same().await;
     let [cluster, namespaces, names] = story::modes();
     let (cluster, namespaces, names) =
         tokio::join!(rights::judge(&cluster), rights::judge(&namespaces), rights::judge(&names));

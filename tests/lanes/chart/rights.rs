@@ -1,5 +1,7 @@
 //! The rights that the chart gives: none is missing, and none is too much.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::audit::{Audit, Request};
-use crate::helm::NAMESPACE;
+use crate::helm::{CHART, Helm, NAMESPACE, objects};
 use crate::operator::{Installation, NAME};
 use crate::story::{Mode, Story};
 
@@ -62,6 +64,23 @@ pub async fn judge(mode: &Mode) -> Learnt {
     }
     story.end().await;
     learnt
+}
+
+/// Other tests run the operator with rights of a file: those that the chart gives by default, but for the lease.
+pub async fn assert_other_tests_have_the_same() {
+    let values = Path::new(CHART).join("ci/default-values.yaml");
+    let render = Helm::newest().await.template(&values, "1.37.0").await.good("a render");
+    let render = objects(&render);
+    let name = format!("{NAMESPACE}:{NAME}");
+    let role = render.iter().find(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == *name);
+    let file: Value = serde_saphyr::from_str(include_str!("../../support/rights/operator.yaml")).unwrap();
+    assert_eq!(singly(&file["rules"]), singly(&role.unwrap()["rules"]), "tests/support/rights/operator.yaml");
+}
+
+// Each right, with the names that it is bound to.
+fn singly(rules: &Value) -> BTreeSet<([String; 3], String)> {
+    let rules = rules.as_array().unwrap().iter();
+    rules.flat_map(|rule| triples(rule).into_iter().map(|right| (right, rule["resourceNames"].to_string()))).collect()
 }
 
 async fn seen(audit: &mut Audit, request: &Request) {

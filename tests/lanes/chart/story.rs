@@ -132,20 +132,12 @@ impl<'a> Story<'a> {
         let name = format!("short-{number}");
         world.service_template(&name);
         world.apply(&name, process("./run", "Delete")).await;
-        // Somebody else who changes the set at the same time, so that a status meets another version of it.
         let told = async {
             world.until_ready(&name).await;
             world.apply(&name, process("./changed", "Delete")).await;
             world.until_ready(&name).await;
-            world.delete(&name).await;
-            world.until_gone(&name).await;
-            let leases: Api<Lease> = Api::namespaced(world.client.clone(), NAMESPACE);
-            until("the lease is renewed", async || {
-                let lease = leases.get(NAME).await.unwrap().spec.unwrap_or_default();
-                lease.renew_time > lease.acquire_time
-            })
-            .await;
         };
+        // Somebody else changes the set at the same time, so that a status meets another version of it.
         let disturbed = async {
             let (sets, mut number) = (world.sets(), 0);
             loop {
@@ -158,6 +150,14 @@ impl<'a> Story<'a> {
             () = told => {}
             () = disturbed => {}
         }
+        world.delete(&name).await;
+        world.until_gone(&name).await;
+        let leases: Api<Lease> = Api::namespaced(world.client.clone(), NAMESPACE);
+        until("the lease is renewed", async || {
+            let lease = leases.get(NAME).await.unwrap().spec.unwrap_or_default();
+            lease.renew_time > lease.acquire_time
+        })
+        .await;
     }
 
     /// Takes away what a short story left.

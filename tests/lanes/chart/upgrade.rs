@@ -76,6 +76,7 @@ pub async fn judge() -> Learnt {
             }
             let (ids, writes) = first.get_or_insert((cluster.ids().await, cluster.writes()));
             assert_eq!(cluster.ids().await, *ids, "{} {action}", helm.name);
+            assert_ne!(*writes, 0, "what was written first was not counted");
             learnt.writes = cluster.writes() - *writes;
             learnt.ids_kept = ids.values().map(Vec::len).sum();
         }
@@ -99,6 +100,12 @@ fn next_chart(folder: &Path) -> String {
     assert_eq!(text.matches(before).count(), 1);
     let field = format!("\n              {NEW_FIELD}:\n                maxLength: 10\n                type: string");
     std::fs::write(&crd, text.replace(before, &format!("{field}{before}"))).unwrap();
+    // With another version of the chart, its pods are others.
+    let description = chart.join("Chart.yaml");
+    let text = std::fs::read_to_string(&description).unwrap();
+    let version = format!("\nversion: \"{}\"\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text.matches(&version).count(), 1);
+    std::fs::write(&description, text.replace(&version, "\nversion: 99.0.0\n")).unwrap();
     chart.display().to_string()
 }
 
