@@ -253,6 +253,20 @@ async fn what_a_set_leaves_behind_goes_to_the_set_that_waits_for_it_also_when_th
     world.end().await;
 }
 
+#[tokio::test]
+async fn what_an_orphaning_set_leaves_behind_goes_at_once_to_the_set_that_waits_for_it() {
+    let Some(world) = ready_world("go-left-behind", "Orphan").await else { return };
+    let mut seldom = spec("Orphan");
+    seldom["resyncIntervalSeconds"] = 600.into();
+    world.apply("web", seldom.clone()).await;
+    let ids = world.until_ready("web").await.ids();
+    world.apply("heir", seldom).await;
+    world.until_reason("heir", "Conflict").await;
+    world.delete("web").await;
+    assert_eq!(world.until_ready("heir").await.ids(), ids);
+    world.end().await;
+}
+
 /// Every order of four.
 fn orders() -> Vec<Vec<&'static str>> {
     let mut orders: Vec<Vec<&str>> = vec![Vec::new()];

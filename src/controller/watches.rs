@@ -62,9 +62,10 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let gate = gate.clone();
-    let applied = events.reflect(writer).inspect(move |event| gate.hears(event)).applied_objects();
-    let due = applied.inspect(move |applied| {
-        if let Ok(object) = applied {
+    // What goes is told of too: others may have waited for what it held.
+    let touched = events.reflect(writer).inspect(move |event| gate.hears(event)).touched_objects();
+    let due = touched.inspect(move |touched| {
+        if let Ok(object) = touched {
             is_due(object);
         }
     });
