@@ -284,6 +284,38 @@ fn keys(patch: &Value) -> Vec<String> {
 }
 
 #[test]
+fn what_an_absent_option_or_field_means_is_told_as_it_is() {
+    let crds = api::crds().unwrap();
+    let fields: Vec<_> = crds.iter().flat_map(|(_, crd)| schemas(crd)).collect();
+    let known = cli::command();
+    let options: Vec<&clap::Arg> = known.get_subcommands().flat_map(clap::Command::get_arguments).collect();
+    let is_so = |name: &str, number: &str| match name.strip_prefix("--") {
+        Some(long) => options.iter().any(|option| {
+            option.get_long() == Some(long) && option.get_default_values().iter().any(|default| *default == *number)
+        }),
+        None => fields.iter().any(|found| {
+            let said = found.schema["description"].as_str().unwrap_or_default();
+            found.path.ends_with(&format!(".{name}")) && said.contains(&format!("Absent: {number}."))
+        }),
+    };
+    let forms = [r"`([\w.-]+)` \((\d+)\)", r"`([\w.-]+)`, (\d+) by default", r"\| `([\w.-]+)`[^|\n]*\| (\d+) \|"];
+    let (mut checked, mut found) = (0, Vec::new());
+    for document in all() {
+        let text = std::fs::read_to_string(&document.path).unwrap();
+        for form in forms {
+            for told in Regex::new(form).unwrap().captures_iter(&text) {
+                checked += 1;
+                if !is_so(&told[1], &told[2]) {
+                    found.push(format!("{}: {}", name(&document), &told[0]));
+                }
+            }
+        }
+    }
+    assert_none(&found);
+    assert!(checked > 6, "only {checked} told");
+}
+
+#[test]
 fn every_metric_exists() {
     let reference = one("docs/reference/metrics.md");
     let known: BTreeSet<&str> = reference.headings.iter().map(|(_, heading)| heading.as_str()).collect();
