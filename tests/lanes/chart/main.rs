@@ -2,8 +2,8 @@
 //! `make chart` has the programs that this needs.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-mod choices;
 mod audit;
+mod choices;
 mod helm;
 mod levels;
 mod linters;
