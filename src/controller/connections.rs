@@ -87,8 +87,8 @@ struct Entry {
     users: Mutex<BTreeSet<ObjectName>>,
     // The Secrets that it names, each with the version that was read.
     secrets: Mutex<Vec<(SecretRef, Option<String>)>>,
-    // Their versions as they were last looked at, where no watch tells of them.
-    looked_at: Mutex<Option<Vec<Option<String>>>>,
+    // Each as it was last looked at, where no watch tells of them.
+    looked_at: Mutex<Vec<(SecretRef, Option<String>)>>,
     // A business that one of the users is about; 0: none is known.
     biz_id: Mutex<i64>,
     // When a refusal last had the Secrets read anew.
@@ -416,12 +416,24 @@ impl Connections {
         }
         let entry = self.entry(name);
         let named: Vec<SecretRef> = lock(&entry.secrets).iter().map(|(secret, _)| secret.clone()).collect();
-        let mut seen = Vec::new();
+        let before = lock(&entry.looked_at).clone();
+        let (mut seen, mut has_changed) = (Vec::new(), false);
         for reference in named {
-            seen.push(self.secret(name, &reference).await.ok().as_ref().map(version));
+            let before = before.iter().find(|(known, _)| *known == reference).map(|(_, version)| version);
+            let now = match self.secret(name, &reference).await {
+                Ok(secret) => Some(version(&secret)),
+                Err(Error::SecretMissing { .. }) => None,
+                // Of what cannot be read, what was seen last stands.
+                Err(_) => match before {
+                    Some(before) => before.clone(),
+                    None => continue,
+                },
+            };
+            has_changed |= before.is_some_and(|before| *before != now);
+            seen.push((reference, now));
         }
-        let before = lock(&entry.looked_at).replace(seen.clone())?;
-        (before != seen).then(|| entry.changed())
+        *lock(&entry.looked_at) = seen;
+        has_changed.then(|| entry.changed())
     }
 
     /// Whether Secrets change without a word: somebody has to look.
