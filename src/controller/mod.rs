@@ -15,6 +15,7 @@ mod events;
 mod finalizer;
 mod gates;
 mod grants;
+mod heard;
 mod journal;
 mod leader;
 mod memory;
