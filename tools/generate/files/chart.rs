@@ -79,7 +79,8 @@ helm test process-template-operator --namespace ptset-system
 * `secrets.names` gives it the right to get those Secrets and no others. Else it may read all Secrets of the namespaces
   that it serves.
 * The network policy lets it reach name servers, and any address at the ports of API servers and of CMDB. Narrow it with
-  `networkPolicy.apiServer.cidrs` and `networkPolicy.cmdb.cidrs`: a policy knows no host names.
+  `networkPolicy.apiServer.cidrs` and `networkPolicy.cmdb.cidrs`: a policy knows no host names. Where the cluster has
+  Cilium, a policy of its own kind comes with it, for the API server.
 * `ci/` has values that are tested: `hardened-values.yaml` is the strictest.
 
 No object of the values takes a key that is not known, so a misspelt one is refused with its path. In the table, what is

@@ -7,12 +7,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::observation::Create;
+
 /// What the pods may reach, and who may reach them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicy {
     /// Whether there is a policy.
     pub enabled: bool,
+    /// A `CiliumNetworkPolicy` besides, for the API server: to Cilium no CIDR block means a node. `WhenPresent`: where the
+    /// cluster has its kind.
+    pub cilium: Create,
     /// Who may ask for metrics and health. Empty: everybody in the cluster.
     pub metrics_from: Vec<NetworkPolicyPeer>,
     /// The name servers of the cluster.
@@ -65,6 +70,7 @@ impl Default for NetworkPolicy {
             |ports: &[u16]| Reach { cidrs: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()], ports: ports.to_vec() };
         Self {
             enabled: true,
+            cilium: Create::WhenPresent,
             metrics_from: Vec::new(),
             dns: Dns { to: vec![name_server], ports: vec![53] },
             api_server: anywhere(&[443, 6443]),
