@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod audit;
+mod choices;
 mod helm;
 mod levels;
 mod linters;
 mod operator;
+mod own_rule;
 mod renders;
 mod rights;
 #[path = "../e2e/stand_in.rs"]
