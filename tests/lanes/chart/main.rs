@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod audit;
+mod choices;
 mod helm;
 mod levels;
 mod linters;
