@@ -11,7 +11,7 @@ use super::reconcile::{connection_name, generation, held, job, namespace, set_na
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
 use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::engine::{self, Freshness, Job, Look, Pulse, Tally, View};
+use crate::engine::{self, Disposition, Freshness, Job, Look, Pulse, Tally, View};
 use crate::plan::{Desired, Memory, Policy, Recall};
 
 // How far a deletion has come.
@@ -165,9 +165,12 @@ async fn wait(
     stopped: Option<&Error>,
 ) -> Action {
     report::note(context, set, stopped).await;
-    match journal.write(status).await {
-        Ok(_) | Err(WriteError::Outdated) => {}
-        Err(WriteError::Failed(reason)) => tracing::debug!(reason, "the status of a set that goes was not written"),
+    // What begins again at once is not blocked.
+    if stopped.is_none_or(|error| error.disposition() != Disposition::RetryNow) {
+        match journal.write(status).await {
+            Ok(_) | Err(WriteError::Outdated) => {}
+            Err(WriteError::Failed(reason)) => tracing::debug!(reason, "the status of a set that goes was not written"),
+        }
     }
     report::wait_for(context, set, stopped, context.engine.undecided_for(&uid(set), &remembered(journal).0))
 }

@@ -53,6 +53,11 @@ impl Look {
         Self { freshness, lane: Lane::Poll(poll) }
     }
 
+    /// What became of a write whose end is not clear.
+    pub(super) fn to_settle() -> Self {
+        Self { freshness: Freshness::Since(Instant::now()), lane: Lane::Settling }
+    }
+
     /// The same, at what there is at this moment or later.
     pub(super) fn since(self, moment: Instant) -> Self {
         Self { freshness: Freshness::Since(moment), ..self }

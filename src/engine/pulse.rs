@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
@@ -30,6 +30,25 @@ impl Pulse {
     pub fn beat(&self) -> Result<(), Error> {
         *self.lock() = Some(Instant::now());
         if self.stop.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Does what goes on for a while when this reconcile is told to stop.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when it has not ended by then.
+    pub async fn outlast<T>(
+        &self,
+        a_while: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = async {
+            self.stop.cancelled().await;
+            sleep(a_while).await;
+        };
+        tokio::select! {
+            result = work => result,
+            () = late => Err(Error::Stopped),
+        }
     }
 
     /// Waits for others, whose progress this reconcile does not see: that time does not count.

@@ -111,12 +111,20 @@ impl Paused {
             "data": { "bk_app_code": "cHRzZXQ=", "bk_app_secret": "c2VjcmV0", "bk_username": "YWRtaW4=" },
         });
         api.apply(&Place::new("", "secrets", NAMESPACE, "cmdb"), &secret);
+        let world = Self { api, told: Arc::default(), sim: Some(sim), outage: None, operator: None };
+        world.connect(json!({}));
+        world
+    }
+
+    /// Gives the connection this spec, but for the URL and the Secret.
+    pub fn connect(&self, mut spec: Value) {
+        spec["url"] = json!(self.sim().url());
+        spec["credentialsSecretRef"] = json!({ "name": "cmdb" });
         let connection = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "CmdbConnection", "metadata": { "name": "default" },
-            "spec": { "url": sim.url(), "credentialsSecretRef": { "name": "cmdb" } },
+            "spec": spec,
         });
-        api.apply(&Place::new(GROUP, "cmdbconnections", NAMESPACE, "default"), &connection);
-        Self { api, told: Arc::default(), sim: Some(sim), outage: None, operator: None }
+        self.api.apply(&Place::new(GROUP, "cmdbconnections", NAMESPACE, "default"), &connection);
     }
 
     /// The simulator, while it is up.
@@ -188,11 +196,13 @@ impl Paused {
         self.operator = Some((stop, tokio::spawn(running)));
     }
 
-    /// Stops the controller, and waits for its end.
-    pub async fn stop_operator(&mut self) {
-        let Some((stop, running)) = self.operator.take() else { return };
+    /// Tells the controller to stop, and waits for its end; for how long.
+    pub async fn stop_operator(&mut self) -> Duration {
+        let (stop, running) = self.operator.take().unwrap();
+        let told = Instant::now();
         stop.cancel();
         running.await.unwrap();
+        told.elapsed()
     }
 
     /// Applies a set of business 2.
