@@ -28,7 +28,7 @@ test-argocd: ## The real Argo CD: sync waves, health, drift and deletion, with t
 	@tests/lanes/argocd/run
 
 .PHONY: chart
-chart: ## The chart, under both Helms and linters; alerts and dashboard, by Prometheus over a running operator
+chart: ## The chart: both Helms, linters, rights, upgrades; alerts and dashboard, by Prometheus over a running operator
 	@tests/lanes/chart/run
 
 .PHONY: image

@@ -1,19 +1,22 @@
 //! `ptset run`
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::http::Request;
+use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tower::BoxError;
+use tower::buffer::BufferLayer;
 use tower::filter::FilterLayer;
 use tower::limit::ConcurrencyLimitLayer;
+use tower::retry::RetryLayer;
 
 use crate::api::FIELD_MANAGER;
 use crate::cmdb::{Fence, Gate, Open};
@@ -63,8 +66,8 @@ pub struct Options {
     #[arg(long, env = "PTSET_LEASE_DURATION_SECONDS", value_name = "SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u16).range(3..=300))]
     lease_duration_seconds: u16,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, env = "PTSET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Address of /healthz, /readyz and /metrics; the default is every address of the machine, IPv4 and IPv6
+    #[arg(long, env = "PTSET_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080")]
     listen: SocketAddr,
     /// What is logged, as a tracing filter
     #[arg(long, env = "PTSET_LOG", value_name = "FILTER", default_value = "info")]
@@ -86,10 +89,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
 async fn serve(options: Options) -> anyhow::Result<()> {
     let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
+    // Who repeats a call has a limit of its own for that: the election its terms, the controller the gate.
+    config.default_retry = false;
     config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
     let fence = fence(&options, &config).await?;
-    let listener =
-        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = listen(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let metrics = Arc::new(Metrics::default());
     let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(stop_on_signal(shutdown.clone()));
@@ -129,9 +133,22 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         work(shutdown).await;
     }
     stop_serving.cancel();
-    server.await??;
+    // A peer that sends or reads slowly does not keep us.
+    if let Ok(served) = tokio::time::timeout(Duration::from_secs(2), server).await {
+        served??;
+    }
     tracing::info!("ends: no write is under way");
     Ok(())
+}
+
+// The kernel may be without IPv6.
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
 }
 
 // Nobody means all namespaces by an empty name.
@@ -145,19 +162,21 @@ fn namespaces(given: Vec<String>) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-// A client that writes only while the gate is open.
+// A client that writes only while the gate is open, which is asked again when a call is repeated.
 fn gated(config: kube::Config, gate: &Arc<dyn Gate>) -> anyhow::Result<kube::Client> {
     let gate = Arc::clone(gate);
     let passes = move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
         if request.method().is_safe() || gate.is_open() {
             Ok(request)
         } else {
-            Err("not sent: another instance of this operator leads now".into())
+            Err("not sent: this instance does not hold the lease at present".into())
         }
     };
     let builder = ClientBuilder::try_from(config).map_err(unusable)?;
-    let limited = builder.with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS));
-    Ok(limited.with_layer(&FilterLayer::new(passes)).build())
+    let gated = builder.with_layer(&FilterLayer::new(passes));
+    let repeated =
+        gated.with_layer(&BufferLayer::new(API_SERVER_CALLS)).with_layer(&RetryLayer::new(RetryPolicy::server_retry()));
+    Ok(repeated.with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS)).build())
 }
 
 // An earlier process of the same pod is somebody else.
@@ -177,9 +196,10 @@ async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<Fence
     let mut forbidden = Vec::new();
     for host in hosts {
         let host = host.trim_matches(['[', ']']).to_owned();
-        if let Ok(found) = tokio::net::lookup_host((host, 0)).await {
-            forbidden.extend(found.map(|address| address.ip()));
-        }
+        let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+        let found =
+            found.with_context(|| format!("the address of the Kubernetes API server, {host:?}, is not known"))?;
+        forbidden.extend(found.map(|address| address.ip()));
     }
     Fence::around(&options.connection_urls, forbidden).map_err(|reason| anyhow!("--connection-urls: {reason}"))
 }

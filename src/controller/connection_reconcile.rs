@@ -21,7 +21,7 @@ use super::action::Action;
 use super::connection_name::ConnectionName;
 use super::connection_status::{self, Facts};
 use super::connections::Live;
-use super::writer::{self, Target};
+use super::writer::{self, Target, WriteError};
 use super::{Context, Error, events, ready, to_wake_stream, verdict, watch_failed};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, SchemaChoice};
 use crate::cmdb::Transport;
@@ -178,7 +178,7 @@ async fn look<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Conte
     if let Err(error) = &checked {
         tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
     }
-    if status != previous && write::<K>(context, &target, &status).await {
+    if status != previous && write::<K>(context, &name, &target, &status).await {
         events::turned(context, connection.object_ref(&()), &previous.conditions, &verdict).await;
     }
     Some(next(context, &target, checked.err().as_ref()))
@@ -229,16 +229,24 @@ fn facts(live: Option<&Live>, version: Option<String>, generation: i64, sets: us
     }
 }
 
-async fn write<K: ConnectionObject>(context: &Context, target: &Target, status: &ConnectionStatus) -> bool {
-    let written = writer::replace_status::<K>(&context.client, &mut target.clone(), status).await;
-    if let Err(error) = &written {
+async fn write<K: ConnectionObject>(
+    context: &Context,
+    name: &ConnectionName,
+    target: &Target,
+    status: &ConnectionStatus,
+) -> bool {
+    match writer::replace_status::<K>(&context.client, &mut target.clone(), status).await {
+        Ok(()) => {
+            context.observer.status_written(K::KIND.as_str());
+            return true;
+        }
         // The watch brings it again; what is missing then is written then.
-        tracing::debug!(?error, name = target.name, "the status of a connection was not written");
+        Err(WriteError::Outdated) => tracing::debug!(name = target.name, "a connection has changed meanwhile"),
+        Err(WriteError::Failed(reason)) => {
+            tracing::warn!(connection = %name, reason, "the status of a connection could not be written");
+        }
     }
-    if written.is_ok() {
-        context.observer.status_written(K::KIND.as_str());
-    }
-    written.is_ok()
+    false
 }
 
 fn next(context: &Context, target: &Target, error: Option<&Error>) -> Duration {

@@ -29,15 +29,9 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     }
     let (namespace, name, uid) = (namespace(set), set.name_any(), uid(set));
     let mut journal = StatusJournal::new(context, subject(set), target(set));
-    let is_orphaned = match is_orphaned(set, context).await {
-        Ok(is_orphaned) => is_orphaned,
-        Err(error) => {
-            context.reconciled(error.label());
-            return report::retry(context, set, &error);
-        }
-    };
+    let is_orphaned = is_orphaned(set, context).await;
     context.objects.rests(&namespace, &name, &uid, false);
-    if is_orphaned || has_made_nothing(set.status.as_ref()) {
+    if matches!(is_orphaned, Ok(true)) || has_made_nothing(set.status.as_ref()) {
         return let_go(set, context, &mut journal, Tally::default()).await;
     }
     let begun = context.objects.begin(&namespace, &name, &uid, generation(set), false, None);
@@ -48,17 +42,19 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     if let Some(left) = begun.held_for {
         return held(left);
     }
-    match work(set, context, pulse, &mut journal).await {
+    let progress = match is_orphaned {
+        Ok(_) => work(set, context, pulse, &mut journal).await,
+        Err(error) => Err(error),
+    };
+    match progress {
         Ok(Progress::Done(tally)) => let_go(set, context, &mut journal, tally).await,
         Ok(Progress::Left(view, tally, stopped)) => {
-            context.reconciled(stopped.as_ref().map_or("ok", Error::label));
             events::deleted(context, set, &tally).await;
             let verdict = status::deleting(set, &view, stopped.as_ref());
             let status = status::observed(&journal.subject, &view, &verdict);
             wait(context, set, &mut journal, status, stopped.as_ref()).await
         }
         Err(error) => {
-            context.reconciled(error.label());
             let status = status::unobserved(&journal.subject, &status::deletion_blocked(set, &error));
             wait(context, set, &mut journal, status, Some(&error)).await
         }
@@ -149,11 +145,7 @@ async fn let_go(set: &ProcessTemplateSet, context: &Context, journal: &mut Statu
             context.reconciled("ok");
             Action::await_change()
         }
-        Err(WriteError::Failed(reason)) => {
-            let error = Error::ApiServer(reason);
-            context.reconciled(error.label());
-            report::retry(context, set, &error)
-        }
+        Err(WriteError::Failed(reason)) => report::fail(context, set, &Error::ApiServer(reason)).await,
     }
 }
 
@@ -166,11 +158,16 @@ async fn wait(
 ) -> Action {
     report::note(context, set, stopped).await;
     // What begins again at once is not blocked.
-    if stopped.is_none_or(|error| error.disposition() != Disposition::RetryNow) {
-        match journal.write(status).await {
-            Ok(_) | Err(WriteError::Outdated) => {}
-            Err(WriteError::Failed(reason)) => tracing::debug!(reason, "the status of a set that goes was not written"),
+    if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
+        context.reconciled(error.label());
+        return report::wait_for(context, set, stopped, None);
+    }
+    match journal.write(status).await {
+        Ok(_) | Err(WriteError::Outdated) => {
+            context.objects.told(&namespace(set), &set.name_any(), &uid(set));
+            context.reconciled(stopped.map_or("ok", Error::label));
         }
+        Err(WriteError::Failed(reason)) => report::untold(context, set, &Error::ApiServer(reason)).await,
     }
     report::wait_for(context, set, stopped, context.engine.undecided_for(&uid(set), &remembered(journal).0))
 }

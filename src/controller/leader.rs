@@ -30,9 +30,19 @@ impl Terms {
         self.duration * 2 / 3
     }
 
-    /// Time between two renewals, and between two looks of who stands by.
+    /// Time between two renewals.
     pub fn retry(self) -> Duration {
         self.duration * 2 / 15
+    }
+
+    /// Time between two looks of who stands by: a lease that is given back is taken within a second.
+    pub fn look(self) -> Duration {
+        (self.retry() / 2).min(Duration::from_secs(1))
+    }
+
+    /// How long one call for the lease may take: one that is lost leaves time for another before the lease is.
+    pub fn call(self) -> Duration {
+        self.renew_deadline() / 2
     }
 }
 
@@ -50,27 +60,40 @@ pub enum Move {
 }
 
 /// The lease as it was last seen to change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sight {
-    record: Option<LeaseSpec>,
-    since: Option<Instant>,
+    terms: Terms,
+    seen: Option<(LeaseSpec, Instant)>,
 }
 
 impl Sight {
+    /// Nothing seen yet.
+    pub fn new(terms: Terms) -> Self {
+        Self { terms, seen: None }
+    }
+
     /// What `me` is to do about the lease as it is now.
     pub fn evaluate(&mut self, lease: Option<&LeaseSpec>, me: &str, now: Instant) -> Move {
-        let Some(lease) = lease else { return Move::Create };
-        if self.record.as_ref() != Some(lease) {
-            *self = Self { record: Some(lease.clone()), since: Some(now) };
+        if let Some(lease) = lease
+            && self.seen.as_ref().is_none_or(|(seen, _)| seen != lease)
+        {
+            self.seen = Some((lease.clone(), now));
         }
-        let holder = lease.holder_identity.as_deref().unwrap_or_default();
-        if holder == me {
+        let Some((seen, since)) = &self.seen else { return Move::Create };
+        let holder = seen.holder_identity.as_deref().unwrap_or_default();
+        if holder == me && lease.is_some() {
             return Move::Renew;
         }
-        let lasts =
-            Duration::from_secs(lease.lease_duration_seconds.unwrap_or_default().try_into().unwrap_or_default());
-        let has_ended = self.since.is_some_and(|since| now >= since + lasts);
-        if holder.is_empty() || has_ended { Move::Take } else { Move::Wait }
+        // A record that does not say how long it lasts is taken to last as long as ours.
+        let lasts = seen.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        let lasts = lasts.map_or(self.terms.duration(), Duration::from_secs);
+        // Who held a lease that was deleted may not know it yet.
+        let is_free = holder.is_empty() || holder == me || now >= *since + lasts;
+        match lease {
+            _ if !is_free => Move::Wait,
+            Some(_) => Move::Take,
+            None => Move::Create,
+        }
     }
 }
 
@@ -89,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_made_taken_when_free_and_renewed_when_ours() {
-        let (mut sight, now) = (Sight::default(), Instant::now());
+        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
         assert_eq!(sight.evaluate(None, "me", now), Move::Create);
         assert_eq!(sight.evaluate(Some(&lease("", 0)), "me", now), Move::Take);
         assert_eq!(sight.evaluate(Some(&lease("me", 0)), "me", now), Move::Renew);
@@ -97,7 +120,7 @@ mod tests {
 
     #[test]
     fn anothers_lease_is_taken_only_when_it_has_not_changed_before_our_eyes_for_as_long_as_it_lasts() {
-        let (mut sight, now) = (Sight::default(), Instant::now());
+        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
         let second = Duration::from_secs(1);
         assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now), Move::Wait);
         assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now + second * 14), Move::Wait);
@@ -105,6 +128,23 @@ mod tests {
         assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 15), Move::Wait);
         assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 29), Move::Wait);
         assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 30), Move::Take);
+    }
+
+    #[test]
+    fn a_lease_that_is_deleted_is_made_only_when_its_holder_must_have_given_up() {
+        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
+        let second = Duration::from_secs(1);
+        assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now), Move::Wait);
+        assert_eq!(sight.evaluate(None, "me", now + second * 14), Move::Wait);
+        assert_eq!(sight.evaluate(None, "me", now + second * 15), Move::Create);
+    }
+
+    #[test]
+    fn a_lease_that_does_not_say_how_long_it_lasts_lasts_as_long_as_ours() {
+        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
+        let silent = LeaseSpec { lease_duration_seconds: None, ..lease("other", 0) };
+        assert_eq!(sight.evaluate(Some(&silent), "me", now), Move::Wait);
+        assert_eq!(sight.evaluate(Some(&silent), "me", now + Duration::from_secs(15)), Move::Take);
     }
 
     #[test]

@@ -79,7 +79,7 @@ use watched::Watched;
 const PAGE_SIZE: u32 = 50;
 
 // Longest wait for what is still to be stored when the last call to CMDB has ended: the intents of what is not stored stay.
-const LAST_WRITES: Duration = Duration::from_secs(10);
+const LAST_WRITES: Duration = Duration::from_secs(8);
 
 // Longest wait for the last events before the end.
 const LAST_EVENTS: Duration = Duration::from_secs(5);

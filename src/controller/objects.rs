@@ -33,6 +33,8 @@ struct Hints {
     status: Option<u64>,
     backoff: Option<ExponentialBackoff>,
     failing: Option<&'static str>,
+    // Its status does not say why it stands still.
+    is_untold: bool,
     // Not before this: our own status writes wake the controller too.
     held_until: Option<Instant>,
     // Something that it depends on has changed since its reconcile began.
@@ -66,6 +68,7 @@ impl Hints {
             status: None,
             backoff: None,
             failing: None,
+            is_untold: false,
             held_until: None,
             is_woken: false,
             checked_at: Instant::now(),
@@ -210,6 +213,16 @@ impl Objects {
     /// Notes that a look failed; whether for another reason than the last.
     pub fn fails_anew(&self, namespace: &str, name: &str, uid: &str, label: &'static str) -> bool {
         self.with(namespace, name, uid, |hints| hints.failing.replace(label) != Some(label))
+    }
+
+    /// Notes that the status cannot tell how things stand; whether it could before.
+    pub fn untold_anew(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        self.with(namespace, name, uid, |hints| !std::mem::replace(&mut hints.is_untold, true))
+    }
+
+    /// Notes that the status tells how things stand.
+    pub fn told(&self, namespace: &str, name: &str, uid: &str) {
+        self.with(namespace, name, uid, |hints| hints.is_untold = false);
     }
 
     /// How long ago CMDB was looked at, or since when we try.

@@ -41,10 +41,7 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
                 }
             }
             Ok(None) => Action::await_change(),
-            Err(error) => {
-                context.reconciled(error.label());
-                report::retry(context, &set, &error)
-            }
+            Err(error) => report::fail(context, &set, &error).await,
         },
         Err(error) => reconcile_malformed(&object, &error.to_string(), context).await,
     }

@@ -39,35 +39,52 @@ pub async fn report(
     journal: &mut StatusJournal<'_>,
     outcome: Result<Outcome, Error>,
 ) -> Action {
+    let stopped = outcome.as_ref().map_or_else(Some, |outcome| outcome.stopped.as_ref());
+    let label = stopped.map_or("ok", Error::label);
+    match say(context, set, journal, outcome).await {
+        Ok(action) => {
+            context.reconciled(label);
+            action
+        }
+        Err(error) => fail(context, set, &error).await,
+    }
+}
+
+// The error is why the status could not be written.
+async fn say(
+    context: &Context,
+    set: &ProcessTemplateSet,
+    journal: &mut StatusJournal<'_>,
+    outcome: Result<Outcome, Error>,
+) -> Result<Action, Error> {
     let (view, stopped) = match &outcome {
         Ok(outcome) => (Some(&outcome.view), outcome.stopped.as_ref()),
         Err(error) => (None, Some(error)),
     };
-    context.reconciled(stopped.map_or("ok", Error::label));
     // What is said now has become so while we worked.
     journal.subject.now = Time(Timestamp::now());
     // Until it has not been its turn for too long.
     if let Some(error) = stopped.filter(|error| error.is_busy() && !is_unchecked_for_long(context, set)) {
         tracing::debug!(namespace = namespace(set), name = set.name_any(), "not yet its turn");
-        return wait_for(context, set, Some(error), until_stale(context, set));
+        return Ok(wait_for(context, set, Some(error), until_stale(context, set)));
     }
     note(context, set, stopped).await;
     let before = journal.subject.previous.clone();
     if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
         tell(context, set, &before, &outcome).await;
-        return Action::requeue(AGAIN);
+        return Ok(Action::requeue(AGAIN));
     }
     let verdict = match (view, stopped) {
         (Some(view), None) if set.spec.is_suspended() => status::suspended(view),
         (Some(view), stopped) => status::judge(view, stopped),
         (None, Some(error)) if only_the_check_failed(set, error) && !leads_elsewhere(set, context).await => {
             if !is_unchecked_for_long(context, set) {
-                return wait_for(context, set, Some(error), until_stale(context, set));
+                return Ok(wait_for(context, set, Some(error), until_stale(context, set)));
             }
             status::stale(error)
         }
         (None, Some(error)) => verdict::blocked(error),
-        (None, None) => return Action::await_change(),
+        (None, None) => return Ok(Action::await_change()),
     };
     let name = (namespace(set), set.name_any());
     if let (Some(view), None) = (view, stopped) {
@@ -85,6 +102,7 @@ pub async fn report(
     };
     let has_told = tell(context, set, &before, &outcome).await;
     if written.is_ok() {
+        context.objects.told(&name.0, &name.1, &uid(set));
         let stands = &journal.subject.previous;
         context.objects.rests(&name.0, &name.1, &uid(set), status::was_in_sync(stands, generation(set)));
         let took = verdict.ready.then(|| context.objects.is_ready(&name.0, &name.1, &uid(set), generation(set)));
@@ -98,10 +116,10 @@ pub async fn report(
             events::turned(context, set.object_ref(&()), &before.conditions, &verdict).await;
         }
         Ok(_) => {}
-        Err(WriteError::Outdated) => return Action::requeue(AGAIN),
-        Err(WriteError::Failed(reason)) => return retry(context, set, &Error::ApiServer(reason)),
+        Err(WriteError::Outdated) => return Ok(Action::requeue(AGAIN)),
+        Err(WriteError::Failed(reason)) => return Err(Error::ApiServer(reason)),
     }
-    next(context, set, view, stopped, verdict.outlook)
+    Ok(next(context, set, view, stopped, verdict.outlook))
 }
 
 // Tells of what was written to CMDB; whether anything was.
@@ -178,9 +196,20 @@ fn later(context: &Context, set: &ProcessTemplateSet, wait: Duration) -> Action 
     Action::requeue(wait)
 }
 
-/// The wait before a set is tried again, with nothing to say in its status.
-pub fn retry(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Action {
+/// Ends a reconcile of whose failure the status cannot tell, and says when to try again.
+pub async fn fail(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Action {
+    untold(context, set, error).await;
     later(context, set, wait(context, set, Some(error)))
+}
+
+/// Counts and logs what the status cannot tell, and tells it once in an event.
+pub async fn untold(context: &Context, set: &ProcessTemplateSet, error: &Error) {
+    context.reconciled(error.label());
+    let (namespace, name) = (namespace(set), set.name_any());
+    tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still, and its status does not say so");
+    if context.objects.untold_anew(&namespace, &name, &uid(set)) {
+        events::failed(context, set, error).await;
+    }
 }
 
 /// The wait before a set that goes is looked at again; what time decides is looked for when it is due.
@@ -240,14 +269,24 @@ pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&
 pub async fn malformed(context: &Context, target: Target, generation: i64, reason: &str) -> Action {
     let error = Error::Malformed(reason.chars().take(300).collect());
     context.reconciled(error.label());
-    tracing::warn!(namespace = target.namespace, name = target.name, %error, "a set cannot be read");
-    let again = Action::requeue(context.objects.next_try(&target.namespace, &target.name, &target.uid));
-    let Ok(Some(previous)) = writer::read_status(&context.client, &target).await else { return again };
+    let (namespace, name) = (target.namespace.clone(), target.name.clone());
+    tracing::warn!(namespace, name, %error, "a set cannot be read");
+    let again = Action::requeue(context.objects.next_try(&namespace, &name, &target.uid));
+    let previous = match writer::read_status(&context.client, &target).await {
+        Ok(Some(previous)) => previous,
+        Ok(None) => return again,
+        Err(error) => {
+            tracing::warn!(namespace, name, %error, "nor can its status");
+            return again;
+        }
+    };
     let now = Time(Timestamp::now());
     let subject = Subject { generation, keys: Vec::new(), previous, requested_at: None, now };
     let status = status::unobserved(&subject, &verdict::blocked(&error));
     match StatusJournal::new(context, subject, target).write(status).await {
-        Ok(_) => Action::await_change(),
-        Err(_) => again,
+        Ok(_) => return Action::await_change(),
+        Err(WriteError::Outdated) => {}
+        Err(WriteError::Failed(reason)) => tracing::warn!(namespace, name, reason, "and its status cannot say so"),
     }
+    again
 }

@@ -130,11 +130,19 @@ pub async fn read_status(client: &Client, target: &Target) -> Result<Option<Proc
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// What the client says.
-    #[error(transparent)]
+    #[error("{}", words(.0))]
     Kube(#[from] kube::Error),
     /// It took too long.
     #[error("no answer within {} s", API_SERVER_TIMEOUT.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
+}
+
+// The client repeats the whole answer after its message.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 impl Failure {

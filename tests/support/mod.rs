@@ -17,6 +17,7 @@ pub mod in_process;
 pub mod judges;
 pub mod paused;
 pub mod pinned;
+pub mod pod;
 pub mod proxy;
 pub mod scrape;
 pub mod stories;

@@ -220,29 +220,53 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: test
 {{- end -}}
 
+{{/* The TCP port of a URL, or of a proxy that is named without a scheme. */}}
+{{- define "ptset.port" -}}
+{{- $url := lower . -}}
+{{- $port := regexFind "^([a-z]+://)?[^/?#]+" $url | regexFind ":[0-9]+$" | trimPrefix ":" -}}
+{{- $port | default (ternary "443" "80" (hasPrefix "https://" $url)) -}}
+{{- end -}}
+
+{{/* Where the pods may go: rules; none where there is nothing to go to. A rule without ports would mean every port. */}}
 {{- define "ptset.egress" -}}
-{{- with .Values.networkPolicy -}}
+{{- $policy := .Values.networkPolicy }}
+{{- with $policy.dns }}
+{{- if .ports }}
 - ports:
-  {{- range .dns.ports }}
+  {{- range .ports }}
   - {port: {{ . }}, protocol: UDP}
   - {port: {{ . }}, protocol: TCP}
   {{- end }}
-  {{- with .dns.to }}
+  {{- with .to }}
   to:
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- range list .apiServer .cmdb }}
+{{- end }}
+{{- end }}
+{{- $named := list }}
+{{- range concat .Values.connectionUrls (compact (list .Values.proxy.http .Values.proxy.https)) }}
+{{- $named = append $named (include "ptset.port" . | int) }}
+{{- end }}
+{{- $cmdb := dict "cidrs" $policy.cmdb.cidrs "ports" (concat $policy.cmdb.ports $named) }}
+{{- range list $policy.apiServer $cmdb }}
+{{- if and .cidrs .ports }}
 - ports:
+  {{- $ports := list }}
   {{- range .ports }}
+  {{- $ports = append $ports (int .) }}
+  {{- end }}
+  {{- range uniq $ports }}
   - {port: {{ . }}, protocol: TCP}
   {{- end }}
+  {{- if not (has "*" .cidrs) }}
   to:
   {{- range .cidrs }}
   - ipBlock: {cidr: {{ . | quote }}}
   {{- end }}
+  {{- end }}
 {{- end }}
-{{- with .extraEgress }}
+{{- end }}
+{{- with $policy.extraEgress }}
 {{ toYaml . }}
 {{- end }}
-{{- end -}}
 {{- end -}}

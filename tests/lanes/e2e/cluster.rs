@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::node::Node;
-use crate::stand_in::StandIn;
+use crate::stand_in::{OPERATOR_PODS, StandIn};
 use crate::support::command::Said;
 
 /// How long a step of a story may take.
@@ -181,9 +181,6 @@ impl Cluster {
         }
     }
 }
-
-/// Labels of the pods of an operator.
-pub const OPERATOR_PODS: &str = "app.kubernetes.io/name=process-template-operator,app.kubernetes.io/component=operator";
 
 /// Name of an object.
 pub fn name(object: &Value) -> &str {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use process_template_operator::sim::RequestRecord;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, OPERATOR_PODS, Pods, name};
+use crate::cluster::{Cluster, Pods, name};
 use crate::simulator::{self, Simulator, namespace};
+use crate::stand_in::OPERATOR_PODS;
 
 /// The chart.
 pub const CHART: &str = "charts/process-template-operator";
@@ -82,10 +83,12 @@ impl Stage {
     /// The values of an installation, with these over them.
     pub fn values(&self, over: Value) -> Value {
         let Image { registry, repository, tag } = &self.image;
-        let mut values = json!({ "image": { "registry": registry, "repository": repository, "tag": tag } });
+        let image = json!({ "registry": registry, "repository": repository, "tag": tag });
+        // A create that a killed leader began is waited for no longer: the simulated CMDB stores at once, or not at all.
+        let mut values = json!({ "image": image, "extraArgs": ["--create-grace-seconds=10"] });
         if matches!(self.cluster.pods, Pods::None(_)) {
             // The simulated CMDB is on loopback then.
-            values["extraArgs"] = json!(["--connections-anywhere"]);
+            values["extraArgs"] = json!(["--create-grace-seconds=10", "--connections-anywhere"]);
         } else {
             values["connectionUrls"] = json!([self.simulator.url]);
             values["networkPolicy"] = json!({ "cmdb": { "ports": [8090] } });

@@ -6,19 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::OPERATOR_PODS;
 use crate::support::control_plane::{ControlPlane, Options};
 use crate::support::held::Held;
+use crate::support::pod;
+
+/// Labels of the pods of an operator.
+pub const OPERATOR_PODS: &str = "app.kubernetes.io/name=process-template-operator,app.kubernetes.io/component=operator";
 
 /// A control plane, and those who stand in for pods.
 pub struct StandIn {
@@ -198,44 +200,12 @@ impl Keeper {
             let parameters = PostParams::default();
             pods.create_subresource::<Value, Value>("binding", &name, &parameters, &binding).await.unwrap();
         }
-        let container = spec.containers.iter().find(|container| container.name == "operator").unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut environment = BTreeMap::new();
-        for variable in container.env.iter().flatten() {
-            let field = variable.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
-            let value = match field.map(|field| field.field_path.as_str()) {
-                Some("metadata.name") => name.clone(),
-                Some("metadata.namespace") => namespace.clone(),
-                Some(other) => panic!("{other} cannot be stood in for"),
-                None => variable.value.clone().unwrap_or_default(),
-            };
-            environment.insert(variable.name.clone(), value);
-        }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-        command.args(arguments(container, &environment, port)).envs(environment);
+        let mut command = pod::command(spec, &namespace, &name, &format!("127.0.0.1:{port}"));
         let account = spec.service_account_name.as_deref().unwrap();
-        command.env("KUBECONFIG", self.kubeconfig(&namespace, account).await);
+        command.env("KUBECONFIG", pod::kubeconfig(&self.plane, &self.folder, &namespace, account).await);
         let process = Held::start(&command, &log(&self.folder, &namespace, &name), None).await.unwrap();
         Seat { process, port, restarts, told: None, ends: None }
-    }
-
-    // With a token of the account, as its pods have one.
-    async fn kubeconfig(&self, namespace: &str, account: &str) -> PathBuf {
-        let arguments = ["create", "token", account, "--namespace", namespace];
-        let output = self.plane.kubectl().args(arguments).output().await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let token = String::from_utf8(output.stdout).unwrap();
-        let authority = self.plane.folder().join("ca.crt");
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "pod",
-            "clusters": [{ "name": "pod", "cluster":
-                { "server": self.plane.server_url(), "certificate-authority": authority } }],
-            "users": [{ "name": "pod", "user": { "token": token.trim() } }],
-            "contexts": [{ "name": "pod", "context": { "cluster": "pod", "user": "pod", "namespace": namespace } }],
-        });
-        let path = self.folder.join(format!("{namespace}-{account}.kubeconfig"));
-        std::fs::write(&path, kubeconfig.to_string()).unwrap();
-        path
     }
 
     // Writes the pod's status, where it is another.
@@ -265,20 +235,4 @@ impl Keeper {
         }
         seat
     }
-}
-
-// With the environment's variables in them. The pod has an address of its own to listen on; here it is loopback.
-fn arguments(container: &Container, environment: &BTreeMap<String, String>, port: u16) -> Vec<String> {
-    let mut arguments = container.args.clone().unwrap_or_default();
-    for argument in &mut arguments {
-        for (name, value) in environment {
-            *argument = argument.replace(&format!("$({name})"), value);
-        }
-    }
-    arguments.retain(|argument| !argument.starts_with("--listen="));
-    if let Some(at) = arguments.iter().position(|argument| argument == "--listen") {
-        arguments.drain(at..=at + 1);
-    }
-    arguments.push(format!("--listen=127.0.0.1:{port}"));
-    arguments
 }

@@ -78,8 +78,10 @@ helm test process-template-operator --namespace ptset-system
   the right to read the CRD of sets. Several releases may then share a cluster; one of them has `crds.install`.
 * `secrets.names` gives it the right to get those Secrets and no others. Else it may read all Secrets of the namespaces
   that it serves.
-* The network policy lets it reach name servers, and any address at the ports of API servers and of CMDB. Narrow it with
-  `networkPolicy.apiServer.cidrs` and `networkPolicy.cmdb.cidrs`: a policy knows no host names.
+* The network policy opens ports, to any address: those of name servers, API servers and CMDB, of `connectionUrls` and of
+  `proxy`. Another port of CMDB, such as that of pods behind a Service, goes into `networkPolicy.cmdb.ports`. Narrow it with
+  `cidrs`: a policy knows no host names, and most networks judge it by the address of the API server's endpoint, not of its
+  Service: `kubectl get endpointslices -l kubernetes.io/service-name=kubernetes` has address and port.
 * `ci/` has values that are tested: `hardened-values.yaml` is the strictest.
 
 No object of the values takes a key that is not known, so a misspelt one is refused with its path. In the table, what is

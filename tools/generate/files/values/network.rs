@@ -1,9 +1,6 @@
 //! The network.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +16,7 @@ pub struct NetworkPolicy {
     pub dns: Dns,
     /// The API server.
     pub api_server: Reach,
-    /// CMDB, its gateway, or the proxy on the way there.
+    /// CMDB, its gateway, or the proxy on the way there. The ports of `connectionUrls` and of `proxy` come on top.
     pub cmdb: Reach,
     /// Further rules for what may reach the pods.
     pub extra_ingress: Vec<NetworkPolicyIngressRule>,
@@ -31,9 +28,9 @@ pub struct NetworkPolicy {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Dns {
-    /// Where they run.
+    /// Where they run. Empty: anywhere, for some run on the node itself, such as `NodeLocal DNSCache`.
     pub to: Vec<NetworkPolicyPeer>,
-    /// Their ports, over UDP and TCP.
+    /// Their ports, over UDP and TCP; 5353 is that of OpenShift's. Empty: no rule.
     #[schemars(inner(range(min = 1, max = 65535)))]
     pub ports: Vec<u16>,
 }
@@ -42,31 +39,21 @@ pub struct Dns {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reach {
-    /// Addresses, as CIDR blocks; a policy knows no host names.
-    #[schemars(inner(regex(pattern = r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")))]
+    /// CIDR blocks. `"*"`: anything, nodes and pods too, which `0.0.0.0/0` does not mean to every network. Empty: no rule.
+    #[schemars(inner(regex(pattern = r"^(\*|[0-9a-fA-F.:]+/[0-9]{1,3})$")))]
     pub cidrs: Vec<String>,
-    /// TCP ports.
+    /// TCP ports. Empty: no rule.
     #[schemars(inner(range(min = 1, max = 65535)))]
     pub ports: Vec<u16>,
 }
 
 impl Default for NetworkPolicy {
     fn default() -> Self {
-        let labels = |label: &str, value: &str| LabelSelector {
-            match_labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
-            ..LabelSelector::default()
-        };
-        let name_server = NetworkPolicyPeer {
-            namespace_selector: Some(labels("kubernetes.io/metadata.name", "kube-system")),
-            pod_selector: Some(labels("k8s-app", "kube-dns")),
-            ..NetworkPolicyPeer::default()
-        };
-        let anywhere =
-            |ports: &[u16]| Reach { cidrs: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()], ports: ports.to_vec() };
+        let anywhere = |ports: &[u16]| Reach { cidrs: vec!["*".to_owned()], ports: ports.to_vec() };
         Self {
             enabled: true,
             metrics_from: Vec::new(),
-            dns: Dns { to: vec![name_server], ports: vec![53] },
+            dns: Dns { to: Vec::new(), ports: vec![53, 5353] },
             api_server: anywhere(&[443, 6443]),
             cmdb: anywhere(&[443]),
             extra_ingress: Vec::new(),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, EnvVar, HostAlias, PodDNSConfig, PodSecurityContext, ResourceRequirements, SeccompProfile,
     SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,8 @@ const NOBODY: i64 = 65532;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
+    /// How pods are exchanged. A new instance stands by at once; the one that leads gives the lease back when it ends.
+    pub strategy: DeploymentStrategy,
     /// Labels of the pods besides the chart's own.
     pub pod_labels: Strings,
     /// Annotations of the pods.
@@ -33,7 +37,8 @@ pub struct Workload {
     pub adapt_security_context: Adapt,
     /// Labels that a node must have.
     pub node_selector: Strings,
-    /// Where the pods should run. Empty: apart from each other, where that is possible.
+    /// Where the pods should run. Empty: apart from each other, where that is possible. A rule that they must not share a
+    /// node is about a release and a revision (`matchLabelKeys`), else no upgrade finds a place.
     pub affinity: Affinity,
     /// Taints that the pods tolerate.
     pub tolerations: Vec<Toleration>,
@@ -86,7 +91,12 @@ impl Default for Workload {
             pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
         };
         let seccomp = SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() };
+        let exchange = RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+        };
         Self {
+            strategy: DeploymentStrategy { type_: Some("RollingUpdate".to_owned()), rolling_update: Some(exchange) },
             pod_labels: Strings::new(),
             pod_annotations: Strings::new(),
             resources: ResourceRequirements {

@@ -1,0 +1,182 @@
+//! What single values make of the chart, under both Helms.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::helm::{CHART, Helm, NAMESPACE, RELEASE, Said, objects, title, values_files};
+
+// Of the release's objects.
+const NAME: &str = "ptset-process-template-operator";
+
+/// The objects that the chart makes with these values.
+async fn rendered(values: Value) -> Vec<Value> {
+    let [first, second] = said(RELEASE, NAMESPACE, &values).await;
+    let [first, second] = [first, second].map(|said| objects(&said.good(&values.to_string())));
+    assert_eq!(first, second, "one Helm renders {values} otherwise");
+    first
+}
+
+// What both Helms say of a release with these values.
+async fn said(release: &str, namespace: &str, values: &Value) -> [Said; 2] {
+    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    std::fs::write(&file, values.to_string()).unwrap();
+    let file = file.path().to_str().unwrap();
+    let arguments =
+        ["template", release, CHART, "--namespace", namespace, "--values", file, "--kube-version", "1.37.0"];
+    let [first, second] = Helm::both().await;
+    [first.run(&arguments).await, second.run(&arguments).await]
+}
+
+fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let wanted = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter().find(wanted).unwrap_or_else(|| panic!("no {kind} {name} of {:?}", names(objects)))
+}
+
+fn names(objects: &[Value]) -> Vec<String> {
+    objects.iter().map(title).collect()
+}
+
+// Where the operator may go with these values, and the pod of the test: rules, each with addresses and TCP ports.
+async fn ways(values: Value) -> Vec<(Vec<String>, Vec<u64>)> {
+    let objects = rendered(values.clone()).await;
+    let of = |name: &str| {
+        let rules = one(&objects, "NetworkPolicy", name)["spec"]["egress"].as_array().unwrap();
+        rules.iter().map(way).collect::<Vec<_>>()
+    };
+    let ways = of(NAME);
+    let of_test = of("ptset-process-template-operator-test");
+    assert_eq!(of_test[1..], ways, "the test may go elsewhere with {values}");
+    ways
+}
+
+fn way(rule: &Value) -> (Vec<String>, Vec<u64>) {
+    let ports = rule["ports"].as_array().unwrap().iter().filter(|port| port["protocol"] == "TCP");
+    let peers = rule["to"].as_array().into_iter().flatten();
+    let address = |peer: &Value| match &peer["ipBlock"]["cidr"] {
+        Value::String(cidr) => cidr.clone(),
+        _ => "pods".to_owned(),
+    };
+    (peers.map(address).collect(), ports.map(|port| port["port"].as_u64().unwrap_or_default()).collect())
+}
+
+#[tokio::test]
+async fn by_default_the_policy_knows_ports_and_no_addresses() {
+    let anywhere = |ports: &[u64]| (Vec::new(), ports.to_vec());
+    let ways = ways(json!({})).await;
+    // An address block means neither nodes nor pods to some networks; name servers may be anywhere.
+    assert_eq!(ways, [anywhere(&[53, 5353]), anywhere(&[443, 6443]), anywhere(&[443])]);
+}
+
+#[tokio::test]
+async fn an_empty_list_of_the_policy_opens_nothing() {
+    let all = ways(json!({})).await;
+    for (values, closed) in [
+        (json!({ "dns": { "ports": [] } }), 0),
+        (json!({ "apiServer": { "cidrs": [] } }), 1),
+        (json!({ "apiServer": { "ports": [] } }), 1),
+        (json!({ "cmdb": { "cidrs": [] } }), 2),
+        (json!({ "cmdb": { "ports": [] } }), 2),
+    ] {
+        let mut expected = all.clone();
+        expected.remove(closed);
+        assert_eq!(ways(json!({ "networkPolicy": values })).await, expected, "{values}");
+    }
+    let nothing = json!({ "networkPolicy": {
+        "dns": { "ports": [] }, "apiServer": { "cidrs": [] }, "cmdb": { "cidrs": [] } } });
+    assert_eq!(ways(nothing).await, []);
+}
+
+#[tokio::test]
+async fn the_policy_is_narrowed_to_addresses() {
+    let values = json!({ "networkPolicy": {
+        "dns": { "to": [{ "ipBlock": { "cidr": "169.254.0.0/16" } }, { "podSelector": {} }], "ports": [53] },
+        "apiServer": { "cidrs": ["198.51.100.10/32", "2001:db8::10/128"], "ports": [6443] },
+        "cmdb": { "cidrs": ["192.0.2.0/24", "*"] },
+        "extraEgress": [{ "to": [{ "ipBlock": { "cidr": "192.0.2.20/32" } }], "ports": [{ "port": 4317, "protocol": "TCP" }] }],
+    } });
+    let to = |addresses: &[&str], ports: &[u64]| {
+        (addresses.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>(), ports.to_vec())
+    };
+    let expected = [
+        to(&["169.254.0.0/16", "pods"], &[53]),
+        to(&["198.51.100.10/32", "2001:db8::10/128"], &[6443]),
+        to(&[], &[443]),
+        to(&["192.0.2.20/32"], &[4317]),
+    ];
+    assert_eq!(ways(values).await, expected);
+}
+
+#[tokio::test]
+async fn the_ports_of_connections_and_proxies_are_open() {
+    for (values, ports) in [
+        (json!({ "connectionUrls": ["http://cmdb.example.com:8080/", "https://bkapi.example.com"] }), vec![443, 8080]),
+        (json!({ "connectionUrls": ["http://cmdb.example.com/api:9/"] }), vec![443, 80]),
+        (json!({ "connectionUrls": ["https://[2001:db8::1]/", "https://[2001:db8::1]:8443"] }), vec![443, 8443]),
+        (json!({ "proxy": { "https": "http://user:123@proxy.example.com:3128/" } }), vec![443, 3128]),
+        (
+            json!({ "proxy": { "http": "proxy.example.com:3128", "https": "HTTPS://user:123@proxy.example.com" } }),
+            vec![443, 3128],
+        ),
+        (json!({ "proxy": { "http": "proxy.example.com" }, "networkPolicy": { "cmdb": { "ports": [] } } }), vec![80]),
+    ] {
+        let what = values.to_string();
+        assert_eq!(ways(values).await[2], (Vec::new(), ports), "{what}");
+    }
+}
+
+// Values that keep pods apart must leave a place for the pods of the next revision, of another release, and of the test: on as
+// many nodes as there are instances, each of which has one already.
+#[tokio::test]
+async fn pods_that_must_not_share_a_node_can_be_upgraded_and_tested() {
+    let mut seen = 0;
+    for (name, file) in values_files() {
+        let values: Value = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let objects = rendered(values).await;
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        let pod = &deployment["spec"]["template"];
+        let rules = &pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        for rule in rules.as_array().into_iter().flatten() {
+            seen += 1;
+            let label = |labels: &Value, key: &str| labels[key].as_str().map(str::to_owned);
+            let fixed = &rule["labelSelector"]["matchLabels"];
+            let mut chosen: BTreeMap<String, String> = serde_json::from_value(fixed.clone()).unwrap();
+            let labels = &pod["metadata"]["labels"];
+            for (key, value) in &chosen {
+                assert_eq!(
+                    label(labels, key).as_ref(),
+                    Some(value),
+                    "{name}: the rule is not about the operator's pods"
+                );
+            }
+            for key in rule["matchLabelKeys"].as_array().unwrap() {
+                let key = key.as_str().unwrap();
+                // That of a revision is given when its pods are made.
+                let value = if key == "pod-template-hash" { Some("revision".to_owned()) } else { label(labels, key) };
+                chosen.insert(key.to_owned(), value.unwrap());
+            }
+            assert!(chosen.contains_key("pod-template-hash"), "{name}: no upgrade finds a place");
+            assert!(chosen.contains_key("app.kubernetes.io/instance"), "{name}: no other release finds a place");
+            let test = objects.iter().find(|object| object["kind"] == "Pod").unwrap();
+            let is_kept_away =
+                chosen.iter().all(|(key, value)| label(&test["metadata"]["labels"], key).as_ref() == Some(value));
+            assert!(!is_kept_away, "{name}: the test finds no place");
+        }
+    }
+    assert!(seen >= 2, "no values keep pods apart");
+}
+
+#[tokio::test]
+async fn pods_are_exchanged_as_is_wanted() {
+    for (values, strategy) in [
+        (json!({}), json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } })),
+        (
+            json!({ "strategy": { "rollingUpdate": { "maxSurge": 0, "maxUnavailable": "50%" } } }),
+            json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": "50%" } }),
+        ),
+        (json!({ "strategy": { "type": "Recreate" } }), json!({ "type": "Recreate" })),
+    ] {
+        let objects = rendered(values).await;
+        assert_eq!(one(&objects, "Deployment", NAME)["spec"]["strategy"], strategy);
+    }
+}

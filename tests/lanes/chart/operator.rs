@@ -1,0 +1,67 @@
+//! The operator as the chart runs it: with the arguments, the environment and the account that stand in its Deployment.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use serde_json::Value;
+
+use crate::helm::{CHART, Helm, NAMESPACE, RELEASE, Said};
+use crate::renders::ESTABLISHED;
+use crate::support::control_plane::{ControlPlane, Options, client};
+use crate::support::held::Held;
+use crate::support::pod;
+use crate::support::world::Operator;
+
+/// The name of the Deployment, of its account and of its lease.
+pub const NAME: &str = "ptset-process-template-operator";
+
+/// A control plane that the chart is installed on.
+pub struct Installation {
+    pub plane: &'static ControlPlane,
+    pub client: kube::Client,
+    pub helm: Helm,
+}
+
+impl Installation {
+    /// Installs the chart with these values in a new control plane, without a node.
+    pub async fn with(values: &Value, namespaces: &[&str]) -> Self {
+        let plane = ControlPlane::start(Options::default()).await.unwrap_or_else(|error| panic!("{error}"));
+        // It lives as long as this process, which ends what it has started.
+        let plane: &'static ControlPlane = Box::leak(Box::new(plane));
+        let client = client(&plane.kubeconfig_path()).await;
+        let installation = Self { plane, client, helm: Helm::newest().await };
+        for namespace in namespaces {
+            installation.kubectl(&["create", "namespace", namespace]).await;
+        }
+        let file = plane.folder().join("values.json");
+        std::fs::write(&file, values.to_string()).unwrap();
+        let file = file.to_str().unwrap();
+        let arguments = ["install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace", "--values", file];
+        installation.helm.run_with(&plane.kubeconfig_path(), &arguments).await.good("install");
+        installation.kubectl(&["wait", ESTABLISHED, "crd", "--all"]).await;
+        installation
+    }
+
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
+        Said::of(self.plane.kubectl().args(arguments).output().await.unwrap()).good(&format!("kubectl {arguments:?}"))
+    }
+
+    /// Its user.
+    pub fn user() -> String {
+        format!("system:serviceaccount:{NAMESPACE}:{NAME}")
+    }
+
+    /// Runs one instance.
+    pub async fn run(&self) -> Operator {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let pod = deployments.get(NAME).await.unwrap().spec.template.spec.unwrap();
+        let mut command = pod::command(&pod, NAMESPACE, &format!("{NAME}-{number}"), "127.0.0.1:0");
+        let account = pod.service_account_name.as_deref().unwrap();
+        command.env("KUBECONFIG", pod::kubeconfig(self.plane, self.plane.folder(), NAMESPACE, account).await);
+        let log = self.plane.folder().join(format!("operator-{number}.log"));
+        Operator { process: Held::start(&command, &log, None).await.unwrap(), log }
+    }
+}
