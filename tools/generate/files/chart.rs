@@ -7,6 +7,13 @@ use super::{File, values};
 
 const CHART: &str = "charts/process-template-operator";
 
+// An example of each kind.
+const EXAMPLES: [&str; 3] = [
+    include_str!("../../../examples/api-document.yaml"),
+    include_str!("../../../examples/connection.yaml"),
+    include_str!("../../../examples/shared-connection.yaml"),
+];
+
 pub fn files() -> anyhow::Result<Vec<File>> {
     let schema = values::schema();
     let mut files = vec![
@@ -56,9 +63,16 @@ fn about() -> anyhow::Result<String> {
             "artifacthub.io/operatorCapabilities": "Full Lifecycle",
             "artifacthub.io/prerelease": is_prerelease.to_string(),
             "artifacthub.io/crds": embedded(&Value::from(kinds))?,
+            "artifacthub.io/crdsExamples": embedded(&examples()?)?,
             "artifacthub.io/images": embedded(&images)?,
         },
     }))?)
+}
+
+// The last document of each file: what comes before it is no kind of ours.
+fn examples() -> anyhow::Result<Value> {
+    let last = |text: &str| serde_saphyr::from_str(text.rsplit("\n---\n").next().unwrap_or(text));
+    Ok(EXAMPLES.iter().map(|text| last(text)).collect::<Result<Vec<Value>, _>>()?.into())
 }
 
 const README: &str = "\
@@ -82,6 +96,7 @@ helm test process-template-operator --namespace ptset-system
   `proxy`. Another port of CMDB, such as that of pods behind a Service, goes into `networkPolicy.cmdb.ports`. Narrow it with
   `cidrs`: a policy knows no host names, and most networks judge it by the address of the API server's endpoint, not of its
   Service: `kubectl get endpointslices -l kubernetes.io/service-name=kubernetes` has address and port.
+  Where the cluster has Cilium, to which no CIDR block means a node, a policy of its own kind comes with such `cidrs`.
 * `ci/` has values that are tested: `hardened-values.yaml` is the strictest.
 
 No object of the values takes a key that is not known, so a misspelt one is refused with its path. In the table, what is
