@@ -179,7 +179,7 @@ async fn look<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Conte
         tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
     }
     if status != previous && write::<K>(context, &name, &target, &status).await {
-        events::turned(context, connection.object_ref(&()), &previous.conditions, &verdict).await;
+        events::turned(context, connection.object_ref(&()), &previous.conditions, &verdict);
     }
     Some(next(context, &target, checked.err().as_ref()))
 }
