@@ -122,7 +122,7 @@ async fn the_client(hunt: &mut Hunt) {
                         let place = format!("{place} {effect:?}");
                         let error = client.create_process_templates(2, 1, &[named("a")]).await.err();
                         let log = logged.take();
-                        hunt.search(&place, &log, "wrote to CMDB");
+                        hunt.search(&place, &log, "write to CMDB");
                         if let Some(error) = error {
                             told(hunt, &place, &error, if witness == "redirect" { "302" } else { witness });
                         }

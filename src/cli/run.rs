@@ -72,7 +72,7 @@ pub struct Options {
     /// Address of /healthz, /readyz and /metrics; the default is every address of the machine, IPv4 and IPv6
     #[arg(long, env = "PTSET_LISTEN", value_name = "ADDRESS", default_value = "[::]:8080")]
     listen: SocketAddr,
-    /// What is logged, as a tracing filter
+    /// What is logged, as a tracing filter; each write to CMDB always is
     #[arg(long, env = "PTSET_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
     /// How log lines look

@@ -70,6 +70,10 @@ impl<'a> Line<'a> {
 
 impl Drop for Line<'_> {
     fn drop(&mut self) {
+        // Nothing was sent.
+        if matches!(self.result, Some(Err(Error::Configuration { .. }))) {
+            return;
+        }
         let (outcome, request_id, error) = match &self.result {
             Some(Ok(request_id)) => ("ok", Some(request_id.as_str()), None),
             Some(Err(error)) => {
@@ -99,7 +103,7 @@ impl Drop for Line<'_> {
             correlation_id = self.correlation_id,
             request_id,
             error = error.map(display),
-            "wrote to CMDB"
+            "write to CMDB"
         );
     }
 }
@@ -119,4 +123,41 @@ fn some(text: &str) -> Option<&str> {
 // A field of a log line has no lists: it holds one as JSON.
 fn json(list: &[impl Serialize]) -> Option<DisplayValue<String>> {
     if list.is_empty() { None } else { serde_json::to_string(list).ok().map(display) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read as _, Seek as _};
+    use std::sync::Arc;
+
+    use super::super::{Credentials, Error, Operation, Transport, UserCredential};
+    use super::{Behalf, Line, Subject};
+
+    fn lines(result: Result<(Vec<i64>, String), Error>) -> String {
+        let credentials = Credentials {
+            app_code: "ptset".to_owned(),
+            app_secret: "secret".into(),
+            user: UserCredential::Username("admin".to_owned()),
+        };
+        let mut file = tempfile::tempfile().unwrap();
+        let writer: Arc<File> = Arc::new(file.try_clone().unwrap());
+        let logs = tracing_subscriber::fmt().with_writer(writer).finish();
+        tracing::subscriber::with_default(logs, || {
+            let (operation, to) = (Operation::CreateProcessTemplates, ("http://cmdb", Transport::Esb));
+            let behalf = Behalf::default();
+            Line::new(operation, to, &credentials, "1", &behalf, Subject::default()).ended(result);
+        });
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_request_that_was_not_sent_has_no_line() {
+        let sent = lines(Ok((vec![1], "2".to_owned())));
+        assert!(sent.contains("audit") && sent.contains("write to CMDB"), "{sent}");
+        assert_eq!(lines(Err(Error::Configuration { message: "no request".to_owned() })), "");
+    }
 }

@@ -88,11 +88,45 @@ where
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    Ok(lines.with_filter(EnvFilter::try_new(filter)?.and(FilterFn::new(is_harmless))))
+    let audit = FilterFn::new(is_audit).with_max_level_hint(Level::INFO);
+    Ok(lines.with_filter(EnvFilter::try_new(filter)?.or(audit).and(FilterFn::new(is_harmless))))
+}
+
+// Whatever the filter says: who wrote what is always told.
+fn is_audit(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == "audit" && *metadata.level() <= Level::INFO
 }
 
 // Whatever the filter says: below errors, this target logs whole answers of the API server that it cannot decode, and they
 // may be Secrets.
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
     metadata.target() != "kube_client::client" || *metadata.level() == Level::ERROR
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read as _, Seek as _};
+    use std::sync::Arc;
+
+    use super::{LogFormat, logs};
+
+    #[test]
+    fn the_audit_log_is_written_whatever_the_filter_says() {
+        for filter in ["info", "warn", "off", "process_template_operator=debug", "info,audit=warn"] {
+            let mut file = tempfile::tempfile().unwrap();
+            let writer: Arc<File> = Arc::new(file.try_clone().unwrap());
+            tracing::subscriber::with_default(logs(filter, LogFormat::Text, false, writer).unwrap(), || {
+                tracing::info!(target: "audit", "a write");
+                tracing::debug!(target: "audit", "a detail");
+                tracing::info!(target: "elsewhere", "a word");
+            });
+            let mut text = String::new();
+            file.rewind().unwrap();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text.matches("a write").count(), 1, "{filter}: {text}");
+            assert!(!text.contains("a detail"), "{filter}: {text}");
+            assert_eq!(text.contains("a word"), filter.starts_with("info"), "{filter}: {text}");
+        }
+    }
 }
