@@ -56,9 +56,29 @@ fn about() -> anyhow::Result<String> {
             "artifacthub.io/operatorCapabilities": "Full Lifecycle",
             "artifacthub.io/prerelease": is_prerelease.to_string(),
             "artifacthub.io/crds": embedded(&Value::from(kinds))?,
+            "artifacthub.io/crdsExamples": embedded(&Value::from(examples()?))?,
             "artifacthub.io/images": embedded(&images)?,
         },
     }))?)
+}
+
+// One of each kind, from the examples.
+fn examples() -> anyhow::Result<Vec<Value>> {
+    let files = [
+        include_str!("../../../examples/argocd/manifests/web.yaml"),
+        include_str!("../../../examples/connection.yaml"),
+        include_str!("../../../examples/shared-connection.yaml"),
+    ];
+    let mut found = Vec::new();
+    for text in files {
+        for mut object in serde_saphyr::from_multiple::<Value>(text)? {
+            if object["apiVersion"] == format!("{}/{}", api::GROUP, api::VERSION) {
+                object["metadata"].as_object_mut().map(|metadata| metadata.remove("annotations"));
+                found.push(object);
+            }
+        }
+    }
+    Ok(found)
 }
 
 const README: &str = "\
@@ -72,8 +92,8 @@ helm test process-template-operator --namespace ptset-system
 ```
 
 * The CRDs come with the chart, are upgraded with it, and stay when the release goes, with all sets and connections. Where
-  another release has left them, or `kubectl apply -f crds/`, install with `--take-ownership`, or with
-  `--set crds.install=false`.
+  another release has left them, or `kubectl apply -f crds/`, install with `--take-ownership`, under Helm 4 with
+  `--force-conflicts` too; or with `--set crds.install=false`.
 * `watchNamespaces` makes it an operator of those namespaces: it has roles there alone, and nothing of the cluster but
   the right to read the CRD of sets. Several releases may then share a cluster; one of them has `crds.install`.
 * `secrets.names` gives it the right to get those Secrets and no others. Else it may read all Secrets of the namespaces
