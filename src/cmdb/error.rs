@@ -161,6 +161,12 @@ pub enum Error {
         /// The call.
         operation: Operation,
     },
+    /// This process ends, and begins no call any more: it was not sent.
+    #[error("{} was not sent: the operator ends", .operation.as_str())]
+    Ending {
+        /// The call.
+        operation: Operation,
+    },
     /// A server failed, or no answer came: a write may or may not have been stored.
     #[error("CMDB gave no clear answer to {reply}")]
     OutcomeUnknown {
@@ -230,6 +236,7 @@ impl Error {
             Self::Unavailable { .. } => "unavailable",
             Self::Busy { .. } => "busy",
             Self::Halted { .. } => "halted",
+            Self::Ending { .. } => "ending",
             Self::OutcomeUnknown { .. } => "outcome_unknown",
             Self::Protocol { .. } => "protocol",
             Self::Configuration { .. } => "configuration",
@@ -246,9 +253,11 @@ impl Error {
                 Disposition::RetryLater { after: *retry_after }
             }
             Self::Busy { retry_after, .. } => Disposition::RetryLater { after: Some(*retry_after) },
-            Self::Conflict { .. } | Self::NotFound { .. } | Self::OutcomeUnknown { .. } | Self::Halted { .. } => {
-                Disposition::RetryLater { after: None }
-            }
+            Self::Conflict { .. }
+            | Self::NotFound { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Halted { .. }
+            | Self::Ending { .. } => Disposition::RetryLater { after: None },
             Self::Invalid { .. }
             | Self::Permission { .. }
             | Self::Authentication { .. }
@@ -273,9 +282,11 @@ impl Error {
                     WriteOutcome::Unknown
                 }
             }
-            Self::Unavailable { .. } | Self::Busy { .. } | Self::Halted { .. } | Self::Configuration { .. } => {
-                WriteOutcome::NotStored
-            }
+            Self::Unavailable { .. }
+            | Self::Busy { .. }
+            | Self::Halted { .. }
+            | Self::Ending { .. }
+            | Self::Configuration { .. } => WriteOutcome::NotStored,
             Self::NotFound { .. } | Self::OutcomeUnknown { .. } | Self::Protocol { .. } => WriteOutcome::Unknown,
         }
     }
@@ -292,6 +303,7 @@ impl Error {
             | Self::Unavailable { .. }
             | Self::Busy { .. }
             | Self::Halted { .. }
+            | Self::Ending { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol { .. }
             | Self::Configuration { .. } => false,
@@ -311,6 +323,7 @@ impl Error {
             | Self::Unavailable { .. }
             | Self::Busy { .. }
             | Self::Halted { .. }
+            | Self::Ending { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol { .. }
             | Self::Configuration { .. } => None,
@@ -336,7 +349,7 @@ impl Error {
             | Self::Unavailable { reply, .. }
             | Self::OutcomeUnknown { reply }
             | Self::Protocol { reply } => Some(reply),
-            Self::Busy { .. } | Self::Halted { .. } | Self::Configuration { .. } => None,
+            Self::Busy { .. } | Self::Halted { .. } | Self::Ending { .. } | Self::Configuration { .. } => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::breaker::{Breaker, Way};
 use super::pace::{Pace, Quota, Turn, count};
@@ -22,6 +23,9 @@ use polls::Polls;
 pub enum Lane {
     /// Somebody: an edit, a deletion, and what they need. It waits in line.
     Work,
+    /// A write whose outcome is not known, and a look that may tell. It waits in line too, and goes also when all others may
+    /// not, for the process ends.
+    Settling,
     /// Nobody: it is only looked whether all is still well. It never waits in line, for then an edit of the same set could
     /// not overtake it: what cannot go now comes again later, and goes before those that came first after it.
     Poll(PollKey),
@@ -59,6 +63,8 @@ pub enum Refusal {
     Down(String, Duration),
     /// The server has told us to stop for this long.
     Stopped(Duration),
+    /// The process ends.
+    Ending,
 }
 
 /// What came of a call.
@@ -79,6 +85,8 @@ pub struct Limiter {
     // Work, first come, first served: who holds it is the first.
     line: AsyncMutex<()>,
     changed: Notify,
+    // From then on no call begins.
+    ends: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -122,8 +130,8 @@ enum Step {
 }
 
 impl Limiter {
-    /// A limiter; without members it has no limits.
-    pub fn new() -> Arc<Self> {
+    /// A limiter that lets calls through until `ends`; without members it has no limits.
+    pub fn new(ends: CancellationToken) -> Arc<Self> {
         let state = State {
             members: BTreeMap::new(),
             joined: 0,
@@ -135,7 +143,7 @@ impl Limiter {
             pace: Pace::new(f64::MAX, Instant::now()),
             breaker: Breaker::default(),
         };
-        Arc::new(Self { state: Mutex::new(state), line: AsyncMutex::new(()), changed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), line: AsyncMutex::new(()), changed: Notify::new(), ends })
     }
 
     /// A client joins: the lowest limits of all hold.
@@ -200,14 +208,23 @@ impl Limiter {
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Wait(until) => until,
             };
-            match until {
-                Some(until) => drop(timeout_at(until, changed).await),
-                None => changed.await,
+            let wait = async {
+                match until {
+                    Some(until) => drop(timeout_at(until, changed).await),
+                    None => changed.await,
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                () = self.ends.cancelled(), if lane != Lane::Settling => {}
             }
         }
     }
 
     fn step(self: &Arc<Self>, lane: Lane, patience: Instant) -> Step {
+        if lane != Lane::Settling && self.ends.is_cancelled() {
+            return Step::Refused(Refusal::Ending);
+        }
         let now = Instant::now();
         let state = &mut *self.lock();
         let poll = if let Lane::Poll(key) = lane { Some(key) } else { None };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::limiter::{Limiter, Member};
 use super::{Credentials, Gate, Open, UserCredential};
@@ -59,23 +60,25 @@ impl Caller {
 }
 
 /// The limiters in use: all clients that lead to one endpoint as one caller share one, and so the lowest of their limits,
-/// what was learned, and whether the endpoint is down. Before all of them is one gate for writes.
+/// what was learned, and whether the endpoint is down. Before all of them is one gate for writes, and they end together.
 #[derive(Debug)]
 pub struct Limiters {
     gate: Arc<dyn Gate>,
+    ends: CancellationToken,
     by_endpoint: Mutex<HashMap<(String, Caller), Weak<Limiter>>>,
 }
 
 impl Default for Limiters {
     fn default() -> Self {
-        Self::behind(Arc::new(Open))
+        Self::new(Arc::new(Open), CancellationToken::new())
     }
 }
 
 impl Limiters {
-    /// Limiters whose writes begin only while the gate is open.
-    pub fn behind(gate: Arc<dyn Gate>) -> Self {
-        Self { gate, by_endpoint: Mutex::default() }
+    /// Limiters whose writes begin only while the gate is open. From `ends` on, no call begins but one that settles what
+    /// became of a write.
+    pub fn new(gate: Arc<dyn Gate>, ends: CancellationToken) -> Self {
+        Self { gate, ends, by_endpoint: Mutex::default() }
     }
 
     /// The gate before all writes.
@@ -100,7 +103,7 @@ impl Limiters {
         by_endpoint.retain(|_, limiter| limiter.strong_count() > 0);
         let kept = by_endpoint.entry((url.to_owned(), caller)).or_default();
         let limiter = kept.upgrade().unwrap_or_else(|| {
-            let limiter = Limiter::new();
+            let limiter = Limiter::new(self.ends.clone());
             *kept = Arc::downgrade(&limiter);
             limiter
         });

@@ -139,7 +139,7 @@ impl Pace {
             };
         }
         let (reserve, window_reserve) = match (lane, self.window) {
-            (Lane::Work, _) => (0.0, 0.0),
+            (Lane::Work | Lane::Settling, _) => (0.0, 0.0),
             (Lane::Poll(_), window) => (self.reserve(), window.map_or(0.0, |window| window.reserve)),
         };
         let wanted = 1.0 + count(before);

@@ -355,6 +355,7 @@ fn normalised(url: &str) -> Result<Url, String> {
 fn refused(operation: Operation, refusal: Refusal) -> Error {
     match refusal {
         Refusal::Busy(retry_after) => Error::Busy { operation, retry_after },
+        Refusal::Ending => Error::Ending { operation },
         Refusal::Down(cause, retry_after) => {
             let message = format!("no answer lately ({cause}), so the call was not made");
             Error::Unavailable { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }

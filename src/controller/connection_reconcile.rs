@@ -159,6 +159,10 @@ async fn look<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Conte
         Ok(live) => check(&name, live, context).await,
         Err(error) => Err(error.clone()),
     };
+    // What was not asked says nothing of the connection.
+    if context.shutdown.is_cancelled() {
+        return None;
+    }
     let verdict = match (&checked, &looked) {
         (Err(error), _) => verdict::blocked(error),
         (Ok(()), live) => connection_status::reachable(live.as_ref().ok().and_then(|live| live.refused.as_deref())),

@@ -487,6 +487,7 @@ async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
             let connection = Connection { client, ..candidate.connection };
             Live { connection, heard: Arc::clone(&last.heard), ..candidate }
         }
+        Err(cmdb::Error::Ending { .. }) => last.clone(),
         Err(error) => {
             tracing::warn!(%error, "changed credentials are not taken into use; those before them are");
             Live { refused: Some(Arc::new(error)), ..last.clone() }

@@ -11,7 +11,7 @@ use super::reconcile::{connection_name, generation, held, job, namespace, set_na
 use super::writer::{WriteError, bounded};
 use super::{Context, Error, events, finalizer, report, status};
 use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::engine::{self, Freshness, Job, Look, Pulse, Tally, View};
+use crate::engine::{self, Disposition, Freshness, Job, Look, Pulse, Tally, View};
 use crate::plan::{Desired, Memory, Policy, Recall};
 
 // How far a deletion has come.
@@ -157,6 +157,11 @@ async fn wait(
     stopped: Option<&Error>,
 ) -> Action {
     report::note(context, set, stopped).await;
+    // What begins again at once is not blocked.
+    if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
+        context.reconciled(error.label());
+        return report::wait_for(context, set, stopped, None);
+    }
     match journal.write(status).await {
         Ok(_) | Err(WriteError::Outdated) => {
             context.objects.told(&namespace(set), &set.name_any(), &uid(set));

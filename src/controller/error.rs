@@ -231,6 +231,7 @@ fn engine_advice(error: &engine::Error) -> &'static str {
             | Cmdb::Throttled { .. }
             | Cmdb::Busy { .. }
             | Cmdb::Halted { .. }
+            | Cmdb::Ending { .. }
             | Cmdb::OutcomeUnknown { .. } => "It is tried again.",
         },
         engine::Error::ServiceTemplateMissing { none_at_all: true, .. } => {

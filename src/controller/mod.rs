@@ -47,6 +47,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Client, CustomResourceExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use connect::{Bounds, Description, read_credentials, read_identity};
@@ -76,6 +77,9 @@ use watched::Watched;
 
 // Sets of one page of the first list: a page is held in memory as a whole.
 const PAGE_SIZE: u32 = 50;
+
+// Longest wait for what is still to be stored when the last call to CMDB has ended: the intents of what is not stored stay.
+const LAST_WRITES: Duration = Duration::from_secs(8);
 
 // Longest wait for the last events before the end.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
@@ -196,7 +200,7 @@ struct Outcome {
 }
 
 /// Runs until `shutdown`: then no reconcile begins, and those under way stop after their present call and save what it
-/// gave.
+/// gave. That takes no longer than this call may, and half a minute.
 pub async fn run(
     client: Client,
     settings: Settings,
@@ -222,7 +226,7 @@ pub async fn run(
         Catalogue { namespaced: connections.store(), shared: cluster.as_ref().map(|cluster| cluster.shared.clone()) };
     let store = controller.store();
     let (woken, to_wake) = wakers();
-    let limiters = Arc::new(cmdb::Limiters::behind(Arc::clone(&settings.gate)));
+    let limiters = Arc::new(cmdb::Limiters::new(Arc::clone(&settings.gate), shutdown.clone()));
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
         connections: Connections::new(
@@ -313,6 +317,20 @@ async fn reconcile_sets(
     tokio::select! {
         () = running => {}
         () = idle_at_shutdown => {}
+        () = last_writes(context) => tracing::warn!("some reconciles did not end in time: the API server does not answer"),
+    }
+}
+
+// Until what the last calls to CMDB gave could have been stored.
+async fn last_writes(context: &Context) {
+    context.shutdown.cancelled().await;
+    let mut calls_ended = Instant::now();
+    while calls_ended.elapsed() < LAST_WRITES {
+        sleep(LAST_WRITES / 50).await;
+        let readings = context.limiters.read();
+        if readings.in_flight + readings.edits_waiting > 0 {
+            calls_ended = Instant::now();
+        }
     }
 }
 

@@ -2,18 +2,22 @@
 //! list tells what became of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::create::{Order, creation};
 use super::translate::changes;
-use super::{Carried, Engine, Error, Freshness, Job, Journal, Pulse};
+use super::{Carried, Engine, Error, Freshness, Job, Journal, Look, Pulse};
 use crate::api::PROCESS_NAME;
 use crate::cmdb;
 use crate::plan::{Cause, Decision, DesiredItem, MOST_PLANS, Properties, Step};
 
 /// Most process templates of one delete: CMDB takes 500, and needs about a second for a hundred.
 const DELETE_CHUNK: usize = 100;
+
+// Longest wait for a list at the end of the process, or of a reconcile that is told to stop.
+const SETTLING: Duration = Duration::from_secs(10);
 
 // CMDB up to 3.9.26 answers with a success and leaves the name as it was.
 const RENAME_IGNORED: &str = "this CMDB does not rename process templates (3.9.27 and later do): rename it by hand in \
@@ -77,7 +81,8 @@ impl Engine {
                 break;
             }
             self.write_plan(job, carried, pulse, journal).await?;
-            self.look_again(job, &mut carried.view, Freshness::AtMost(super::WRITE_FRESHNESS)).await?;
+            let look = Look::for_work(Freshness::AtMost(super::WRITE_FRESHNESS));
+            self.look_again(job, &mut carried.view, look, pulse).await?;
         }
         Ok(())
     }
@@ -94,8 +99,10 @@ impl Engine {
             carried.view.check_grant(job)?;
             let course = match batch {
                 Batch::Create(orders) => creation(self, job, carried, journal, orders, pulse).await?,
-                Batch::Update { key, id, properties } => self.update(job, carried, &key, id, &properties).await?,
-                Batch::Delete(ids) => self.delete(job, carried, &ids).await?,
+                Batch::Update { key, id, properties } => {
+                    self.update(job, carried, (&key, id), &properties, pulse).await?
+                }
+                Batch::Delete(ids) => self.delete(job, carried, &ids, pulse).await?,
             };
             if course == Course::PlanAnew {
                 break;
@@ -108,24 +115,25 @@ impl Engine {
         &self,
         job: &Job,
         carried: &mut Carried,
-        key: &str,
-        id: i64,
+        (key, id): (&str, i64),
         properties: &Properties,
+        pulse: &Pulse,
     ) -> Result<Course, Error> {
         let scope = carried.view.sight.scope.clone();
         let client = &job.connection.client;
         let sent = changes(properties);
         let name = carried.view.name_of(id);
-        let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent).await;
+        let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent);
+        let updated = pulse.while_waiting(updated).await;
         match updated {
             Ok(now) if !is_renamed(properties, &now) => {
-                self.look_after_failure(job, carried).await?;
+                self.look_after_failure(job, carried, pulse).await?;
                 self.refuse_because(job, &scope, key, RENAME_IGNORED.to_owned());
                 Ok(Course::PlanAnew)
             }
             Ok(_) => {
                 let user = client.user().unwrap_or_default();
-                self.fold(&scope, |templates| {
+                self.fold(&scope, pulse, |templates| {
                     for template in templates.iter_mut().filter(|template| template.id == id) {
                         template.update(properties);
                         template.modifier.clone_from(&user);
@@ -137,7 +145,7 @@ impl Engine {
                 Ok(Course::Clean)
             }
             Err(error) => {
-                self.look_after_failure(job, carried).await?;
+                self.look_after_failure(job, carried, pulse).await?;
                 match error {
                     error if error.is_item_error() => {
                         self.refuse(job, &scope, key, &error);
@@ -151,19 +159,20 @@ impl Engine {
         }
     }
 
-    async fn delete(&self, job: &Job, carried: &mut Carried, ids: &[i64]) -> Result<Course, Error> {
+    async fn delete(&self, job: &Job, carried: &mut Carried, ids: &[i64], pulse: &Pulse) -> Result<Course, Error> {
         let scope = carried.view.sight.scope.clone();
         let client = &job.connection.client;
         let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, carried.view.name_of(*id))).collect();
         let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
-        match client.delete_process_templates(scope.biz_id, scope.service_template_id, &named).await {
+        let deleted = client.delete_process_templates(scope.biz_id, scope.service_template_id, &named);
+        match pulse.while_waiting(deleted).await {
             Ok(()) => {
-                self.fold(&scope, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
+                self.fold(&scope, pulse, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
                 carried.tally.deleted.extend(ids);
                 Ok(Course::Clean)
             }
             Err(error) => {
-                self.look_after_failure(job, carried).await?;
+                self.look_after_failure(job, carried, pulse).await?;
                 let listed = &carried.view.sight.observed.templates;
                 let gone = |id: &&i64| !listed.iter().any(|template| template.id == **id);
                 let gone: Vec<i64> = ids.iter().filter(gone).copied().collect();
@@ -177,10 +186,18 @@ impl Engine {
         }
     }
 
-    // A list tells what became of a write whose end is not clear.
-    pub(super) async fn look_after_failure(&self, job: &Job, carried: &mut Carried) -> Result<(), Error> {
-        self.drop_snapshot(&carried.view.sight.scope).await;
-        self.look_again(job, &mut carried.view, Freshness::Since(Instant::now())).await
+    // A list tells what became of a change or a deletion whose end is not clear.
+    async fn look_after_failure(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
+        self.drop_snapshot(&carried.view.sight.scope, pulse).await;
+        // Who begins anew begins with a list.
+        pulse.beat()?;
+        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(Instant::now())), pulse).await
+    }
+
+    // A list tells what became of a create, also at the end of the process: whoever goes on would have to wait for it.
+    pub(super) async fn settle(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
+        self.drop_snapshot(&carried.view.sight.scope, pulse).await;
+        pulse.outlast(SETTLING, self.look_again(job, &mut carried.view, Look::to_settle(), pulse)).await
     }
 
     // The item is not sent again as it is.

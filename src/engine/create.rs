@@ -48,6 +48,7 @@ struct Creation<'a, J> {
     job: &'a Job,
     carried: &'a mut Carried,
     journal: &'a mut J,
+    pulse: &'a Pulse,
     queue: VecDeque<Chunk>,
     course: Course,
 }
@@ -62,8 +63,8 @@ pub(super) async fn creation<J: Journal>(
     pulse: &Pulse,
 ) -> Result<Course, Error> {
     let queue = chunks(engine, job, orders);
-    let mut creation = Creation { engine, job, carried, journal, queue, course: Course::Clean };
-    let result = creation.run(pulse).await;
+    let mut creation = Creation { engine, job, carried, journal, pulse, queue, course: Course::Clean };
+    let result = creation.run().await;
     creation.withdraw();
     result.map(|()| creation.course)
 }
@@ -76,9 +77,9 @@ fn chunks(engine: &Engine, job: &Job, orders: Vec<Order>) -> VecDeque<Chunk> {
 }
 
 impl<J: Journal> Creation<'_, J> {
-    async fn run(&mut self, pulse: &Pulse) -> Result<(), Error> {
+    async fn run(&mut self) -> Result<(), Error> {
         while let Some(first) = self.queue.front() {
-            pulse.beat()?;
+            self.pulse.beat()?;
             if first.after_id.is_none() {
                 self.announce().await?;
             }
@@ -108,7 +109,7 @@ impl<J: Journal> Creation<'_, J> {
             chunk.after_id.get_or_insert(after_id);
         }
         self.carried.recorded = self.carried.tally.created.len();
-        self.carried.holds_unsent = false;
+        self.carried.holds_ended = false;
         Ok(())
     }
 
@@ -118,7 +119,7 @@ impl<J: Journal> Creation<'_, J> {
         for chunk in std::mem::take(&mut self.queue) {
             for order in chunk.orders.iter().filter(|_| chunk.after_id.is_some()) {
                 memory.intents.remove(&order.key);
-                self.carried.holds_unsent = true;
+                self.carried.holds_ended = true;
             }
         }
     }
@@ -136,13 +137,19 @@ impl<J: Journal> Creation<'_, J> {
         let scope = &self.carried.view.sight.scope;
         let specifications: Vec<_> = chunk.iter().map(|order| specification(&order.create.properties)).collect();
         let client = &self.job.connection.client;
-        match client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications).await {
+        let created = client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications);
+        match self.pulse.while_waiting(created).await {
             Ok(ids) if ids.len() == chunk.len() => {
                 self.note_stored(&chunk, &ids).await;
                 Ok(())
             }
             // CMDB repeats a transaction that lost a race, and then counts the ids of the lost one too.
             Ok(_) => self.settle(&chunk).await,
+            // It was not sent: its intents are withdrawn with those of the chunks behind it.
+            Err(cmdb::Error::Ending { .. }) => {
+                self.queue.push_front(Chunk { orders: chunk, after_id: Some(after_id) });
+                Err(Error::Stopped)
+            }
             Err(error) => {
                 if error.outcome() == cmdb::WriteOutcome::NotStored {
                     for order in &chunk {
@@ -187,15 +194,17 @@ impl<J: Journal> Creation<'_, J> {
             templates.extend(stored);
             templates.sort_by_key(|template| template.id);
         };
-        self.engine.fold(&view.sight.scope, fold).await;
+        self.engine.fold(&view.sight.scope, self.pulse, fold).await;
     }
 
     // After anything but a clean success: a list tells which creates were stored, which were not, and which cannot be
     // told yet.
     async fn settle(&mut self, chunk: &[Order]) -> Result<(), Error> {
         self.course = Course::PlanAnew;
-        self.engine.look_after_failure(self.job, self.carried).await?;
-        let items = &self.carried.view.plan.items;
+        self.engine.settle(self.job, self.carried, self.pulse).await?;
+        let view = &self.carried.view;
+        self.carried.holds_ended |= chunk.iter().any(|order| !view.memory.intents.contains_key(&order.key));
+        let items = &view.plan.items;
         let stored = chunk.iter().filter_map(|order| {
             let found = items.iter().find(|item| item.key == order.key)?.found.as_ref()?;
             (found.basis == Basis::Claimed && found.process_name == order.create.process_name).then_some(found.id)

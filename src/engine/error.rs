@@ -10,7 +10,7 @@ use crate::cmdb;
 pub enum Error {
     /// CMDB, or the way to it, said no.
     #[error(transparent)]
-    Cmdb(#[from] Arc<cmdb::Error>),
+    Cmdb(Arc<cmdb::Error>),
     /// The business has no service template of that name.
     #[error("business {biz_id} has no service template named {name:?}")]
     ServiceTemplateMissing {
@@ -93,6 +93,12 @@ pub enum Disposition {
     WaitForChange,
 }
 
+impl From<Arc<cmdb::Error>> for Error {
+    fn from(error: Arc<cmdb::Error>) -> Self {
+        if matches!(*error, cmdb::Error::Ending { .. }) { Self::Stopped } else { Self::Cmdb(error) }
+    }
+}
+
 fn not_granted(service_template: Option<&str>) -> String {
     service_template.map_or_else(|| "nothing in ".to_owned(), |name| format!("no service template {name} of "))
 }
@@ -138,6 +144,7 @@ impl Error {
                 cmdb::Error::Unavailable { .. } => "Unreachable",
                 cmdb::Error::Busy { .. } => "Busy",
                 cmdb::Error::Halted { .. } => "Halted",
+                cmdb::Error::Ending { .. } => "Stopped",
                 cmdb::Error::OutcomeUnknown { .. } => "Unavailable",
                 cmdb::Error::Protocol { .. } => "NotCmdb",
                 cmdb::Error::Configuration { .. } => "ConnectionInvalid",

@@ -119,8 +119,8 @@ pub struct Carried {
     pub stopped: Option<Error>,
     // How many of the created IDs the journal holds.
     recorded: usize,
-    // Whether it still holds intents of requests that were never sent.
-    holds_unsent: bool,
+    // Whether it still holds intents that stand for nothing: of requests that were never sent, or whose end is known.
+    holds_ended: bool,
 }
 
 // A list so young is trusted before a write: names are unique in CMDB, so an older one could only cost a refused call.
@@ -148,7 +148,8 @@ impl Engine {
     /// Looks at CMDB and plans; writes nothing but, where the set wishes it, a missing service template.
     pub async fn view(&self, job: &Job, memory: &Memory, look: Look, pulse: &Pulse) -> Result<View, Error> {
         let Resolved { scope, name, rivals, look } = self.resolve(job, look, pulse).await?;
-        let mut sight = self.observe(&job.connection, scope, look).await?;
+        pulse.beat()?;
+        let mut sight = self.observe(&job.connection, scope, look, pulse).await?;
         sight.observed.rivals = Arc::new(rivals);
         pulse.beat()?;
         Ok(self.plan(job, memory.clone(), sight, name))
@@ -164,14 +165,14 @@ impl Engine {
 
     /// Carries a plan out. Ends with a list that shows what is there, so that nothing is called done that was not seen.
     pub async fn carry_out<J: Journal>(&self, job: &Job, view: View, pulse: &Pulse, journal: &mut J) -> Carried {
-        let mut carried = Carried { view, tally: Tally::default(), stopped: None, recorded: 0, holds_unsent: false };
+        let mut carried = Carried { view, tally: Tally::default(), stopped: None, recorded: 0, holds_ended: false };
         if carried.view.plan.has_writes() {
             carried.stopped = self.write(job, &mut carried, pulse, journal).await.err();
         }
         let may_go_on = !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated));
         let confirmed = if may_go_on { self.confirm(job, &mut carried, pulse).await } else { Ok(()) };
         // What was confirmed is stored by what its caller reports; without that, the last IDs are stored here.
-        let is_recorded = carried.recorded == carried.tally.created.len() && !carried.holds_unsent;
+        let is_recorded = carried.recorded == carried.tally.created.len() && !carried.holds_ended;
         if !is_recorded
             && (!may_go_on || confirmed.is_err())
             && let Err(error) = journal.record(&carried.view).await
@@ -195,7 +196,8 @@ impl Engine {
         let _turn = pulse.while_waiting(self.turns.take(&scope.writer_key())).await;
         pulse.beat()?;
         // While we waited for the turn, others may have written.
-        self.look_again(job, &mut carried.view, Freshness::AtMost(WRITE_FRESHNESS)).await?;
+        let look = Look::for_work(Freshness::AtMost(WRITE_FRESHNESS));
+        self.look_again(job, &mut carried.view, look, pulse).await?;
         self.write_all(job, carried, pulse, journal).await
     }
 
@@ -204,14 +206,13 @@ impl Engine {
         let written_at = tokio::time::Instant::now();
         pulse.while_waiting(self.turns.quiet(&scope.writer_key(), CONFIRMATION_PATIENCE)).await;
         pulse.beat()?;
-        self.look_again(job, &mut carried.view, Freshness::Since(written_at)).await
+        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(written_at)), pulse).await
     }
 
     // Looks once more, unless the grant has been taken back meanwhile, and plans anew.
-    async fn look_again(&self, job: &Job, view: &mut View, freshness: Freshness) -> Result<(), Error> {
+    async fn look_again(&self, job: &Job, view: &mut View, look: Look, pulse: &Pulse) -> Result<(), Error> {
         view.check_grant(job)?;
-        let look = Look::for_work(freshness);
-        let sight = self.observe(&job.connection, view.sight.scope.clone(), look).await?;
+        let sight = self.observe(&job.connection, view.sight.scope.clone(), look, pulse).await?;
         self.plan_anew(job, view, sight);
         Ok(())
     }

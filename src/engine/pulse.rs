@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
@@ -32,12 +32,35 @@ impl Pulse {
         if self.stop.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
     }
 
-    /// Waits for others, whose progress this reconcile does not see: that time does not count.
-    pub async fn while_waiting<T>(&self, wait: impl Future<Output = T>) -> T {
-        *self.lock() = None;
-        let result = wait.await;
-        *self.lock() = Some(Instant::now());
-        result
+    /// Does what goes on for a while when this reconcile is told to stop.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when it has not ended by then.
+    pub async fn outlast<T>(
+        &self,
+        a_while: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = async {
+            self.stop.cancelled().await;
+            sleep(a_while).await;
+        };
+        tokio::select! {
+            result = work => result,
+            () = late => Err(Error::Stopped),
+        }
+    }
+
+    /// Waits for others, whose progress this reconcile does not see, or for CMDB, in whose line others come first, and whose
+    /// calls have a limit of their own: that time does not count.
+    pub fn while_waiting<T>(&self, wait: impl Future<Output = T>) -> impl Future<Output = T> {
+        // On the heap, or each of a reconcile's waits would count for its size.
+        let wait = Box::pin(wait);
+        async move {
+            *self.lock() = None;
+            let _waiting = Waiting(self);
+            wait.await
+        }
     }
 
     /// Ends, and stops the reconcile, when there was no progress for `limit`.
@@ -54,5 +77,14 @@ impl Pulse {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.last_beat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// Also a wait that is given up has ended.
+struct Waiting<'a>(&'a Pulse);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = Some(Instant::now());
     }
 }

@@ -42,7 +42,7 @@ impl<T> Default for Shared<T> {
 
 impl<T> Shared<T> {
     /// The last reading if it was asked for at `not_before` or later, else a new one. Who waits while another reads
-    /// shares that one's result, also when it fails; but not that it was not that one's turn, for each has its own.
+    /// shares that one's result, also when it fails; but not that the call of that one might not begin, for each has its own.
     pub async fn get<F>(&self, not_before: Instant, read: F) -> Result<Reading<T>, Arc<cmdb::Error>>
     where
         F: Future<Output = Result<T, cmdb::Error>> + Send,
@@ -62,7 +62,7 @@ impl<T> Shared<T> {
                 state.last = Some(reading.clone());
                 Ok(reading)
             }
-            Err(error @ cmdb::Error::Busy { .. }) => Err(Arc::new(error)),
+            Err(error @ (cmdb::Error::Busy { .. } | cmdb::Error::Ending { .. })) => Err(Arc::new(error)),
             Err(error) => {
                 let error = Arc::new(error);
                 state.failed = Some((Instant::now(), Arc::clone(&error)));

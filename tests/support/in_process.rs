@@ -8,6 +8,7 @@ mod answers;
 mod objects;
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -35,6 +36,7 @@ struct Shared {
     // The version of the last change; watches wait for the next.
     version: watch::Sender<u64>,
     requests: Mutex<Vec<Recorded>>,
+    is_silent: AtomicBool,
 }
 
 /// A request that came.
@@ -85,6 +87,11 @@ impl ApiServer {
         self.shared.objects.lock().unwrap().list(collection)
     }
 
+    /// From now on it answers nothing, or again.
+    pub fn set_silent(&self, is_silent: bool) {
+        self.shared.is_silent.store(is_silent, Ordering::Relaxed);
+    }
+
     /// The requests that came, oldest first.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.requests.lock().unwrap().clone()
@@ -120,6 +127,9 @@ impl Service<Request<kube::client::Body>> for ApiServer {
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
         let (server, at) = (self.clone(), Instant::now());
         Box::pin(async move {
+            if server.shared.is_silent.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
             let (parts, body) = request.into_parts();
             let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
             let response = server.answer(&parts, &body.collect_bytes().await.unwrap());

@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Paused {
     pub api: ApiServer,
     pub told: Arc<Told>,
+    /// Time without progress after which a reconcile is told to stop.
+    pub deadline: Duration,
     sim: Option<Simulator>,
     outage: Option<Outage>,
     operator: Option<(CancellationToken, JoinHandle<()>)>,
@@ -95,6 +97,11 @@ impl Told {
         self.calls.lock().unwrap().iter().filter(|call| call.at > begun).copied().collect()
     }
 
+    /// How many reconciles have ended so.
+    pub fn ended_as(&self, outcome: &str) -> usize {
+        self.reconciles.lock().unwrap().iter().filter(|(_, ended)| *ended == outcome).count()
+    }
+
     /// How many reconciles have ended since then.
     pub fn reconciles_since(&self, since: Instant) -> usize {
         self.reconciles.lock().unwrap().iter().filter(|(at, _)| *at >= since).count()
@@ -111,12 +118,27 @@ impl Paused {
             "data": { "bk_app_code": "cHRzZXQ=", "bk_app_secret": "c2VjcmV0", "bk_username": "YWRtaW4=" },
         });
         api.apply(&Place::new("", "secrets", NAMESPACE, "cmdb"), &secret);
+        let world = Self {
+            api,
+            told: Arc::default(),
+            deadline: Duration::from_mins(3),
+            sim: Some(sim),
+            outage: None,
+            operator: None,
+        };
+        world.connect(json!({}));
+        world
+    }
+
+    /// Gives the connection this spec, but for the URL and the Secret.
+    pub fn connect(&self, mut spec: Value) {
+        spec["url"] = json!(self.sim().url());
+        spec["credentialsSecretRef"] = json!({ "name": "cmdb" });
         let connection = json!({
             "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "CmdbConnection", "metadata": { "name": "default" },
-            "spec": { "url": sim.url(), "credentialsSecretRef": { "name": "cmdb" } },
+            "spec": spec,
         });
-        api.apply(&Place::new(GROUP, "cmdbconnections", NAMESPACE, "default"), &connection);
-        Self { api, told: Arc::default(), sim: Some(sim), outage: None, operator: None }
+        self.api.apply(&Place::new(GROUP, "cmdbconnections", NAMESPACE, "default"), &connection);
     }
 
     /// The simulator, while it is up.
@@ -176,7 +198,7 @@ impl Paused {
             namespaces: vec![NAMESPACE.to_owned()],
             secrets: SecretAccess::Watch,
             concurrency: 100,
-            deadline: Duration::from_mins(3),
+            deadline: self.deadline,
             create_grace: Duration::from_secs(150),
             removal_delay: Duration::from_secs(10),
             fence: Fence::none(),
@@ -188,11 +210,13 @@ impl Paused {
         self.operator = Some((stop, tokio::spawn(running)));
     }
 
-    /// Stops the controller, and waits for its end.
-    pub async fn stop_operator(&mut self) {
-        let Some((stop, running)) = self.operator.take() else { return };
+    /// Tells the controller to stop, and waits for its end; for how long.
+    pub async fn stop_operator(&mut self) -> Duration {
+        let (stop, running) = self.operator.take().unwrap();
+        let told = Instant::now();
         stop.cancel();
         running.await.unwrap();
+        told.elapsed()
     }
 
     /// Applies a set of business 2.

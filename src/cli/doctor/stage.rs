@@ -18,7 +18,8 @@ pub fn stage(error: &Error) -> Option<Name> {
             | Error::OutcomeUnknown { .. }
             | Error::Unavailable { .. }
             | Error::Busy { .. }
-            | Error::Halted { .. },
+            | Error::Halted { .. }
+            | Error::Ending { .. },
             _,
         ) => Some(Name::Cmdb),
         (Error::Authentication { .. } | Error::Throttled { .. } | Error::Configuration { .. }, _) => {

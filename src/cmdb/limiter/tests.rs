@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Lane, Limiter, Member, Permit, PollKey, Refusal};
 use crate::cmdb::pace::Quota;
@@ -17,7 +18,11 @@ fn limits(requests_per_second: u32, max_concurrent: usize) -> Limits {
 }
 
 fn limiter(requests_per_second: u32, max_concurrent: usize) -> (Arc<Limiter>, Member) {
-    let limiter = Limiter::new();
+    limiter_until(&CancellationToken::new(), requests_per_second, max_concurrent)
+}
+
+fn limiter_until(ends: &CancellationToken, requests_per_second: u32, max_concurrent: usize) -> (Arc<Limiter>, Member) {
+    let limiter = Limiter::new(ends.clone());
     let member = limiter.join(limits(requests_per_second, max_concurrent));
     (limiter, member)
 }
@@ -65,6 +70,33 @@ async fn work_is_served_in_the_order_in_which_it_came() {
     for number in 0..5 {
         assert_eq!(order.recv().await, Some(number));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_all_who_wait_are_sent_away_but_who_settles_a_write() {
+    let ends = CancellationToken::new();
+    let (limiter, _member) = limiter_until(&ends, 1, 1);
+    drop(work(&limiter).await);
+    let enter = |lane| {
+        let limiter = Arc::clone(&limiter);
+        async move { (limiter.enter(lane).await.map(drop), Instant::now()) }
+    };
+    let waiting = [Lane::Work, Lane::Work, Lane::Settling, Lane::Settling, Lane::Work];
+    let begun = Instant::now();
+    let (outcomes, ()) = tokio::join!(join_all(waiting.map(enter)), async {
+        sleep(Duration::from_millis(100)).await;
+        ends.cancel();
+    });
+    for (lane, (outcome, at)) in waiting.into_iter().zip(outcomes) {
+        let after = at - begun;
+        match lane {
+            // Behind the others, which keep nobody waiting now.
+            Lane::Settling => assert!(outcome.is_ok() && after < Duration::from_millis(2100), "{outcome:?} {after:?}"),
+            _ => assert_eq!(outcome, Err(Refusal::Ending)),
+        }
+    }
+    assert_eq!(enter(Lane::Work).await.0, Err(Refusal::Ending));
+    assert_eq!(poll(&limiter, 1).map(drop), Err(Refusal::Ending));
 }
 
 #[tokio::test(start_paused = true)]
