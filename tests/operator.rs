@@ -50,6 +50,19 @@ async fn patch_status(world: &World, name: &str, status: Value) {
 }
 
 #[tokio::test]
+async fn a_grace_for_creates_that_is_too_short_for_cmdb_is_warned_of() {
+    let Some(mut world) = World::new("short-grace").await else { return };
+    for (seconds, is_warned_of) in [("121", false), ("120", true), ("0", true)] {
+        world.start_operator(&["--create-grace-seconds", seconds]).await;
+        world.until_logged("listen=").await;
+        let warning = format!("--create-grace-seconds {seconds} is no longer than");
+        assert_eq!(world.operator_log().contains(&warning), is_warned_of, "{}", world.operator_log());
+        world.stop_operator().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn what_is_missing_is_created_by_one_request_and_the_ids_are_in_the_status() {
     let Some(mut world) = World::new("create").await else { return };
     world.service_template("web");

@@ -27,6 +27,9 @@ use crate::telemetry::{self, LogFormat, Metrics};
 // answered.
 const API_SERVER_CALLS: usize = 16;
 
+// Seconds that a transaction of CMDB may take.
+const TRANSACTION_LIMIT: u32 = 120;
+
 /// Options of `ptset run`. The cluster is that of KUBECONFIG, else the one that the pod runs in.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -97,6 +100,13 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(stop_on_signal(shutdown.clone()));
+    if options.create_grace_seconds <= TRANSACTION_LIMIT {
+        let seconds = options.create_grace_seconds;
+        tracing::warn!(
+            "--create-grace-seconds {seconds} is no longer than a transaction of CMDB, {TRANSACTION_LIMIT} s: a CMDB \
+             before 3.9.18 may store a process template twice; raise it, or leave it out"
+        );
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
     // Who runs alone does not stand by.
     if options.lease.is_none() {

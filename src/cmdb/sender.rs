@@ -32,6 +32,10 @@ const BODY_BYTES: usize = 32 << 20;
 /// A connection that was idle for so long may be one that a proxy is just closing: a write on it would be lost.
 const IDLE: Duration = Duration::from_secs(15);
 
+/// Time to connect: no longer than from when a leader takes its lease for lost until another may take it, by the usual
+/// 15 s of a lease.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// Notes in its span how something ended: "ok", or the label of what stopped it.
 pub fn note_outcome(span: &Span, outcome: &str) {
     span.record("outcome", outcome);
@@ -66,7 +70,7 @@ impl Sender {
             .retry(reqwest::retry::never())
             .http1_only()
             .pool_idle_timeout(IDLE)
-            .connect_timeout(Duration::from_secs(10).min(config.timeout))
+            .connect_timeout(CONNECT.min(config.timeout))
             .timeout(config.timeout);
         if config.fence.is_closed() {
             http = http.dns_resolver(FencedResolver(Arc::clone(&config.fence)));

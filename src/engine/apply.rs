@@ -82,7 +82,7 @@ impl Engine {
             }
             self.write_plan(job, carried, pulse, journal).await?;
             let look = Look::for_work(Freshness::AtMost(super::WRITE_FRESHNESS));
-            self.look_again(job, &mut carried.view, look).await?;
+            self.look_again(job, &mut carried.view, look, pulse).await?;
         }
         Ok(())
     }
@@ -123,7 +123,8 @@ impl Engine {
         let client = &job.connection.client;
         let sent = changes(properties);
         let name = carried.view.name_of(id);
-        let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent).await;
+        let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent);
+        let updated = pulse.while_waiting(updated).await;
         match updated {
             Ok(now) if !is_renamed(properties, &now) => {
                 self.look_after_failure(job, carried, pulse).await?;
@@ -132,7 +133,7 @@ impl Engine {
             }
             Ok(_) => {
                 let user = client.user().unwrap_or_default();
-                self.fold(&scope, |templates| {
+                self.fold(&scope, pulse, |templates| {
                     for template in templates.iter_mut().filter(|template| template.id == id) {
                         template.update(properties);
                         template.modifier.clone_from(&user);
@@ -163,9 +164,10 @@ impl Engine {
         let client = &job.connection.client;
         let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, carried.view.name_of(*id))).collect();
         let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
-        match client.delete_process_templates(scope.biz_id, scope.service_template_id, &named).await {
+        let deleted = client.delete_process_templates(scope.biz_id, scope.service_template_id, &named);
+        match pulse.while_waiting(deleted).await {
             Ok(()) => {
-                self.fold(&scope, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
+                self.fold(&scope, pulse, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
                 carried.tally.deleted.extend(ids);
                 Ok(Course::Clean)
             }
@@ -186,17 +188,16 @@ impl Engine {
 
     // A list tells what became of a change or a deletion whose end is not clear.
     async fn look_after_failure(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
-        self.drop_snapshot(&carried.view.sight.scope).await;
+        self.drop_snapshot(&carried.view.sight.scope, pulse).await;
         // Who begins anew begins with a list.
         pulse.beat()?;
-        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(Instant::now()))).await
+        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(Instant::now())), pulse).await
     }
 
     // A list tells what became of a create, also at the end of the process: whoever goes on would have to wait for it.
     pub(super) async fn settle(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
-        self.drop_snapshot(&carried.view.sight.scope).await;
-        let look = Box::pin(self.look_again(job, &mut carried.view, Look::to_settle()));
-        pulse.outlast(SETTLING, look).await
+        self.drop_snapshot(&carried.view.sight.scope, pulse).await;
+        pulse.outlast(SETTLING, self.look_again(job, &mut carried.view, Look::to_settle(), pulse)).await
     }
 
     // The item is not sent again as it is.

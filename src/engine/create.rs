@@ -137,7 +137,8 @@ impl<J: Journal> Creation<'_, J> {
         let scope = &self.carried.view.sight.scope;
         let specifications: Vec<_> = chunk.iter().map(|order| specification(&order.create.properties)).collect();
         let client = &self.job.connection.client;
-        match client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications).await {
+        let created = client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications);
+        match self.pulse.while_waiting(created).await {
             Ok(ids) if ids.len() == chunk.len() => {
                 self.note_stored(&chunk, &ids).await;
                 Ok(())
@@ -193,7 +194,7 @@ impl<J: Journal> Creation<'_, J> {
             templates.extend(stored);
             templates.sort_by_key(|template| template.id);
         };
-        self.engine.fold(&view.sight.scope, fold).await;
+        self.engine.fold(&view.sight.scope, self.pulse, fold).await;
     }
 
     // After anything but a clean success: a list tells which creates were stored, which were not, and which cannot be

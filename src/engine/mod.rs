@@ -149,7 +149,7 @@ impl Engine {
     pub async fn view(&self, job: &Job, memory: &Memory, look: Look, pulse: &Pulse) -> Result<View, Error> {
         let Resolved { scope, name, rivals, look } = self.resolve(job, look, pulse).await?;
         pulse.beat()?;
-        let mut sight = self.observe(&job.connection, scope, look).await?;
+        let mut sight = self.observe(&job.connection, scope, look, pulse).await?;
         sight.observed.rivals = Arc::new(rivals);
         pulse.beat()?;
         Ok(self.plan(job, memory.clone(), sight, name))
@@ -197,7 +197,7 @@ impl Engine {
         pulse.beat()?;
         // While we waited for the turn, others may have written.
         let look = Look::for_work(Freshness::AtMost(WRITE_FRESHNESS));
-        self.look_again(job, &mut carried.view, look).await?;
+        self.look_again(job, &mut carried.view, look, pulse).await?;
         self.write_all(job, carried, pulse, journal).await
     }
 
@@ -206,13 +206,13 @@ impl Engine {
         let written_at = tokio::time::Instant::now();
         pulse.while_waiting(self.turns.quiet(&scope.writer_key(), CONFIRMATION_PATIENCE)).await;
         pulse.beat()?;
-        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(written_at))).await
+        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(written_at)), pulse).await
     }
 
     // Looks once more, unless the grant has been taken back meanwhile, and plans anew.
-    async fn look_again(&self, job: &Job, view: &mut View, look: Look) -> Result<(), Error> {
+    async fn look_again(&self, job: &Job, view: &mut View, look: Look, pulse: &Pulse) -> Result<(), Error> {
         view.check_grant(job)?;
-        let sight = self.observe(&job.connection, view.sight.scope.clone(), look).await?;
+        let sight = self.observe(&job.connection, view.sight.scope.clone(), look, pulse).await?;
         self.plan_anew(job, view, sight);
         Ok(())
     }

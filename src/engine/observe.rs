@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::translate::templates;
-use super::{Cells, Connection, Engine, Error, Scope, cell};
+use super::{Cells, Connection, Engine, Error, Pulse, Scope, cell};
 use crate::cmdb::{Lane, PollKey};
 use crate::plan::{Observed, Template};
 
@@ -85,13 +85,20 @@ pub type Snapshots = Cells<Scope, Vec<Template>>;
 
 impl Engine {
     /// The templates of a scope, as fresh as asked.
-    pub(super) async fn observe(&self, connection: &Connection, scope: Scope, look: Look) -> Result<Sight, Error> {
+    pub(super) async fn observe(
+        &self,
+        connection: &Connection,
+        scope: Scope,
+        look: Look,
+        pulse: &Pulse,
+    ) -> Result<Sight, Error> {
         let read = async {
             let listed =
                 connection.client.list_process_templates(look.lane, scope.biz_id, scope.service_template_id).await?;
             Ok(templates(listed))
         };
-        let reading = cell(&self.snapshots, scope.clone()).get(look.freshness.not_before(), read).await?;
+        let snapshot = cell(&self.snapshots, scope.clone());
+        let reading = pulse.while_waiting(snapshot.get(look.freshness.not_before(), read)).await?;
         let observed = Observed {
             schema: self.schema_of(connection, &reading.value),
             templates: Arc::clone(&reading.value),
@@ -102,12 +109,12 @@ impl Engine {
     }
 
     /// Folds what a clean write of ours has done into the scope's list.
-    pub(super) async fn fold(&self, scope: &Scope, change: impl FnOnce(&mut Vec<Template>)) {
-        cell(&self.snapshots, scope.clone()).fold(change).await;
+    pub(super) async fn fold(&self, scope: &Scope, pulse: &Pulse, change: impl FnOnce(&mut Vec<Template>)) {
+        pulse.while_waiting(cell(&self.snapshots, scope.clone()).fold(change)).await;
     }
 
     /// Drops the scope's list: nobody knows what a write has done.
-    pub(super) async fn drop_snapshot(&self, scope: &Scope) {
-        cell(&self.snapshots, scope.clone()).forget().await;
+    pub(super) async fn drop_snapshot(&self, scope: &Scope, pulse: &Pulse) {
+        pulse.while_waiting(cell(&self.snapshots, scope.clone()).forget()).await;
     }
 }

@@ -51,12 +51,13 @@ impl Pulse {
         }
     }
 
-    /// Waits for others, whose progress this reconcile does not see: that time does not count.
+    /// Waits for others, whose progress this reconcile does not see, or for CMDB, in whose line others come first, and whose
+    /// calls have a limit of their own: that time does not count.
     pub async fn while_waiting<T>(&self, wait: impl Future<Output = T>) -> T {
         *self.lock() = None;
-        let result = wait.await;
-        *self.lock() = Some(Instant::now());
-        result
+        let _waiting = Waiting(self);
+        // On the heap: whatever a reconcile does, it does in such waits.
+        Box::pin(wait).await
     }
 
     /// Ends, and stops the reconcile, when there was no progress for `limit`.
@@ -73,5 +74,14 @@ impl Pulse {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.last_beat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// Also a wait that is given up has ended.
+struct Waiting<'a>(&'a Pulse);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = Some(Instant::now());
     }
 }

@@ -69,10 +69,10 @@ impl Engine {
         pulse.beat()?;
         job.check_grant(None, None)?;
         let begun = Instant::now();
-        let (mut known, mut look) = self.known_service_templates(job, look).await?;
+        let (mut known, mut look) = self.known_service_templates(job, look, pulse).await?;
         if find(job, &known).is_err() {
             // A list that was read for others may be older than what was made since.
-            (known, look) = self.known_service_templates(job, look.since(begun)).await?;
+            (known, look) = self.known_service_templates(job, look.since(begun), pulse).await?;
         }
         let service_template_id = match find(job, &known)? {
             Some(id) => id,
@@ -106,14 +106,20 @@ impl Engine {
         Ok(Resolved { scope, rivals: rivals.collect(), name: name.cloned().unwrap_or_default(), look })
     }
 
-    async fn known_service_templates(&self, job: &Job, look: Look) -> Result<(Arc<Vec<ServiceTemplate>>, Look), Error> {
+    async fn known_service_templates(
+        &self,
+        job: &Job,
+        look: Look,
+        pulse: &Pulse,
+    ) -> Result<(Arc<Vec<ServiceTemplate>>, Look), Error> {
         let key = (job.connection.key.clone(), job.biz_id);
         let has_read = AtomicBool::new(false);
         let read = async {
             has_read.store(true, Ordering::Relaxed);
             job.connection.client.list_service_templates(look.lane, job.biz_id).await
         };
-        let known = cell(&self.service_templates, key).get(look.freshness.not_before(), read).await?.value;
+        let templates = cell(&self.service_templates, key);
+        let known = pulse.while_waiting(templates.get(look.freshness.not_before(), read)).await?.value;
         Ok((known, if has_read.load(Ordering::Relaxed) { look.has_begun() } else { look }))
     }
 
@@ -124,31 +130,31 @@ impl Engine {
         let _turn = pulse.while_waiting(self.turns.take(&writer_key)).await;
         pulse.beat()?;
         let look = Look::for_work(Freshness::AtMost(super::WRITE_FRESHNESS));
-        let (known, _) = self.known_service_templates(job, look).await?;
+        let (known, _) = self.known_service_templates(job, look, pulse).await?;
         if let Some(id) = find(job, &known)? {
             return Ok(id);
         }
         let (Some(name), Some(wish)) = (&job.service_template.name, &job.service_template.create_if_missing) else {
             return Err(missing(job, &known));
         };
-        let category_id = self.category(job, name, wish).await?;
+        let category_id = self.category(job, name, wish, pulse).await?;
         pulse.beat()?;
         let cell = cell(&self.service_templates, (job.connection.key.clone(), job.biz_id));
         job.check_grant(None, Some(name))?;
-        match client.create_service_template(job.biz_id, name, category_id).await {
+        match pulse.while_waiting(client.create_service_template(job.biz_id, name, category_id)).await {
             Ok(created) => {
                 let id = created.id;
-                cell.fold(|known| known.push(created)).await;
+                pulse.while_waiting(cell.fold(|known| known.push(created))).await;
                 Ok(id)
             }
             Err(error) => {
-                cell.forget().await;
+                pulse.while_waiting(cell.forget()).await;
                 Err(Arc::new(error).into())
             }
         }
     }
 
-    async fn category(&self, job: &Job, name: &str, wish: &CreateIfMissing) -> Result<i64, Error> {
+    async fn category(&self, job: &Job, name: &str, wish: &CreateIfMissing, pulse: &Pulse) -> Result<i64, Error> {
         let CategorySelector { id, parent, name: leaf } = &wish.category;
         if let Some(id) = id {
             return Ok(*id);
@@ -157,7 +163,8 @@ impl Engine {
         let key = (job.connection.key.clone(), job.biz_id);
         let read = job.connection.client.list_service_categories(job.biz_id);
         let not_before = Freshness::AtMost(super::WRITE_FRESHNESS).not_before();
-        let known = cell(&self.service_categories, key).get(not_before, read).await?.value;
+        let categories = cell(&self.service_categories, key);
+        let known = pulse.while_waiting(categories.get(not_before, read)).await?.value;
         let is_parent = |id: i64| known.iter().any(|category| category.id == id && category.name == parent);
         let found = known.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));
         found

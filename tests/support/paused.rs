@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Paused {
     pub api: ApiServer,
     pub told: Arc<Told>,
+    /// Time without progress after which a reconcile is told to stop.
+    pub deadline: Duration,
     sim: Option<Simulator>,
     outage: Option<Outage>,
     operator: Option<(CancellationToken, JoinHandle<()>)>,
@@ -95,6 +97,11 @@ impl Told {
         self.calls.lock().unwrap().iter().filter(|call| call.at > begun).copied().collect()
     }
 
+    /// How many reconciles have ended so.
+    pub fn ended_as(&self, outcome: &str) -> usize {
+        self.reconciles.lock().unwrap().iter().filter(|(_, ended)| *ended == outcome).count()
+    }
+
     /// How many reconciles have ended since then.
     pub fn reconciles_since(&self, since: Instant) -> usize {
         self.reconciles.lock().unwrap().iter().filter(|(at, _)| *at >= since).count()
@@ -111,7 +118,14 @@ impl Paused {
             "data": { "bk_app_code": "cHRzZXQ=", "bk_app_secret": "c2VjcmV0", "bk_username": "YWRtaW4=" },
         });
         api.apply(&Place::new("", "secrets", NAMESPACE, "cmdb"), &secret);
-        let world = Self { api, told: Arc::default(), sim: Some(sim), outage: None, operator: None };
+        let world = Self {
+            api,
+            told: Arc::default(),
+            deadline: Duration::from_mins(3),
+            sim: Some(sim),
+            outage: None,
+            operator: None,
+        };
         world.connect(json!({}));
         world
     }
@@ -184,7 +198,7 @@ impl Paused {
             namespaces: vec![NAMESPACE.to_owned()],
             secrets: SecretAccess::Watch,
             concurrency: 100,
-            deadline: Duration::from_mins(3),
+            deadline: self.deadline,
             create_grace: Duration::from_secs(150),
             removal_delay: Duration::from_secs(10),
             fence: Fence::none(),

@@ -94,6 +94,19 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* The label `job` of what Prometheus scrapes of the release; empty where nothing is known to be. */}}
+{{- define "ptset.job" -}}
+{{- with .Values.metrics -}}
+{{- if .prometheusRule.job -}}
+{{- .prometheusRule.job -}}
+{{- else if include "ptset.creates" (dict "root" $ "create" .serviceMonitor.create "kind" "monitoring.coreos.com/v1/ServiceMonitor") -}}
+{{- include "ptset.fullname" $ -}}
+{{- else if include "ptset.creates" (dict "root" $ "create" .podMonitor.create "kind" "monitoring.coreos.com/v1/PodMonitor") -}}
+{{- printf "%s/%s" $.Release.Namespace (include "ptset.fullname" $) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "ptset.trustedConfigMap" -}}
 {{- if .Values.trust.caBundle -}}
 {{- printf "%s-ca" (include "ptset.fullname" .) -}}

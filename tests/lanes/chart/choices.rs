@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::helm::{CHART, Helm, NAMESPACE, RELEASE, Said, objects, title, values_files};
 
 // Of the release's objects.
-const NAME: &str = "ptset-process-template-operator";
+pub const NAME: &str = "ptset-process-template-operator";
 
 /// The objects that the chart makes with these values.
-async fn rendered(values: Value) -> Vec<Value> {
+pub async fn rendered(values: Value) -> Vec<Value> {
     let [first, second] = said(RELEASE, NAMESPACE, &values).await;
     let [first, second] = [first, second].map(|said| objects(&said.good(&values.to_string())));
     assert_eq!(first, second, "one Helm renders {values} otherwise");
@@ -28,9 +28,17 @@ async fn said(release: &str, namespace: &str, values: &Value) -> [Said; 2] {
     [first.run(&arguments).await, second.run(&arguments).await]
 }
 
-fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+pub fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let wanted = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
     objects.iter().find(wanted).unwrap_or_else(|| panic!("no {kind} {name} of {:?}", names(objects)))
+}
+
+/// Both Helms refuse these values, with these words.
+pub async fn refused(values: &Value, words: &[&str]) {
+    for said in said(RELEASE, NAMESPACE, values).await {
+        let is_told = words.iter().all(|word| said.errors.contains(word));
+        assert!(!said.is_success && is_told, "{values} is not refused with {words:?}: {}{}", said.text, said.errors);
+    }
 }
 
 fn names(objects: &[Value]) -> Vec<String> {

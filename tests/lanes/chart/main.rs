@@ -8,6 +8,7 @@ mod helm;
 mod levels;
 mod linters;
 mod operator;
+mod own_rule;
 mod renders;
 mod rights;
 #[path = "../e2e/stand_in.rs"]

@@ -1,5 +1,6 @@
 //! What every generated file holds.
 
+mod authorities;
 mod chart;
 mod command_line;
 mod crds;
@@ -18,5 +19,5 @@ pub struct File {
 /// Every generated file, in the order of their subjects.
 pub fn all() -> anyhow::Result<Vec<File>> {
     let references = [metrics::files()?, resources::files()?, command_line::files()?];
-    Ok([crds::files()?, chart::files()?].into_iter().chain(references).flatten().collect())
+    Ok([crds::files()?, chart::files()?, authorities::files()].into_iter().chain(references).flatten().collect())
 }

@@ -49,6 +49,13 @@ pub struct Rule {
     pub create: Create,
     /// Further labels, by which Prometheus chooses.
     pub labels: Strings,
+    /// The label `job` of the scrape. Empty: that of the monitor above.
+    #[schemars(regex(pattern = r"^[^\s{}]*$"))]
+    pub job: String,
+    /// Where the files of the source are read, such as `https://git.example.com/ptset/blob/main`; `docs/operations/alerts.md`
+    /// and the alert follow. Empty: the annotation is `runbook`, with the file alone.
+    #[schemars(regex(pattern = r"^(https?://\S+)?$"))]
+    pub runbook_base_url: String,
 }
 
 /// The dashboard.
@@ -69,7 +76,12 @@ impl Default for Metrics {
         Self {
             service_monitor: monitor(),
             pod_monitor: monitor(),
-            prometheus_rule: Rule { create: Create::Never, labels: Strings::new() },
+            prometheus_rule: Rule {
+                create: Create::Never,
+                labels: Strings::new(),
+                job: String::new(),
+                runbook_base_url: String::new(),
+            },
             dashboard: Dashboard {
                 create: false,
                 labels: Strings::from([("grafana_dashboard".to_owned(), "1".to_owned())]),
