@@ -53,11 +53,14 @@ impl Pulse {
 
     /// Waits for others, whose progress this reconcile does not see, or for CMDB, in whose line others come first, and whose
     /// calls have a limit of their own: that time does not count.
-    pub async fn while_waiting<T>(&self, wait: impl Future<Output = T>) -> T {
-        *self.lock() = None;
-        let _waiting = Waiting(self);
-        // On the heap: whatever a reconcile does, it does in such waits.
-        Box::pin(wait).await
+    pub fn while_waiting<T>(&self, wait: impl Future<Output = T>) -> impl Future<Output = T> {
+        // On the heap, or each of a reconcile's waits would count for its size.
+        let wait = Box::pin(wait);
+        async move {
+            *self.lock() = None;
+            let _waiting = Waiting(self);
+            wait.await
+        }
     }
 
     /// Ends, and stops the reconcile, when there was no progress for `limit`.

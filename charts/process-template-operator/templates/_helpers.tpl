@@ -20,7 +20,7 @@
 {{- end -}}
 
 {{- define "ptset.serviceAccountName" -}}
-{{- .Values.serviceAccount.name | default (ternary (include "ptset.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- .Values.serviceAccount.name | default (include "ptset.fullname" .) -}}
 {{- end -}}
 
 {{/* What chooses the operator's pods; it cannot change. */}}

@@ -133,6 +133,36 @@ async fn the_ports_of_connections_and_proxies_are_open() {
     }
 }
 
+#[tokio::test]
+async fn values_that_contradict_each_other_are_refused() {
+    let trust = json!({ "trust": { "caBundle": "-----BEGIN CERTIFICATE-----", "configMap": "ours" } });
+    refused(&trust, &["trust.caBundle", "trust.configMap"]).await;
+    refused(&json!({ "serviceAccount": { "create": false } }), &["serviceAccount.create", "serviceAccount.name"]).await;
+}
+
+// To Cilium no address block means a node, such as that of the API server.
+#[tokio::test]
+async fn a_policy_of_ciliums_own_kind_comes_with_addresses_of_the_api_server() {
+    let values = |cilium: &str, cidrs: Value| json!({ "networkPolicy": { "cilium": cilium, "apiServer": { "cidrs": cidrs, "ports": [6443] } } });
+    let address = || json!(["198.51.100.10/32"]);
+    for (values, is_there) in [
+        (values("Always", address()), true),
+        // Nothing tells Helm here that the cluster has the kind.
+        (values("WhenPresent", address()), false),
+        (values("Never", address()), false),
+        (values("Always", json!(["*"])), false),
+        (values("Always", json!([])), false),
+    ] {
+        let objects = rendered(values.clone()).await;
+        let policies: Vec<&Value> = objects.iter().filter(|object| object["kind"] == "CiliumNetworkPolicy").collect();
+        assert_eq!(policies.len(), usize::from(is_there), "{values}");
+        for policy in policies {
+            let to_ports = json!([{ "ports": [{ "port": "6443", "protocol": "TCP" }] }]);
+            assert_eq!(policy["spec"]["egress"], json!([{ "toEntities": ["kube-apiserver"], "toPorts": to_ports }]));
+        }
+    }
+}
+
 // Values that keep pods apart must leave a place for the pods of the next revision, of another release, and of the test: on as
 // many nodes as there are instances, each of which has one already.
 #[tokio::test]

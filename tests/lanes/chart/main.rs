@@ -20,6 +20,8 @@ mod support;
 mod tools;
 mod unknown;
 mod upgrade;
+mod users;
+mod values;
 
 /// Every render is as both ends of the Kubernetes versions take it, and no unknown value is taken at any depth.
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +31,14 @@ async fn every_render_is_valid_and_no_unknown_value_is_taken() {
     println!("chart: renders={renders} invalid={} unknown_values_accepted={}", invalid.len(), accepted.len());
     assert!(invalid.is_empty(), "{invalid:#?}");
     assert!(accepted.is_empty(), "{accepted:#?}");
+}
+
+/// Every value that is documented does something, and some of those tested shows it.
+#[tokio::test]
+async fn every_value_has_an_effect() {
+    let (documented, without_effect) = values::without_effect().await;
+    println!("chart values: documented={documented} without_effect={}", without_effect.len());
+    assert!(without_effect.is_empty(), "{without_effect:#?}");
 }
 
 /// Other people's linters find nothing but what `justified.yaml` explains.

@@ -7,7 +7,7 @@ use kube::Api;
 use serde_json::Value;
 
 use crate::helm::{CHART, Helm, NAMESPACE, RELEASE, Said};
-use crate::renders::ESTABLISHED;
+use crate::renders::until_served;
 use crate::support::control_plane::{ControlPlane, Options, client};
 use crate::support::held::Held;
 use crate::support::pod;
@@ -39,7 +39,7 @@ impl Installation {
         let file = file.to_str().unwrap();
         let arguments = ["install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace", "--values", file];
         installation.helm.run_with(&plane.kubeconfig_path(), &arguments).await.good("install");
-        installation.kubectl(&["wait", ESTABLISHED, "crd", "--all"]).await;
+        until_served(plane, &["crd", "--all"]).await;
         installation
     }
 

@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::helm::{self, CHART, Helm, NAMESPACE, RELEASE, objects, title, values_files};
 use crate::support::control_plane::{ControlPlane, Options};
+use crate::support::world::PATIENCE;
 use crate::tools;
 
 // The ends of the versions that the chart supports: as Helm and the schemas say it, and as our control plane does.
 const KUBERNETES: [(&str, &str, &str); 2] = [("1.33.0", "1.33", "oldest"), ("1.37.0", "1.37", "newest")];
 
-// No offline schema knows these; the API server does, with the CRDs of the Prometheus operator.
-const FOREIGN: [&str; 3] = ["ServiceMonitor", "PodMonitor", "PrometheusRule"];
-
-/// What `kubectl wait` waits for until a CRD is served; a condition could not be asked for before there are any.
-pub const ESTABLISHED: &str = "--for=jsonpath={.status.conditions[?(@.type=='Established')].status}=True";
+// No offline schema knows these; the API server does, with the CRDs of those who have made them.
+const FOREIGN: [&str; 4] = ["ServiceMonitor", "PodMonitor", "PrometheusRule", "CiliumNetworkPolicy"];
 
 /// How many renders there were, and what is wrong with them.
 pub async fn judge() -> (usize, Vec<String>) {
@@ -62,7 +61,7 @@ pub async fn judge() -> (usize, Vec<String>) {
     (renders, invalid)
 }
 
-// What the values name, and the kinds of the Prometheus operator.
+// What the values name, and the kinds of others.
 async fn prepare(plane: &ControlPlane) {
     for namespace in [NAMESPACE, "team-a", "team-b"] {
         kubectl(plane, &["create", "namespace", namespace]).await.good("a namespace");
@@ -71,10 +70,24 @@ async fn prepare(plane: &ControlPlane) {
     let file = plane.folder().join("runtime-class.json");
     std::fs::write(&file, class.to_string()).unwrap();
     kubectl(plane, &["create", "--filename", file.to_str().unwrap()]).await.good("a class of runtimes");
-    for crd in tools::monitoring_crds() {
+    for crd in tools::foreign_crds() {
         let crd = crd.to_str().unwrap();
-        kubectl(plane, &["apply", "--server-side", "--filename", crd]).await.good("a CRD of the Prometheus operator");
-        kubectl(plane, &["wait", ESTABLISHED, "--filename", crd]).await.good("a CRD is served");
+        kubectl(plane, &["apply", "--server-side", "--filename", crd]).await.good("a CRD of others");
+        until_served(plane, &["--filename", crd]).await;
+    }
+}
+
+/// Waits until CRDs are served. `kubectl wait` fails where there are no conditions yet.
+pub async fn until_served(plane: &ControlPlane, which: &[&str]) {
+    let arguments = [&["wait", "--for=condition=Established"], which].concat();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = kubectl(plane, &arguments).await;
+        if said.is_success {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{which:?}: {}", said.errors);
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -118,12 +131,15 @@ fn crds_are_ours(objects: &[Value]) -> Option<String> {
 }
 
 // Both Helms install, upgrade and uninstall on the real API server what has a say in everything; without a node, so that
-// nothing is waited for.
+// nothing is waited for. What they install is what they have packed.
 async fn installs(plane: &ControlPlane, helms: &[Helm; 2]) {
     let values = format!("{CHART}/ci/everything-on-values.yaml");
     for helm in helms {
+        let folder = plane.folder().to_str().unwrap();
+        helm.run(&["package", CHART, "--destination", folder]).await.good(&format!("{} package", helm.name));
+        let packed = format!("{folder}/{}-{}.tgz", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
         for action in ["install", "upgrade"] {
-            let arguments = [action, RELEASE, CHART, "--namespace", NAMESPACE, "--values", &values];
+            let arguments = [action, RELEASE, packed.as_str(), "--namespace", NAMESPACE, "--values", &values];
             helm.run_with(&plane.kubeconfig_path(), &arguments).await.good(&format!("{} {action}", helm.name));
         }
         let text = helm.template(Path::new(&values), "1.37.0").await.good("a render");

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::audit::{Audit, Request};
 use crate::helm::{CHART, Helm, NAMESPACE, objects};
@@ -48,6 +49,8 @@ pub async fn judge(mode: &Mode) -> Learnt {
         let roles = roles(&installation, right);
         let whole = roles.get(&right.role).await.unwrap();
         replace_rules(&roles, &right.role, without(&whole.data["rules"], right)).await;
+        let name = whole.data["rules"][right.rule]["resourceNames"][0].as_str();
+        until_may(&installation, right, name, false).await;
         delete_lease(&installation).await;
         audit.forbidden();
         story.start().await;
@@ -60,6 +63,7 @@ pub async fn judge(mode: &Mode) -> Learnt {
         }
         story.kill().await;
         replace_rules(&roles, &right.role, whole.data["rules"].clone()).await;
+        until_may(&installation, right, name, true).await;
         story.tidy().await;
     }
     story.end().await;
@@ -165,6 +169,22 @@ async fn replace_rules(roles: &Api<DynamicObject>, role: &str, rules: Value) {
     let mut changed = roles.get(role).await.unwrap();
     changed.data["rules"] = rules;
     roles.replace(role, &PostParams::default(), &changed).await.unwrap();
+}
+
+// Waits until the API server's own copy of the roles is as they are now.
+async fn until_may(installation: &Installation, right: &Right, name: Option<&str>, expected: bool) {
+    let Request { group, resource, verb } = &right.request;
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource.as_str(), ""));
+    let asked = json!({ "spec": { "user": Installation::user(), "resourceAttributes": {
+        "group": group, "resource": resource, "subresource": subresource, "verb": verb, "name": name.unwrap_or_default(),
+        "namespace": right.namespace.as_deref().unwrap_or_default() } } });
+    let asked: SubjectAccessReview = serde_json::from_value(asked).unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(installation.client.clone());
+    let deadline = Instant::now() + LATE;
+    while reviews.create(&PostParams::default(), &asked).await.unwrap().status.unwrap().allowed != expected {
+        assert!(Instant::now() < deadline, "not {expected} within 5 s: {right:?}");
+        sleep(Duration::from_millis(10)).await;
+    }
 }
 
 // So that the next instance creates it.

@@ -12,11 +12,16 @@ pub async fn run(program: &str, arguments: &[&str]) -> Said {
     Said::of(command.args(arguments).kill_on_drop(true).output().await.unwrap())
 }
 
-/// The CRDs of the Prometheus operator, from its own sources.
-pub fn monitoring_crds() -> Vec<PathBuf> {
-    let folder = folder("PTSET_CHART_MONITORING_CRDS");
-    let files = ["servicemonitors", "podmonitors", "prometheusrules"];
-    files.map(|kind| folder.join(format!("monitoring.coreos.com_{kind}.yaml"))).to_vec()
+/// The CRDs of the Prometheus operator and of Cilium, from their own sources.
+pub fn foreign_crds() -> [PathBuf; 4] {
+    let monitoring = folder("PTSET_CHART_MONITORING_CRDS");
+    let monitoring = |kind: &str| monitoring.join(format!("monitoring.coreos.com_{kind}.yaml"));
+    [
+        monitoring("servicemonitors"),
+        monitoring("podmonitors"),
+        monitoring("prometheusrules"),
+        folder("PTSET_CHART_CILIUM_CRDS").join("ciliumnetworkpolicies.yaml"),
+    ]
 }
 
 fn folder(variable: &str) -> PathBuf {

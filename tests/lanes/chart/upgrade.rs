@@ -15,6 +15,7 @@ use crate::helm::{self, CHART, Helm, NAMESPACE, RELEASE};
 use crate::stand_in::StandIn;
 use crate::support::control_plane::client;
 use crate::support::world::{PATIENCE, Seen, put_service_template};
+use crate::users;
 
 /// A field that sets have in the next version.
 const NEW_FIELD: &str = "ofTheNextVersion";
@@ -64,6 +65,7 @@ pub async fn judge() -> Learnt {
             learnt.steps += 1;
             if first.is_none() {
                 cluster.apply().await;
+                users::assert_roles(&cluster.client, SHOP).await;
             }
             if action == "uninstall" {
                 cluster.assert_crds_stay().await;

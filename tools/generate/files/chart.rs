@@ -82,6 +82,7 @@ helm test process-template-operator --namespace ptset-system
   `proxy`. Another port of CMDB, such as that of pods behind a Service, goes into `networkPolicy.cmdb.ports`. Narrow it with
   `cidrs`: a policy knows no host names, and most networks judge it by the address of the API server's endpoint, not of its
   Service: `kubectl get endpointslices -l kubernetes.io/service-name=kubernetes` has address and port.
+  Where the cluster has Cilium, to which no CIDR block means a node, a policy of its own kind comes with such `cidrs`.
 * `ci/` has values that are tested: `hardened-values.yaml` is the strictest.
 
 No object of the values takes a key that is not known, so a misspelt one is refused with its path. In the table, what is

@@ -4,12 +4,17 @@ use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIng
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::observation::Create;
+
 /// What the pods may reach, and who may reach them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkPolicy {
     /// Whether there is a policy.
     pub enabled: bool,
+    /// Where `apiServer.cidrs` are given, a `CiliumNetworkPolicy` besides: to Cilium no CIDR block means a node.
+    /// `WhenPresent`: where the cluster has its kind.
+    pub cilium: Create,
     /// Who may ask for metrics and health. Empty: everybody in the cluster.
     pub metrics_from: Vec<NetworkPolicyPeer>,
     /// The name servers of the cluster.
@@ -52,6 +57,7 @@ impl Default for NetworkPolicy {
         let anywhere = |ports: &[u16]| Reach { cidrs: vec!["*".to_owned()], ports: ports.to_vec() };
         Self {
             enabled: true,
+            cilium: Create::WhenPresent,
             metrics_from: Vec::new(),
             dns: Dns { to: Vec::new(), ports: vec![53, 5353] },
             api_server: anywhere(&[443, 6443]),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, EnvVar, HostAlias, PodDNSConfig, PodSecurityContext, ResourceRequirements, SeccompProfile,
-    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    Affinity, Capabilities, Container, EnvVar, HostAlias, PodDNSConfig, PodSecurityContext, ResourceRequirements,
+    SeccompProfile, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -60,6 +60,10 @@ pub struct Workload {
     pub host_users: Option<bool>,
     /// Further variables of the environment; `PTSET_…` are options of `ptset run`.
     pub extra_env: Vec<EnvVar>,
+    /// Containers that run before the operator.
+    pub extra_init_containers: Vec<Container>,
+    /// Containers that run beside it.
+    pub extra_containers: Vec<Container>,
     /// Further volumes.
     pub extra_volumes: Vec<Volume>,
     /// Where they are mounted.
@@ -141,6 +145,8 @@ impl Default for Workload {
             dns_config: PodDNSConfig::default(),
             host_users: None,
             extra_env: Vec::new(),
+            extra_init_containers: Vec::new(),
+            extra_containers: Vec::new(),
             extra_volumes: Vec::new(),
             extra_volume_mounts: Vec::new(),
         }
