@@ -20,7 +20,7 @@ fn rules(spec: &Value) -> &Vec<Value> {
     spec["groups"][0]["rules"].as_array().unwrap()
 }
 
-fn with_rule(over: Value) -> Value {
+fn with_rule(over: &Value) -> Value {
     let mut rule = json!({ "create": "Always" });
     rule.as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
     json!({ "metrics": { "serviceMonitor": { "create": "Always" }, "prometheusRule": rule } })
@@ -30,10 +30,10 @@ fn with_rule(over: Value) -> Value {
 async fn the_rule_is_that_of_the_file_but_for_what_only_the_release_knows() {
     let base = "https://git.example.com/ptset/blob/main";
     for (values, key, begin) in [
-        (with_rule(json!({})), "runbook", ""),
-        (with_rule(json!({ "runbookBaseUrl": base })), "runbook_url", "https://git.example.com/ptset/blob/main/"),
+        (with_rule(&json!({})), "runbook", ""),
+        (with_rule(&json!({ "runbookBaseUrl": base })), "runbook_url", "https://git.example.com/ptset/blob/main/"),
         (
-            with_rule(json!({ "runbookBaseUrl": format!("{base}/") })),
+            with_rule(&json!({ "runbookBaseUrl": format!("{base}/") })),
             "runbook_url",
             "https://git.example.com/ptset/blob/main/",
         ),
@@ -73,7 +73,7 @@ async fn a_rule_without_a_scrape_is_refused_unless_its_job_is_said() {
 // It fires for as long as the release is not seen, whatever else is; not while one instance is.
 #[tokio::test]
 async fn prometheus_tells_of_the_release_for_as_long_as_it_is_down() {
-    let (rule, _) = specs(with_rule(json!({}))).await;
+    let (rule, _) = specs(with_rule(&json!({}))).await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("rule.json"), rule.to_string()).unwrap();
     let series = |namespace: &str, job: &str, pod: &str, values: &str| json!({ "series": format!("ptset_build_info{{namespace=\"{namespace}\",job=\"{job}\",pod=\"{pod}\"}}"), "values": values });

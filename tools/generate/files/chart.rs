@@ -7,6 +7,13 @@ use super::{File, values};
 
 const CHART: &str = "charts/process-template-operator";
 
+// An example of each kind.
+const EXAMPLES: [&str; 3] = [
+    include_str!("../../../examples/api-document.yaml"),
+    include_str!("../../../examples/connection.yaml"),
+    include_str!("../../../examples/shared-connection.yaml"),
+];
+
 pub fn files() -> anyhow::Result<Vec<File>> {
     let schema = values::schema();
     let mut files = vec![
@@ -56,9 +63,16 @@ fn about() -> anyhow::Result<String> {
             "artifacthub.io/operatorCapabilities": "Full Lifecycle",
             "artifacthub.io/prerelease": is_prerelease.to_string(),
             "artifacthub.io/crds": embedded(&Value::from(kinds))?,
+            "artifacthub.io/crdsExamples": embedded(&examples()?)?,
             "artifacthub.io/images": embedded(&images)?,
         },
     }))?)
+}
+
+// The last document of each file: what comes before it is no kind of ours.
+fn examples() -> anyhow::Result<Value> {
+    let last = |text: &str| serde_saphyr::from_str(text.rsplit("\n---\n").next().unwrap_or(text));
+    Ok(EXAMPLES.iter().map(|text| last(text)).collect::<Result<Vec<Value>, _>>()?.into())
 }
 
 const README: &str = "\
