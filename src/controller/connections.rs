@@ -15,10 +15,11 @@ use tokio::time::Instant;
 use super::catalogue::{Catalogue, Found, key};
 use super::connect::{Bounds, Description, read_identity};
 use super::connection_name::ConnectionName;
+use super::heard::{Heard, LastAnswer};
 use super::writer::{Failure, bounded};
 use super::{Error, SecretAccess};
 use crate::api::SecretRef;
-use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
+use crate::cmdb::{self, Fence, Limiters, Observer};
 use crate::engine::{self, Connection, Grants, Touched};
 
 // How long credentials that CMDB did not answer to are left alone: each set that comes would try them, and all others wait.
@@ -64,21 +65,10 @@ pub struct Live {
     heard: Arc<Heard>,
 }
 
-/// What was last heard from CMDB over a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastAnswer {
-    /// When.
-    pub at: Instant,
-    /// Whether it shows that CMDB is there and takes the credentials.
-    pub is_good: bool,
-    /// Whether it refuses the credentials.
-    pub refuses: bool,
-}
-
 impl Live {
     /// What was last heard from CMDB over this connection.
     pub fn last_answer(&self) -> Option<LastAnswer> {
-        *lock(&self.heard.last)
+        self.heard.last()
     }
 }
 
@@ -87,8 +77,8 @@ struct Entry {
     users: Mutex<BTreeSet<ObjectName>>,
     // The Secrets that it names, each with the version that was read.
     secrets: Mutex<Vec<(SecretRef, Option<String>)>>,
-    // Their versions as they were last looked at, where no watch tells of them.
-    looked_at: Mutex<Option<Vec<Option<String>>>>,
+    // Each as it was last looked at, where no watch tells of them.
+    looked_at: Mutex<Vec<(SecretRef, Option<String>)>>,
     // A business that one of the users is about; 0: none is known.
     biz_id: Mutex<i64>,
     // When a refusal last had the Secrets read anew.
@@ -135,30 +125,6 @@ impl Secrets {
     // Tells these versions of them from all others.
     fn key(&self) -> String {
         format!("{} {}", version(&self.secret), self.certificate.as_ref().map(version).unwrap_or_default())
-    }
-}
-
-// Hears what CMDB answers.
-struct Heard {
-    observer: Arc<dyn Observer>,
-    last: Mutex<Option<LastAnswer>>,
-}
-
-impl std::fmt::Debug for Heard {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Heard").field("last", &self.last).finish_non_exhaustive()
-    }
-}
-
-impl Observer for Heard {
-    fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration) {
-        // A call that was not made, or that others took the turn of, says nothing.
-        if !matches!(outcome, "busy" | "throttled") {
-            let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
-            let refuses = outcome == "authentication";
-            *lock(&self.last) = Some(LastAnswer { at: Instant::now(), is_good: !is_bad, refuses });
-        }
-        self.observer.call_finished(operation, outcome, elapsed);
     }
 }
 
@@ -359,7 +325,7 @@ impl Connections {
             _ => None,
         };
         let bounds = if name.is_shared() { &self.shared_bounds } else { &self.bounds }.clone();
-        let heard = Arc::new(Heard { observer: Arc::clone(&self.observer), last: Mutex::default() });
+        let heard = Arc::new(Heard::new(Arc::clone(&self.observer)));
         let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
         let key = format!("{spec_key} {secrets_key}");
         let candidate = description.connect(credentials, identity, bounds, key, heard.clone()).map_err(invalid)?;
@@ -448,12 +414,24 @@ impl Connections {
         }
         let entry = self.entry(name);
         let named: Vec<SecretRef> = lock(&entry.secrets).iter().map(|(secret, _)| secret.clone()).collect();
-        let mut seen = Vec::new();
+        let before = lock(&entry.looked_at).clone();
+        let (mut seen, mut has_changed) = (Vec::new(), false);
         for reference in named {
-            seen.push(self.secret(name, &reference).await.ok().as_ref().map(version));
+            let before = before.iter().find(|(known, _)| *known == reference).map(|(_, version)| version);
+            let now = match self.secret(name, &reference).await {
+                Ok(secret) => Some(version(&secret)),
+                Err(Error::SecretMissing { .. }) => None,
+                // Of what cannot be read, what was seen last stands.
+                Err(_) => match before {
+                    Some(before) => before.clone(),
+                    None => continue,
+                },
+            };
+            has_changed |= before.is_some_and(|before| *before != now);
+            seen.push((reference, now));
         }
-        let before = lock(&entry.looked_at).replace(seen.clone())?;
-        (before != seen).then(|| entry.changed())
+        *lock(&entry.looked_at) = seen;
+        has_changed.then(|| entry.changed())
     }
 
     /// Whether Secrets change without a word: somebody has to look.
