@@ -1,6 +1,6 @@
 //! The connections of the cluster, and the namespaces that their grants name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -8,13 +8,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::{Controller, WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{Controller, WatchStreamExt as _};
+use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::catalogue::Shared;
-use super::gates::WatchGate;
+use super::gates::{Gates, WatchGate};
 use super::{Context, connection_reconcile, watches};
 use crate::api::ClusterCmdbConnection;
 
@@ -25,17 +26,20 @@ pub struct Cluster {
     connections: Controller<DeserializeGuard<ClusterCmdbConnection>>,
     namespaces: Api<PartialObjectMeta<Namespace>>,
     writer: Writer<PartialObjectMeta<Namespace>>,
+    gate: WatchGate,
 }
 
 impl Cluster {
     /// Watches nothing yet.
-    pub fn new(client: &Client, gate: &WatchGate) -> Self {
+    pub fn new(client: &Client, gates: &Gates) -> Self {
         let (reader, writer) = reflector::store();
-        let events = watcher(Api::all(client.clone()), watcher::Config::default());
-        let connections = watches::over(events, reader, writer, gate, |_| {});
+        let gate = gates.of(ClusterCmdbConnection::crd_name(), &[]);
+        let events = watches::events(Api::all(client.clone()), "", &watcher::Config::default(), &gate);
+        let connections = watches::over(events, reader, writer, |_| {});
         let (namespaces, writer) = reflector::store();
         let shared = Shared { connections: connections.store(), namespaces };
-        Self { shared, connections, namespaces: Api::all(client.clone()), writer }
+        let gate = gates.of(&Namespace::plural(&()), &[]);
+        Self { shared, connections, namespaces: Api::all(client.clone()), writer, gate }
     }
 
     /// Watches until `shutdown`.
@@ -45,11 +49,11 @@ impl Cluster {
         context: Arc<Context>,
         shutdown: CancellationToken,
     ) {
-        let Self { connections, namespaces, writer, .. } = self;
+        let Self { connections, namespaces, writer, gate, .. } = self;
         tokio::spawn(connection_reconcile::run(connections, to_wake, Arc::clone(&context), shutdown.clone()));
         tokio::spawn(async move {
             tokio::select! {
-                () = watch_namespaces(namespaces, writer, &context) => {}
+                () = watch_namespaces(namespaces, writer, &gate, &context) => {}
                 () = shutdown.cancelled() => {}
             }
         });
@@ -60,20 +64,83 @@ impl Cluster {
 async fn watch_namespaces(
     api: Api<PartialObjectMeta<Namespace>>,
     writer: Writer<PartialObjectMeta<Namespace>>,
+    gate: &WatchGate,
     context: &Context,
 ) {
-    let mut labels: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    let watched = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
-    let mut changes = std::pin::pin!(watched.touched_objects());
-    while let Some(change) = changes.next().await {
-        match change {
-            Ok(namespace) => {
-                let (name, now) = (namespace.name_any(), namespace.labels().clone());
-                if labels.insert(name.clone(), now.clone()) != Some(now) {
-                    context.wake_sets(context.connections.users_of_shared(&name));
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the watch of namespaces failed and is begun again"),
+    let mut labels = Labels::default();
+    let events = watches::events(api, "", &watcher::Config::default(), gate).reflect(writer);
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        if let Some(changed) = event.ok().and_then(|event| labels.changed(event)) {
+            context.wake_sets(context.connections.users_of_shared(&changed));
         }
+    }
+}
+
+// The labels of the namespaces that there are.
+#[derive(Default)]
+struct Labels {
+    by_namespace: BTreeMap<String, BTreeMap<String, String>>,
+    // What a list that is being read has shown.
+    listed: BTreeSet<String>,
+}
+
+impl Labels {
+    // The namespace whose labels are others now.
+    fn changed(&mut self, event: Event<PartialObjectMeta<Namespace>>) -> Option<String> {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(namespace) => {
+                self.listed.insert(namespace.name_any());
+                return self.put(&namespace);
+            }
+            Event::InitDone => self.by_namespace.retain(|name, _| self.listed.contains(name)),
+            Event::Apply(namespace) => return self.put(&namespace),
+            Event::Delete(namespace) => drop(self.by_namespace.remove(&namespace.name_any())),
+        }
+        None
+    }
+
+    fn put(&mut self, namespace: &PartialObjectMeta<Namespace>) -> Option<String> {
+        let (name, now) = (namespace.name_any(), namespace.labels().clone());
+        let before = self.by_namespace.insert(name.clone(), now.clone());
+        (before != Some(now)).then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::api::ObjectMeta;
+    use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _};
+    use kube::runtime::watcher::Event;
+
+    use super::Labels;
+
+    fn namespace(name: &str, team: &str) -> PartialObjectMeta<Namespace> {
+        let labels = Some([("team".to_owned(), team.to_owned())].into());
+        ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() }.into_response_partial()
+    }
+
+    #[test]
+    fn changed_labels_are_told_and_namespaces_that_are_gone_are_forgotten() {
+        let mut labels = Labels::default();
+        let mut tell = |event| {
+            let changed = labels.changed(event);
+            (changed, labels.by_namespace.keys().cloned().collect::<Vec<_>>().join(" "))
+        };
+        let told = |changed: Option<&str>, known: &str| (changed.map(str::to_owned), known.to_owned());
+        assert_eq!(tell(Event::Init), told(None, ""));
+        assert_eq!(tell(Event::InitApply(namespace("bank", "red"))), told(Some("bank"), "bank"));
+        assert_eq!(tell(Event::InitApply(namespace("shop", "blue"))), told(Some("shop"), "bank shop"));
+        assert_eq!(tell(Event::InitDone), told(None, "bank shop"));
+        assert_eq!(tell(Event::Apply(namespace("shop", "blue"))), told(None, "bank shop"));
+        assert_eq!(tell(Event::Apply(namespace("shop", "green"))), told(Some("shop"), "bank shop"));
+        assert_eq!(tell(Event::Delete(namespace("shop", "green"))), told(None, "bank"));
+        assert_eq!(tell(Event::Apply(namespace("shop", "green"))), told(Some("shop"), "bank shop"));
+        // It went while nobody watched.
+        assert_eq!(tell(Event::Init), told(None, "bank shop"));
+        assert_eq!(tell(Event::InitApply(namespace("shop", "green"))), told(None, "bank shop"));
+        assert_eq!(tell(Event::InitDone), told(None, "shop"));
     }
 }

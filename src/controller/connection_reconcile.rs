@@ -22,7 +22,7 @@ use super::connection_name::ConnectionName;
 use super::connection_status::{self, Facts};
 use super::connections::Live;
 use super::writer::{self, Target, WriteError};
-use super::{Context, Error, events, ready, to_wake_stream, verdict, watch_failed};
+use super::{Context, Error, events, ready, to_wake_stream, verdict};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, SchemaChoice};
 use crate::cmdb::Transport;
 use crate::engine;
@@ -103,7 +103,7 @@ fn ended<K: ConnectionObject, T>(context: &Context, result: Result<T, controller
             let name = ConnectionName { kind: K::KIND, namespace, name: gone.name };
             context.wake_sets(context.connections.gone(&name));
         }
-        Err(error) => watch_failed(&error),
+        Err(error) => tracing::warn!(%error, "the controller of connections failed"),
     }
 }
 
@@ -179,7 +179,7 @@ async fn look<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Conte
         tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
     }
     if status != previous && write::<K>(context, &name, &target, &status).await {
-        events::turned(context, connection.object_ref(&()), &previous.conditions, &verdict).await;
+        events::turned(context, connection.object_ref(&()), &previous.conditions, &verdict);
     }
     Some(next(context, &target, checked.err().as_ref()))
 }

@@ -13,12 +13,13 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::catalogue::{Catalogue, Found, key};
-use super::connect::{Bounds, read_identity};
+use super::connect::{Bounds, Description, read_identity};
 use super::connection_name::ConnectionName;
+use super::heard::{Heard, LastAnswer};
 use super::writer::{Failure, bounded};
 use super::{Error, SecretAccess};
 use crate::api::SecretRef;
-use crate::cmdb::{self, Fence, Limiters, Observer, Operation};
+use crate::cmdb::{self, Fence, Limiters, Observer};
 use crate::engine::{self, Connection, Grants, Touched};
 
 // How long credentials that CMDB did not answer to are left alone: each set that comes would try them, and all others wait.
@@ -64,21 +65,10 @@ pub struct Live {
     heard: Arc<Heard>,
 }
 
-/// What was last heard from CMDB over a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastAnswer {
-    /// When.
-    pub at: Instant,
-    /// Whether it shows that CMDB is there and takes the credentials.
-    pub is_good: bool,
-    /// Whether it refuses the credentials.
-    pub refuses: bool,
-}
-
 impl Live {
     /// What was last heard from CMDB over this connection.
     pub fn last_answer(&self) -> Option<LastAnswer> {
-        *lock(&self.heard.last)
+        self.heard.last()
     }
 }
 
@@ -87,8 +77,8 @@ struct Entry {
     users: Mutex<BTreeSet<ObjectName>>,
     // The Secrets that it names, each with the version that was read.
     secrets: Mutex<Vec<(SecretRef, Option<String>)>>,
-    // Their versions as they were last looked at, where no watch tells of them.
-    looked_at: Mutex<Option<Vec<Option<String>>>>,
+    // Each as it was last looked at, where no watch tells of them.
+    looked_at: Mutex<Vec<(SecretRef, Option<String>)>>,
     // A business that one of the users is about; 0: none is known.
     biz_id: Mutex<i64>,
     // When a refusal last had the Secrets read anew.
@@ -99,7 +89,9 @@ struct Entry {
     sought: Mutex<Sought>,
     // Counts the changes of connection and Secrets.
     changes: Mutex<u64>,
-    built: AsyncMutex<Built>,
+    // Who builds it: one at a time.
+    turn: AsyncMutex<()>,
+    built: Mutex<Built>,
 }
 
 #[derive(Default)]
@@ -111,7 +103,7 @@ enum Sought {
     Found(String),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Built {
     // The change that it was built at.
     at: u64,
@@ -133,30 +125,6 @@ impl Secrets {
     // Tells these versions of them from all others.
     fn key(&self) -> String {
         format!("{} {}", version(&self.secret), self.certificate.as_ref().map(version).unwrap_or_default())
-    }
-}
-
-// Hears what CMDB answers.
-struct Heard {
-    observer: Arc<dyn Observer>,
-    last: Mutex<Option<LastAnswer>>,
-}
-
-impl std::fmt::Debug for Heard {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Heard").field("last", &self.last).finish_non_exhaustive()
-    }
-}
-
-impl Observer for Heard {
-    fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration) {
-        // A call that was not made, or that others took the turn of, says nothing.
-        if !matches!(outcome, "busy" | "throttled") {
-            let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
-            let refuses = outcome == "authentication";
-            *lock(&self.last) = Some(LastAnswer { at: Instant::now(), is_good: !is_bad, refuses });
-        }
-        self.observer.call_finished(operation, outcome, elapsed);
     }
 }
 
@@ -190,10 +158,7 @@ impl Connections {
         let entry = self.entry(name);
         self.find(&entry, name).await?;
         // Who may not touch the business learns nothing else of the connection, which never asks CMDB about it.
-        let touched = Touched { biz_id, service_template_id: None, service_template_name: None };
-        if !self.grants(&set.0, name).await?.cover(touched) {
-            return Err(engine::Error::NotGranted { biz_id, service_template: None }.into());
-        }
+        self.check_grant(&set.0, name, biz_id).await?;
         *lock(&entry.biz_id) = biz_id;
         Ok(self.live(name).await?.connection)
     }
@@ -201,9 +166,10 @@ impl Connections {
     /// A connection for its own sake.
     pub async fn live(&self, name: &ConnectionName) -> Result<Live, Error> {
         let entry = self.entry(name);
-        let mut built = entry.built.lock().await;
+        let _turn = entry.turn.lock().await;
         let change = *lock(&entry.changes);
         let found = self.find(&entry, name).await?;
+        let built = lock(&entry.built).clone();
         let is_due = built.due.is_some_and(|due| due <= Instant::now());
         let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key;
         let of_now = built.live.as_ref().filter(is_of_now).cloned();
@@ -215,22 +181,45 @@ impl Connections {
         let read = secrets.key();
         // What has not changed has been tried.
         if let Some(live) = of_now.filter(|_| built.read == read) {
-            built.read_at = read_at;
+            lock(&entry.built).read_at = read_at;
             return Ok(live);
         }
         let live = self.build(&entry, name, &found, secrets, built.live.as_ref()).await?;
         // Time alone may mend it.
         let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
         let due = live.refused.as_ref().filter(|error| may_change(error)).map(|_| Instant::now() + RETRY_AFTER);
-        *built = Built { at: change, live: Some(live.clone()), due, read_at, read };
+        *lock(&entry.built) = Built { at: change, live: Some(live.clone()), due, read_at, read };
         Ok(live)
     }
 
-    /// Whether CMDB was last heard to refuse the credentials of a connection.
-    pub async fn are_credentials_refused(&self, name: &ConnectionName) -> bool {
+    /// The normalised URL that a connection leads the sets of a namespace to. Waits for nobody's CMDB: it is asked for
+    /// another's set, which that must not hold up.
+    pub async fn leads_to(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<String, Error> {
+        let found = self.catalogue.find(name).await?;
+        self.check_grant(namespace, name, biz_id).await?;
         let entry = self.entry(name);
-        let built = entry.built.lock().await;
+        let change = *lock(&entry.changes);
+        let built = lock(&entry.built).clone();
+        let live = match built.live.filter(|live| built.at == change && live.spec_key == found.key) {
+            Some(live) => live,
+            None => self.candidate(name, &found, &self.secrets(name, &found.description).await?)?,
+        };
+        Ok(live.connection.client.url().to_owned())
+    }
+
+    /// Whether CMDB was last heard to refuse the credentials of a connection.
+    pub fn are_credentials_refused(&self, name: &ConnectionName) -> bool {
+        let entry = self.entry(name);
+        let built = lock(&entry.built);
         built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
+    }
+
+    async fn check_grant(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<(), Error> {
+        let touched = Touched { biz_id, service_template_id: None, service_template_name: None };
+        if self.grants(namespace, name).await?.cover(touched) {
+            return Ok(());
+        }
+        Err(engine::Error::NotGranted { biz_id, service_template: None }.into())
     }
 
     async fn find(&self, entry: &Entry, name: &ConnectionName) -> Result<Found, Error> {
@@ -286,15 +275,20 @@ impl Connections {
         let named = [Some(&description.credentials), description.certificate.as_ref()];
         // Noted before they are read: a change that comes meanwhile finds the connection.
         *lock(&entry.secrets) = named.into_iter().flatten().map(|named| (named.clone(), None)).collect();
+        let secrets = self.secrets(name, description).await?;
+        let read = [Some(&secrets.secret), secrets.certificate.as_ref()].map(|secret| secret.map(version));
+        for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
+            *known = read;
+        }
+        Ok(secrets)
+    }
+
+    async fn secrets(&self, name: &ConnectionName, description: &Description) -> Result<Secrets, Error> {
         let secret = self.secret(name, &description.credentials).await?;
         let certificate = match &description.certificate {
             Some(certificate) => Some(self.secret(name, certificate).await?),
             None => None,
         };
-        let read = [Some(&secret), certificate.as_ref()].map(|secret| secret.map(version));
-        for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
-            *known = read;
-        }
         Ok(Secrets { secret, certificate })
     }
 
@@ -306,27 +300,11 @@ impl Connections {
         secrets: Secrets,
         last: Option<&Live>,
     ) -> Result<Live, Error> {
-        let description = &found.description;
-        let (spec_key, secrets_key) = (found.key.clone(), secrets.key());
-        let Secrets { secret, certificate } = secrets;
-        let last = last.filter(|last| last.spec_key == spec_key);
-        if let Some(last) = last.filter(|last| last.secrets_key == secrets_key) {
+        let last = last.filter(|last| last.spec_key == found.key);
+        if let Some(last) = last.filter(|last| last.secrets_key == secrets.key()) {
             return Ok(Live { refused: None, ..last.clone() });
         }
-        let credentials = description.read_credentials(&secret)?;
-        let identity = match (&description.certificate, &certificate) {
-            (Some(reference), Some(certificate)) => Some(read_identity(&reference.name, certificate)?),
-            _ => None,
-        };
-        let bounds = if name.is_shared() { &self.shared_bounds } else { &self.bounds }.clone();
-        let heard = Arc::new(Heard { observer: Arc::clone(&self.observer), last: Mutex::default() });
-        let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
-        let key = format!("{spec_key} {secrets_key}");
-        let candidate = description.connect(credentials, identity, bounds, key, heard.clone()).map_err(invalid)?;
-        let credentials_version = secret.metadata.resource_version.clone().unwrap_or_default();
-        let built_at = Instant::now();
-        let live =
-            Live { connection: candidate, credentials_version, refused: None, built_at, spec_key, secrets_key, heard };
+        let live = self.candidate(name, found, &secrets)?;
         Ok(match last {
             Some(last) => {
                 let biz_id = *lock(&entry.biz_id);
@@ -334,6 +312,26 @@ impl Connections {
             }
             None => live,
         })
+    }
+
+    // The connection as it is now, which CMDB was not asked over yet.
+    fn candidate(&self, name: &ConnectionName, found: &Found, secrets: &Secrets) -> Result<Live, Error> {
+        let description = &found.description;
+        let (spec_key, secrets_key) = (found.key.clone(), secrets.key());
+        let Secrets { secret, certificate } = secrets;
+        let credentials = description.read_credentials(secret)?;
+        let identity = match (&description.certificate, certificate) {
+            (Some(reference), Some(certificate)) => Some(read_identity(&reference.name, certificate)?),
+            _ => None,
+        };
+        let bounds = if name.is_shared() { &self.shared_bounds } else { &self.bounds }.clone();
+        let heard = Arc::new(Heard::new(Arc::clone(&self.observer)));
+        let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
+        let key = format!("{spec_key} {secrets_key}");
+        let candidate = description.connect(credentials, identity, bounds, key, heard.clone()).map_err(invalid)?;
+        let credentials_version = secret.metadata.resource_version.clone().unwrap_or_default();
+        let built_at = Instant::now();
+        Ok(Live { connection: candidate, credentials_version, refused: None, built_at, spec_key, secrets_key, heard })
     }
 
     async fn secret(&self, connection: &ConnectionName, reference: &SecretRef) -> Result<Secret, Error> {
@@ -416,12 +414,24 @@ impl Connections {
         }
         let entry = self.entry(name);
         let named: Vec<SecretRef> = lock(&entry.secrets).iter().map(|(secret, _)| secret.clone()).collect();
-        let mut seen = Vec::new();
+        let before = lock(&entry.looked_at).clone();
+        let (mut seen, mut has_changed) = (Vec::new(), false);
         for reference in named {
-            seen.push(self.secret(name, &reference).await.ok().as_ref().map(version));
+            let before = before.iter().find(|(known, _)| *known == reference).map(|(_, version)| version);
+            let now = match self.secret(name, &reference).await {
+                Ok(secret) => Some(version(&secret)),
+                Err(Error::SecretMissing { .. }) => None,
+                // Of what cannot be read, what was seen last stands.
+                Err(_) => match before {
+                    Some(before) => before.clone(),
+                    None => continue,
+                },
+            };
+            has_changed |= before.is_some_and(|before| *before != now);
+            seen.push((reference, now));
         }
-        let before = lock(&entry.looked_at).replace(seen.clone())?;
-        (before != seen).then(|| entry.changed())
+        *lock(&entry.looked_at) = seen;
+        has_changed.then(|| entry.changed())
     }
 
     /// Whether Secrets change without a word: somebody has to look.

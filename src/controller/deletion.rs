@@ -49,7 +49,7 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
     match progress {
         Ok(Progress::Done(tally)) => let_go(set, context, &mut journal, tally).await,
         Ok(Progress::Left(view, tally, stopped)) => {
-            events::deleted(context, set, &tally).await;
+            events::deleted(context, set, &tally);
             let verdict = status::deleting(set, &view, stopped.as_ref());
             let status = status::observed(&journal.subject, &view, &verdict);
             wait(context, set, &mut journal, status, stopped.as_ref()).await
@@ -138,14 +138,14 @@ async fn look(
 }
 
 async fn let_go(set: &ProcessTemplateSet, context: &Context, journal: &mut StatusJournal<'_>, tally: Tally) -> Action {
-    events::deleted(context, set, &tally).await;
+    events::deleted(context, set, &tally);
     match finalizer::remove(set, context, &mut journal.target).await {
         // Outdated: it has changed, and the watch brings it again; or it is gone.
         Ok(()) | Err(WriteError::Outdated) => {
             context.reconciled("ok");
             Action::await_change()
         }
-        Err(WriteError::Failed(reason)) => report::fail(context, set, &Error::ApiServer(reason)).await,
+        Err(WriteError::Failed(reason)) => report::fail(context, set, &Error::ApiServer(reason)),
     }
 }
 
@@ -156,7 +156,7 @@ async fn wait(
     status: ProcessTemplateSetStatus,
     stopped: Option<&Error>,
 ) -> Action {
-    report::note(context, set, stopped).await;
+    report::note(context, set, stopped);
     // What begins again at once is not blocked.
     if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
         context.reconciled(error.label());
@@ -167,7 +167,7 @@ async fn wait(
             context.objects.told(&namespace(set), &set.name_any(), &uid(set));
             context.reconciled(stopped.map_or("ok", Error::label));
         }
-        Err(WriteError::Failed(reason)) => report::untold(context, set, &Error::ApiServer(reason)).await,
+        Err(WriteError::Failed(reason)) => report::untold(context, set, &Error::ApiServer(reason)),
     }
     report::wait_for(context, set, stopped, context.engine.undecided_for(&uid(set), &remembered(journal).0))
 }

@@ -15,6 +15,7 @@ mod events;
 mod finalizer;
 mod gates;
 mod grants;
+mod heard;
 mod journal;
 mod leader;
 mod memory;
@@ -45,7 +46,7 @@ use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
 use kube::runtime::controller;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
-use kube::{Client, CustomResourceExt};
+use kube::{Client, CustomResourceExt, Resource as _};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,7 @@ pub use connect::{Bounds, Description, read_credentials, read_identity};
 pub use connection_name::ConnectionName;
 pub use election::{Election, Leadership, Standing};
 pub use error::Error;
-pub use gates::Gate;
+pub use gates::{Gate, NO_ANSWER};
 pub use grants::cover;
 pub use leader::Terms;
 pub use memory::from_status;
@@ -110,8 +111,8 @@ pub trait Observer: Send + Sync {
     /// A generation of a set has become Ready, so long after this process first knew of it.
     fn became_ready(&self, _after: Duration) {}
 
-    /// Whether a gate is open, and what to do if it is not.
-    fn gate(&self, _gate: Gate, _state: Result<(), String>) {}
+    /// Whether a gate is open and what is to be said of it, or what to do if it is not.
+    fn gate(&self, _gate: Gate, _state: Result<String, String>) {}
 
     /// Whether this process leads.
     fn stands(&self, _standing: &Standing) {}
@@ -213,15 +214,15 @@ pub async fn run(
     let publishing = tokio::spawn(publishing);
     let namespaces = &settings.namespaces;
     let (gates, queue) = (Gates::new(Arc::clone(&observer)), Arc::<Queue>::default());
-    let gate = gates.of(ProcessTemplateSet::crd_name());
+    let gate = gates.of(ProcessTemplateSet::crd_name(), namespaces);
     let pages = watcher::Config::default().page_size(PAGE_SIZE);
     let due = Arc::clone(&queue);
     let is_due = move |set: &Watched| due.is_due(name_of(&ObjectRef::from_obj(set)));
     let controller = watches::controller::<Watched>(&client, namespaces, &pages, &gate, is_due);
-    let gate = gates.of(CmdbConnection::crd_name());
+    let gate = gates.of(CmdbConnection::crd_name(), namespaces);
     let connections = watches::controller(&client, namespaces, &watcher::Config::default(), &gate, |_| {});
     // Who serves some namespaces needs no rights on the cluster.
-    let cluster = namespaces.is_empty().then(|| Cluster::new(&client, &gates.of(ClusterCmdbConnection::crd_name())));
+    let cluster = namespaces.is_empty().then(|| Cluster::new(&client, &gates));
     let catalogue =
         Catalogue { namespaced: connections.store(), shared: cluster.as_ref().map(|cluster| cluster.shared.clone()) };
     let store = controller.store();
@@ -257,7 +258,7 @@ pub async fn run(
     if let Some(cluster) = cluster {
         cluster.run(to_wake.cluster_connections, Arc::clone(&context), beside.clone());
     }
-    reconcile_sets(controller, to_wake.sets, &context, &settings).await;
+    reconcile_sets(controller, to_wake.sets, &context, &settings, &gates).await;
     beside.cancel();
     gates.close();
     drop(context);
@@ -272,10 +273,12 @@ async fn reconcile_sets(
     to_wake: UnboundedReceiver<ObjectRef<Watched>>,
     context: &Arc<Context>,
     settings: &Settings,
+    gates: &Gates,
 ) {
     if settings.secrets == SecretAccess::Watch {
         let of_secret = Arc::clone(context);
-        let changed = watches::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces);
+        let gate = gates.of(&Secret::plural(&()), &settings.namespaces);
+        let changed = watches::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces, &gate);
         controller = controller.watches_stream(changed, move |changed| {
             let sets = of_secret.secret_changed(&changed.metadata);
             sets.into_iter().inspect(|set| of_secret.queue.is_due(name_of(set))).collect::<Vec<_>>()
@@ -365,17 +368,7 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
                 context.wake_neighbours(&uid, biz_id, &selector);
             }
         }
-        Err(error) => watch_failed(&error),
-    }
-}
-
-// A CRD that is missing was told of once.
-fn watch_failed(error: &controller::Error<Infallible, watcher::Error>) {
-    match error {
-        controller::Error::QueueError(error) if gates::is_missing(error) => {
-            tracing::debug!(%error, "a watch failed and is begun again");
-        }
-        error => tracing::warn!(%error, "a watch failed and is begun again"),
+        Err(error) => tracing::warn!(%error, "the controller of sets failed"),
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
                 }
             }
             Ok(None) => Action::await_change(),
-            Err(error) => report::fail(context, &set, &error).await,
+            Err(error) => report::fail(context, &set, &error),
         },
         Err(error) => reconcile_malformed(&object, &error.to_string(), context).await,
     }
@@ -106,7 +106,7 @@ async fn work(
         context.connections.keep(&name, &job.connection);
     }
     if view.recall != Recall::Kept {
-        events::moved(context, set, view.recall).await;
+        events::moved(context, set, view.recall);
     }
     if view.plan.is_settled() || set.spec.is_suspended() {
         let released = released(&view.plan);

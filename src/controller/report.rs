@@ -46,7 +46,7 @@ pub async fn report(
             context.reconciled(label);
             action
         }
-        Err(error) => fail(context, set, &error).await,
+        Err(error) => fail(context, set, &error),
     }
 }
 
@@ -68,10 +68,10 @@ async fn say(
         tracing::debug!(namespace = namespace(set), name = set.name_any(), "not yet its turn");
         return Ok(wait_for(context, set, Some(error), until_stale(context, set)));
     }
-    note(context, set, stopped).await;
+    note(context, set, stopped);
     let before = journal.subject.previous.clone();
     if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
-        tell(context, set, &before, &outcome).await;
+        tell(context, set, &before, &outcome);
         return Ok(Action::requeue(AGAIN));
     }
     let verdict = match (view, stopped) {
@@ -100,7 +100,7 @@ async fn say(
         Err(WriteError::Outdated) => journal.merge(&status).await.and(Err(WriteError::Outdated)),
         written => written,
     };
-    let has_told = tell(context, set, &before, &outcome).await;
+    let has_told = tell(context, set, &before, &outcome);
     if written.is_ok() {
         context.objects.told(&name.0, &name.1, &uid(set));
         let stands = &journal.subject.previous;
@@ -113,7 +113,7 @@ async fn say(
     match written {
         // A write that made the set Ready has said enough.
         Ok(true) if !(has_told && verdict.ready) => {
-            events::turned(context, set.object_ref(&()), &before.conditions, &verdict).await;
+            events::turned(context, set.object_ref(&()), &before.conditions, &verdict);
         }
         Ok(_) => {}
         Err(WriteError::Outdated) => return Ok(Action::requeue(AGAIN)),
@@ -123,14 +123,14 @@ async fn say(
 }
 
 // Tells of what was written to CMDB; whether anything was.
-async fn tell(
+fn tell(
     context: &Context,
     set: &ProcessTemplateSet,
     before: &ProcessTemplateSetStatus,
     outcome: &Result<Outcome, Error>,
 ) -> bool {
     let Ok(outcome) = outcome else { return false };
-    events::written(context, set, before, outcome).await;
+    events::written(context, set, before, outcome);
     outcome.tally != Tally::default()
 }
 
@@ -197,18 +197,18 @@ fn later(context: &Context, set: &ProcessTemplateSet, wait: Duration) -> Action 
 }
 
 /// Ends a reconcile of whose failure the status cannot tell, and says when to try again.
-pub async fn fail(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Action {
-    untold(context, set, error).await;
+pub fn fail(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Action {
+    untold(context, set, error);
     later(context, set, wait(context, set, Some(error)))
 }
 
 /// Counts and logs what the status cannot tell, and tells it once in an event.
-pub async fn untold(context: &Context, set: &ProcessTemplateSet, error: &Error) {
+pub fn untold(context: &Context, set: &ProcessTemplateSet, error: &Error) {
     context.reconciled(error.label());
     let (namespace, name) = (namespace(set), set.name_any());
     tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still, and its status does not say so");
     if context.objects.untold_anew(&namespace, &name, &uid(set)) {
-        events::failed(context, set, error).await;
+        events::failed(context, set, error);
     }
 }
 
@@ -238,7 +238,7 @@ fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> D
 }
 
 /// Logs, and tells once in an event, what keeps a set from being carried on with.
-pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
+pub fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
     let (namespace, name) = (namespace(set), set.name_any());
     let told = stopped.filter(|error| error.disposition() != Disposition::RetryNow);
     let is_new = told.is_some_and(|error| context.objects.fails_anew(&namespace, &name, &uid(set), error.label()));
@@ -261,7 +261,7 @@ pub async fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&
         }
     }
     if let Some(error) = told.filter(|_| is_new) {
-        events::failed(context, set, error).await;
+        events::failed(context, set, error);
     }
 }
 

@@ -33,7 +33,7 @@ impl<K> Object for K where
 }
 
 /// A controller of the objects of these namespaces; none: of all.
-/// `gate` is told of what the watch does, `is_due` of each object whose reconcile that makes due.
+/// `gate` is told of what the watch gives, `is_due` of each object whose reconcile that makes due.
 pub fn controller<K: Object>(
     client: &Client,
     namespaces: &[String],
@@ -43,11 +43,11 @@ pub fn controller<K: Object>(
 ) -> Controller<K> {
     let (reader, writer) = reflector::store();
     let events = match namespaces {
-        [] => watch(Api::all(client.clone()), config.clone()).boxed(),
-        [namespace] => watch(Api::namespaced(client.clone(), namespace), config.clone()).boxed(),
+        [] => events(Api::all(client.clone()), "", config, gate).boxed(),
+        [namespace] => in_namespace(client, namespace, config, gate).boxed(),
         namespaces => merged(client, namespaces, config, reader.clone(), gate).boxed(),
     };
-    over(events, reader, writer, gate, is_due)
+    over(events, reader, writer, is_due)
 }
 
 /// A controller of the objects that are watched so.
@@ -55,15 +55,15 @@ pub fn over<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
     reader: Store<K>,
     writer: Writer<K>,
-    gate: &WatchGate,
     is_due: impl Fn(&K) + Send + 'static,
 ) -> Controller<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let gate = gate.clone();
+    // An error would keep the controller from everything else that wakes it.
+    let events = events.filter(|event| std::future::ready(event.is_ok()));
     // What goes is told of too: others may have waited for what it held.
-    let touched = events.reflect(writer).inspect(move |event| gate.hears(event)).touched_objects();
+    let touched = events.reflect(writer).touched_objects();
     let due = touched.inspect(move |touched| {
         if let Ok(object) = touched {
             is_due(object);
@@ -73,37 +73,64 @@ where
 }
 
 /// Every object of these namespaces that appears, changes or goes; none: of all.
-pub fn touched<K: Object>(client: &Client, namespaces: &[String]) -> BoxStream<'static, Result<K, watcher::Error>> {
+pub fn touched<K: Object>(
+    client: &Client,
+    namespaces: &[String],
+    gate: &WatchGate,
+) -> BoxStream<'static, Result<K, watcher::Error>> {
     let config = watcher::Config::default();
-    if namespaces.is_empty() {
-        return watch(Api::all(client.clone()), config).touched_objects().boxed();
-    }
-    let each = namespaces.iter().map(|namespace| events(client, namespace, &config, None).touched_objects().boxed());
-    stream::select_all(each).filter(|touched| std::future::ready(touched.is_ok())).boxed()
+    let all = namespaces.is_empty().then(|| events(Api::all(client.clone()), "", &config, gate).boxed());
+    let each = namespaces.iter().map(|namespace| in_namespace(client, namespace, &config, gate).boxed());
+    let events = stream::select_all(each.chain(all));
+    events.filter(|event| std::future::ready(event.is_ok())).touched_objects().boxed()
 }
 
-// A watch that fails waits for itself alone.
-fn events<K: Object>(
+fn in_namespace<K: Object>(
     client: &Client,
     namespace: &str,
     config: &watcher::Config,
-    gate: Option<&WatchGate>,
+    gate: &WatchGate,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
-    let gate = gate.cloned();
-    let api = Api::<K>::namespaced(client.clone(), namespace);
-    let namespace = namespace.to_owned();
-    watch(api, config.clone()).default_backoff().inspect(move |event| {
-        if let Some(gate) = &gate {
-            gate.hears_part(event);
-        }
+    events(Api::namespaced(client.clone(), namespace), namespace, config, gate)
+}
+
+/// What a watch gives, and tells its gate; that of all namespaces, and of what is in none, has no name. A watch that fails
+/// waits for itself alone.
+pub fn events<K>(
+    api: Api<K>,
+    namespace: &str,
+    config: &watcher::Config,
+    gate: &WatchGate,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let (gate, namespace) = (gate.clone(), namespace.to_owned());
+    listed_again(api, config.clone()).default_backoff().inspect(move |event| {
+        gate.hears(&namespace, event);
         match event {
             // It was told of once.
-            Err(error) if gate.is_some() && gates::is_missing(error) => {}
+            Err(error) if gates::is_missing(error) => {}
             Err(error) => {
                 tracing::warn!(namespace, kind = %K::kind(&()), %error, "a watch failed and is begun again");
             }
             Ok(_) => {}
         }
+    })
+}
+
+// What was there and is not is listed anew: kube would go on trying to watch, which does not tell when it is there again.
+fn listed_again<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let begin = move || watch(api.clone(), config.clone()).boxed();
+    stream::unfold((begin(), begin), |(mut events, begin)| async move {
+        let event = events.next().await?;
+        if event.as_ref().is_err_and(gates::is_lost) {
+            events = begin();
+        }
+        Some((event, (events, begin)))
     })
 }
 
@@ -116,22 +143,18 @@ fn merged<K: Object>(
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
     let each = namespaces.iter().map(|namespace| {
         let of = namespace.clone();
-        events(client, namespace, config, Some(gate)).map(move |event| (of.clone(), event)).boxed()
+        in_namespace(client, namespace, config, gate).map(move |event| (of.clone(), event)).boxed()
     });
     let mut merge = Merge::new(namespaces);
     stream::select_all(each).flat_map(move |(namespace, event)| {
         let merged = match event {
             Ok(event) => merge.take(&namespace, event, || reader.state()),
-            Err(error) if is_refused(&error) => merge.refused(&namespace),
+            // That must not keep the others waiting.
+            Err(error) if gates::is_refused(&error) => merge.refused(&namespace),
             Err(_) => Vec::new(),
         };
         stream::iter(merged.into_iter().map(Ok))
     })
-}
-
-// The namespace is gone, or was taken from us: that must not keep the others waiting.
-fn is_refused(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_forbidden())
 }
 
 /// Makes one watch of those of several namespaces.

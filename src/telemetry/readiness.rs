@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::controller::{Gate, Standing};
+use crate::controller::{Gate, NO_ANSWER, Standing};
 
 /// The gates of `/readyz`.
 #[derive(Debug)]
@@ -14,36 +14,36 @@ pub struct Readiness {
 }
 
 // What is to be said of an open gate, or why it is closed and what to do.
-type State = Result<&'static str, String>;
-
-const NOT_HEARD: &str = "the API server has not answered yet; it is asked again";
+type State = Result<String, String>;
 
 impl Default for Readiness {
     fn default() -> Self {
-        let closed = |gate: &Gate| (*gate, Err(NOT_HEARD.to_owned()));
+        let closed = |gate: &Gate| (*gate, Err(NO_ANSWER.to_owned()));
         Self { gates: Mutex::new(Gate::ALL.iter().map(closed).collect()) }
     }
 }
 
 impl Readiness {
-    /// A gate is open, or closed for this reason.
-    pub fn set(&self, gate: Gate, state: Result<(), String>) {
-        self.lock().insert(gate, state.map(|()| "ok"));
+    /// A gate is open, which says this, or closed for this reason.
+    pub fn set(&self, gate: Gate, state: Result<String, String>) {
+        self.lock().insert(gate, state);
     }
 
     /// Whether this process leads: who does not needs only that it can look at the lease.
     pub fn stands(&self, standing: &Standing) {
         let mut gates = self.lock();
         let (leader, others) = match standing {
-            Standing::Leads => (Ok("ok"), Err(NOT_HEARD)),
+            Standing::Leads => (Ok("ok"), Err(NO_ANSWER)),
             Standing::StandsBy => (Ok("ok: stands by"), Ok("ok: not needed while it stands by")),
-            Standing::Unknown(why) => (Err(why.clone()), Ok("ok: not needed while it does not lead")),
+            Standing::Unknown(why) => (Err(why.as_str()), Ok("ok: not needed while it does not lead")),
         };
-        let was_open = gates.insert(Gate::Leader, leader).is_some_and(|before| before == Ok("ok"));
+        let owned = |state: Result<&str, &str>| state.map(str::to_owned).map_err(str::to_owned);
+        let was_open =
+            gates.insert(Gate::Leader, owned(leader)).is_some_and(|before| before.is_ok_and(|said| said == "ok"));
         // Who goes on leading has told of the others.
         if !(was_open && *standing == Standing::Leads) {
             for gate in [Gate::Crd, Gate::Watches] {
-                gates.insert(gate, others.map_err(str::to_owned));
+                gates.insert(gate, owned(others));
             }
         }
     }
@@ -58,7 +58,7 @@ impl Readiness {
         let gates = self.lock();
         let mut text = String::new();
         for (gate, state) in &*gates {
-            let said = state.as_ref().copied().unwrap_or_else(String::as_str);
+            let said = state.as_ref().unwrap_or_else(|why| why);
             let _ = writeln!(text, "{}: {said}", gate.as_str());
         }
         (gates.values().all(Result::is_ok), text)
@@ -71,7 +71,7 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
-    use super::{NOT_HEARD, Readiness};
+    use super::{NO_ANSWER, Readiness};
     use crate::controller::{Gate, Standing};
 
     #[test]
@@ -79,18 +79,18 @@ mod tests {
         let readiness = Readiness::default();
         assert_eq!(
             readiness.report(),
-            (false, format!("crd: {NOT_HEARD}\nwatches: {NOT_HEARD}\nleader: {NOT_HEARD}\n"))
+            (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: {NO_ANSWER}\n"))
         );
         readiness.stands(&Standing::StandsBy);
         let standby = "crd: ok: not needed while it stands by\nwatches: ok: not needed while it stands by\n\
                        leader: ok: stands by\n";
         assert_eq!(readiness.report(), (true, standby.to_owned()));
         readiness.stands(&Standing::Leads);
-        assert_eq!(readiness.report(), (false, format!("crd: {NOT_HEARD}\nwatches: {NOT_HEARD}\nleader: ok\n")));
-        readiness.set(Gate::Crd, Ok(()));
+        assert_eq!(readiness.report(), (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: ok\n")));
+        readiness.set(Gate::Crd, Ok("ok".to_owned()));
         readiness.set(Gate::Watches, Err("forbidden".to_owned()));
         assert_eq!(readiness.report(), (false, "crd: ok\nwatches: forbidden\nleader: ok\n".to_owned()));
-        readiness.set(Gate::Watches, Ok(()));
+        readiness.set(Gate::Watches, Ok("ok".to_owned()));
         readiness.stands(&Standing::Leads);
         assert_eq!(readiness.report(), (true, "crd: ok\nwatches: ok\nleader: ok\n".to_owned()));
         readiness.stands(&Standing::Unknown("the lease cannot be had".to_owned()));

@@ -147,9 +147,6 @@ impl Metrics {
         for (state, count) in waiting.into_iter().chain([("in_flight", limiters.in_flight)]) {
             set(&self.limiter_calls, &[("state", state)], count);
         }
-    }
-
-    fn show_gates(&self) {
         for gate in Gate::ALL {
             set(&self.gates, &[("gate", gate.as_str())], usize::from(self.readiness.is_open(*gate)));
         }
@@ -181,14 +178,12 @@ impl controller::Observer for Metrics {
         self.time_to_ready.get_or_create(&Vec::new()).observe(after.as_secs_f64());
     }
 
-    fn gate(&self, gate: Gate, state: Result<(), String>) {
+    fn gate(&self, gate: Gate, state: Result<String, String>) {
         self.readiness.set(gate, state);
-        self.show_gates();
     }
 
     fn stands(&self, standing: &Standing) {
         self.readiness.stands(standing);
-        self.show_gates();
         set(&self.leader, &[], usize::from(*standing == Standing::Leads));
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::http::{Method, Request, Response};
+use axum::http::{Method, Request, Response, StatusCode};
 use futures::future::BoxFuture;
 use kube::Client;
 use serde_json::Value;
@@ -37,6 +37,15 @@ struct Shared {
     version: watch::Sender<u64>,
     requests: Mutex<Vec<Recorded>>,
     is_silent: AtomicBool,
+    failing: Mutex<Vec<Failing>>,
+}
+
+// Requests that fail, and how many of them still do.
+struct Failing {
+    verb: &'static str,
+    plural: &'static str,
+    status: StatusCode,
+    left: usize,
 }
 
 /// A request that came.
@@ -87,6 +96,12 @@ impl ApiServer {
         self.shared.objects.lock().unwrap().list(collection)
     }
 
+    /// The next requests of this verb about these objects fail, so many of them.
+    pub fn fail(&self, verb: &'static str, plural: &'static str, status: u16, count: usize) {
+        let status = StatusCode::from_u16(status).unwrap();
+        self.shared.failing.lock().unwrap().push(Failing { verb, plural, status, left: count });
+    }
+
     /// From now on it answers nothing, or again.
     pub fn set_silent(&self, is_silent: bool) {
         self.shared.is_silent.store(is_silent, Ordering::Relaxed);
@@ -95,6 +110,16 @@ impl ApiServer {
     /// The requests that came, oldest first.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.requests.lock().unwrap().clone()
+    }
+
+    // With what a request fails.
+    fn failure(&self, verb: &str, plural: &str) -> Option<StatusCode> {
+        let mut failing = self.shared.failing.lock().unwrap();
+        let found = failing.iter_mut().find(|failing| (failing.verb, failing.plural) == (verb, plural))?;
+        found.left -= 1;
+        let status = found.status;
+        failing.retain(|failing| failing.left > 0);
+        Some(status)
     }
 
     // Changes what is kept, and tells those who watch.

@@ -6,13 +6,14 @@
 //! this runtime, and the way takes no time on this clock. Every call takes some, as a fault of the simulator: the operator
 //! tells by the time whether it asked for a list before a write or after it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use process_template_operator::api::{GROUP, VERSION};
 use process_template_operator::cmdb::{self, Fence, Open, Operation};
-use process_template_operator::controller::{self, Probe, Readings, SecretAccess, Settings};
+use process_template_operator::controller::{self, Gate, Probe, Readings, SecretAccess, Settings};
 use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -67,6 +68,7 @@ pub struct Told {
     calls: Mutex<Vec<Call>>,
     reconciles: Mutex<Vec<(Instant, &'static str)>>,
     probe: Mutex<Option<Weak<dyn Probe>>>,
+    gates: Mutex<BTreeMap<Gate, Result<String, String>>>,
 }
 
 impl cmdb::Observer for Told {
@@ -80,6 +82,10 @@ impl controller::Observer for Told {
         self.reconciles.lock().unwrap().push((Instant::now(), outcome));
     }
 
+    fn gate(&self, gate: Gate, state: Result<String, String>) {
+        self.gates.lock().unwrap().insert(gate, state);
+    }
+
     fn begins(&self, probe: Weak<dyn Probe>) {
         *self.probe.lock().unwrap() = Some(probe);
     }
@@ -90,6 +96,11 @@ impl Told {
     pub fn readings(&self) -> Readings {
         let probe = self.probe.lock().unwrap().as_ref().and_then(Weak::upgrade).unwrap();
         probe.read()
+    }
+
+    /// What is said of a gate that is open, or why it is closed.
+    pub fn said_of(&self, gate: Gate) -> Result<String, String> {
+        self.gates.lock().unwrap()[&gate].clone()
     }
 
     /// The calls to CMDB that ended after that; each try of a read is one.
@@ -113,11 +124,6 @@ impl Paused {
     pub fn new() -> Self {
         let api = ApiServer::default();
         let sim = simulator(sim::Options::default());
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cmdb" },
-            "data": { "bk_app_code": "cHRzZXQ=", "bk_app_secret": "c2VjcmV0", "bk_username": "YWRtaW4=" },
-        });
-        api.apply(&Place::new("", "secrets", NAMESPACE, "cmdb"), &secret);
         let world = Self {
             api,
             told: Arc::default(),
@@ -126,6 +132,7 @@ impl Paused {
             outage: None,
             operator: None,
         };
+        world.put_secret("c2VjcmV0");
         world.connect(json!({}));
         world
     }
@@ -139,6 +146,15 @@ impl Paused {
             "spec": spec,
         });
         self.api.apply(&Place::new(GROUP, "cmdbconnections", NAMESPACE, "default"), &connection);
+    }
+
+    /// Puts credentials into the connection's Secret, of which the simulator takes any.
+    pub fn put_secret(&self, app_secret: &str) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "cmdb" },
+            "data": { "bk_app_code": "cHRzZXQ=", "bk_app_secret": app_secret, "bk_username": "YWRtaW4=" },
+        });
+        self.api.apply(&Place::new("", "secrets", NAMESPACE, "cmdb"), &secret);
     }
 
     /// The simulator, while it is up.
@@ -192,9 +208,14 @@ impl Paused {
         });
     }
 
-    /// Starts the controller with what `ptset run` gives it.
+    /// Starts the controller with what `ptset run` gives it, for one namespace.
     pub fn start_operator(&mut self) {
-        let settings = Settings {
+        self.start_operator_with(|_| {});
+    }
+
+    /// The same with other settings.
+    pub fn start_operator_with(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = Settings {
             namespaces: vec![NAMESPACE.to_owned()],
             secrets: SecretAccess::Watch,
             concurrency: 100,
@@ -204,6 +225,7 @@ impl Paused {
             fence: Fence::none(),
             gate: Arc::new(Open),
         };
+        change(&mut settings);
         let stop = CancellationToken::new();
         let (client, told) = (self.api.client(), Arc::clone(&self.told));
         let running = controller::run(client, settings, told.clone(), told, stop.clone());

@@ -35,6 +35,23 @@ impl Address {
         let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         Self { place: Place::new(group, at(0), namespace, at(1)), is_status: at(2) == "status", query }
     }
+
+    fn is_watch(&self) -> bool {
+        self.query.get("watch").is_some_and(|watch| watch == "true")
+    }
+
+    // As RBAC calls it.
+    fn verb(&self, method: &Method) -> &'static str {
+        match *method {
+            Method::GET if self.is_watch() => "watch",
+            Method::GET if self.place.name.is_empty() => "list",
+            Method::GET => "get",
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            _ => "delete",
+        }
+    }
 }
 
 impl ApiServer {
@@ -43,7 +60,10 @@ impl ApiServer {
         let address = Address::of(&parts.uri);
         let accepts = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let is_metadata = accepts.contains("as=PartialObjectMetadata");
-        if address.query.get("watch").is_some_and(|watch| watch == "true") {
+        if let Some(status) = self.failure(address.verb(&parts.method), &address.place.plural) {
+            return refused(status, "Failed", &address.place);
+        }
+        if address.is_watch() {
             return self.watch(address, is_metadata);
         }
         let place = &address.place;
@@ -68,7 +88,15 @@ impl ApiServer {
                 let status = if parts.method == Method::POST { StatusCode::CREATED } else { StatusCode::OK };
                 json_response(status, &shown(&object, is_metadata))
             }
-            Err(refusal) => refused(refusal, place),
+            Err(refusal) => {
+                let (status, reason) = match refusal {
+                    Refusal::NotFound => (StatusCode::NOT_FOUND, "NotFound"),
+                    Refusal::AlreadyExists => (StatusCode::CONFLICT, "AlreadyExists"),
+                    Refusal::Conflict => (StatusCode::CONFLICT, "Conflict"),
+                    Refusal::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+                };
+                refused(status, reason, place)
+            }
         }
     }
 
@@ -125,13 +153,7 @@ fn shown(object: &Value, is_metadata: bool) -> Value {
     object.clone()
 }
 
-fn refused(refusal: Refusal, place: &Place) -> Response<Body> {
-    let (status, reason) = match refusal {
-        Refusal::NotFound => (StatusCode::NOT_FOUND, "NotFound"),
-        Refusal::AlreadyExists => (StatusCode::CONFLICT, "AlreadyExists"),
-        Refusal::Conflict => (StatusCode::CONFLICT, "Conflict"),
-        Refusal::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
-    };
+fn refused(status: StatusCode, reason: &str, place: &Place) -> Response<Body> {
     let body = json!({
         "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "reason": reason,
         "message": format!("{} {:?}: {reason}", place.plural, place.name), "code": status.as_u16(),
