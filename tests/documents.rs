@@ -25,7 +25,8 @@ use schemas::schemas;
 use serde_json::Value;
 
 // Options that are named by themselves and belong to other programs.
-const OF_OTHERS: [&str; 5] = ["--for", "--rollback-on-failure", "--set", "--subresource", "--take-ownership"];
+const OF_OTHERS: [&str; 6] =
+    ["--for", "--force-conflicts", "--rollback-on-failure", "--set", "--subresource", "--take-ownership"];
 
 // Reasons that only connections have.
 const OF_CONNECTIONS: [&str; 2] = ["NewCredentialsRefused", "Reachable"];

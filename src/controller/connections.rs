@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::catalogue::{Catalogue, Found, key};
-use super::connect::{Bounds, read_identity};
+use super::connect::{Bounds, Description, read_identity};
 use super::connection_name::ConnectionName;
 use super::heard::{Heard, LastAnswer};
 use super::writer::{Failure, bounded};
@@ -89,7 +89,9 @@ struct Entry {
     sought: Mutex<Sought>,
     // Counts the changes of connection and Secrets.
     changes: Mutex<u64>,
-    built: AsyncMutex<Built>,
+    // Who builds it: one at a time.
+    turn: AsyncMutex<()>,
+    built: Mutex<Built>,
 }
 
 #[derive(Default)]
@@ -101,7 +103,7 @@ enum Sought {
     Found(String),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Built {
     // The change that it was built at.
     at: u64,
@@ -156,10 +158,7 @@ impl Connections {
         let entry = self.entry(name);
         self.find(&entry, name).await?;
         // Who may not touch the business learns nothing else of the connection, which never asks CMDB about it.
-        let touched = Touched { biz_id, service_template_id: None, service_template_name: None };
-        if !self.grants(&set.0, name).await?.cover(touched) {
-            return Err(engine::Error::NotGranted { biz_id, service_template: None }.into());
-        }
+        self.check_grant(&set.0, name, biz_id).await?;
         *lock(&entry.biz_id) = biz_id;
         Ok(self.live(name).await?.connection)
     }
@@ -167,9 +166,10 @@ impl Connections {
     /// A connection for its own sake.
     pub async fn live(&self, name: &ConnectionName) -> Result<Live, Error> {
         let entry = self.entry(name);
-        let mut built = entry.built.lock().await;
+        let _turn = entry.turn.lock().await;
         let change = *lock(&entry.changes);
         let found = self.find(&entry, name).await?;
+        let built = lock(&entry.built).clone();
         let is_due = built.due.is_some_and(|due| due <= Instant::now());
         let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key;
         let of_now = built.live.as_ref().filter(is_of_now).cloned();
@@ -181,22 +181,45 @@ impl Connections {
         let read = secrets.key();
         // What has not changed has been tried.
         if let Some(live) = of_now.filter(|_| built.read == read) {
-            built.read_at = read_at;
+            lock(&entry.built).read_at = read_at;
             return Ok(live);
         }
         let live = self.build(&entry, name, &found, secrets, built.live.as_ref()).await?;
         // Time alone may mend it.
         let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
         let due = live.refused.as_ref().filter(|error| may_change(error)).map(|_| Instant::now() + RETRY_AFTER);
-        *built = Built { at: change, live: Some(live.clone()), due, read_at, read };
+        *lock(&entry.built) = Built { at: change, live: Some(live.clone()), due, read_at, read };
         Ok(live)
     }
 
-    /// Whether CMDB was last heard to refuse the credentials of a connection.
-    pub async fn are_credentials_refused(&self, name: &ConnectionName) -> bool {
+    /// The normalised URL that a connection leads the sets of a namespace to. Waits for nobody's CMDB: it is asked for
+    /// another's set, which that must not hold up.
+    pub async fn leads_to(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<String, Error> {
+        let found = self.catalogue.find(name).await?;
+        self.check_grant(namespace, name, biz_id).await?;
         let entry = self.entry(name);
-        let built = entry.built.lock().await;
+        let change = *lock(&entry.changes);
+        let built = lock(&entry.built).clone();
+        let live = match built.live.filter(|live| built.at == change && live.spec_key == found.key) {
+            Some(live) => live,
+            None => self.candidate(name, &found, &self.secrets(name, &found.description).await?)?,
+        };
+        Ok(live.connection.client.url().to_owned())
+    }
+
+    /// Whether CMDB was last heard to refuse the credentials of a connection.
+    pub fn are_credentials_refused(&self, name: &ConnectionName) -> bool {
+        let entry = self.entry(name);
+        let built = lock(&entry.built);
         built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
+    }
+
+    async fn check_grant(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<(), Error> {
+        let touched = Touched { biz_id, service_template_id: None, service_template_name: None };
+        if self.grants(namespace, name).await?.cover(touched) {
+            return Ok(());
+        }
+        Err(engine::Error::NotGranted { biz_id, service_template: None }.into())
     }
 
     async fn find(&self, entry: &Entry, name: &ConnectionName) -> Result<Found, Error> {
@@ -252,15 +275,20 @@ impl Connections {
         let named = [Some(&description.credentials), description.certificate.as_ref()];
         // Noted before they are read: a change that comes meanwhile finds the connection.
         *lock(&entry.secrets) = named.into_iter().flatten().map(|named| (named.clone(), None)).collect();
+        let secrets = self.secrets(name, description).await?;
+        let read = [Some(&secrets.secret), secrets.certificate.as_ref()].map(|secret| secret.map(version));
+        for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
+            *known = read;
+        }
+        Ok(secrets)
+    }
+
+    async fn secrets(&self, name: &ConnectionName, description: &Description) -> Result<Secrets, Error> {
         let secret = self.secret(name, &description.credentials).await?;
         let certificate = match &description.certificate {
             Some(certificate) => Some(self.secret(name, certificate).await?),
             None => None,
         };
-        let read = [Some(&secret), certificate.as_ref()].map(|secret| secret.map(version));
-        for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
-            *known = read;
-        }
         Ok(Secrets { secret, certificate })
     }
 
@@ -272,15 +300,27 @@ impl Connections {
         secrets: Secrets,
         last: Option<&Live>,
     ) -> Result<Live, Error> {
+        let last = last.filter(|last| last.spec_key == found.key);
+        if let Some(last) = last.filter(|last| last.secrets_key == secrets.key()) {
+            return Ok(Live { refused: None, ..last.clone() });
+        }
+        let live = self.candidate(name, found, &secrets)?;
+        Ok(match last {
+            Some(last) => {
+                let biz_id = *lock(&entry.biz_id);
+                succeed(last, live, biz_id).await
+            }
+            None => live,
+        })
+    }
+
+    // The connection as it is now, which CMDB was not asked over yet.
+    fn candidate(&self, name: &ConnectionName, found: &Found, secrets: &Secrets) -> Result<Live, Error> {
         let description = &found.description;
         let (spec_key, secrets_key) = (found.key.clone(), secrets.key());
         let Secrets { secret, certificate } = secrets;
-        let last = last.filter(|last| last.spec_key == spec_key);
-        if let Some(last) = last.filter(|last| last.secrets_key == secrets_key) {
-            return Ok(Live { refused: None, ..last.clone() });
-        }
-        let credentials = description.read_credentials(&secret)?;
-        let identity = match (&description.certificate, &certificate) {
+        let credentials = description.read_credentials(secret)?;
+        let identity = match (&description.certificate, certificate) {
             (Some(reference), Some(certificate)) => Some(read_identity(&reference.name, certificate)?),
             _ => None,
         };
@@ -291,15 +331,7 @@ impl Connections {
         let candidate = description.connect(credentials, identity, bounds, key, heard.clone()).map_err(invalid)?;
         let credentials_version = secret.metadata.resource_version.clone().unwrap_or_default();
         let built_at = Instant::now();
-        let live =
-            Live { connection: candidate, credentials_version, refused: None, built_at, spec_key, secrets_key, heard };
-        Ok(match last {
-            Some(last) => {
-                let biz_id = *lock(&entry.biz_id);
-                succeed(last, live, biz_id).await
-            }
-            None => live,
-        })
+        Ok(Live { connection: candidate, credentials_version, refused: None, built_at, spec_key, secrets_key, heard })
     }
 
     async fn secret(&self, connection: &ConnectionName, reference: &SecretRef) -> Result<Secret, Error> {

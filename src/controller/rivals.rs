@@ -19,7 +19,7 @@ pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str)
     for other in context.store.state() {
         let Some(claims) = claims_beside(set, &other) else { continue };
         let owner = (other.namespace().unwrap_or_default(), other.name_any());
-        let connection = context.connections.get(&owner, &claims.connection, claims.biz_id).await;
+        let url = context.connections.leads_to(&owner.0, &claims.connection, claims.biz_id).await;
         let nothing = BTreeMap::new();
         // What a set that goes still remembers, it gives.
         let is_leaving = other.meta().deletion_timestamp.is_some();
@@ -27,10 +27,10 @@ pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str)
         let Ok(grants) = context.connections.grants(&owner.0, &claims.connection).await else { continue };
         let name = Some(owner.1).filter(|_| owner.0 == reconcile::namespace(set));
         // Anybody can name this URL; who may write there has credentials.
-        let is_stranger = context.connections.are_credentials_refused(&claims.connection).await;
-        let whereabouts = match connection {
+        let is_stranger = context.connections.are_credentials_refused(&claims.connection);
+        let whereabouts = match url {
             Ok(_) if is_stranger => Whereabouts::Unknown,
-            Ok(connection) if connection.client.url() == endpoint => Whereabouts::Here,
+            Ok(url) if url == endpoint => Whereabouts::Here,
             Ok(_) => Whereabouts::Elsewhere,
             Err(_) => Whereabouts::Unknown,
         };

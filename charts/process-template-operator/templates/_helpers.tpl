@@ -25,21 +25,19 @@
 
 {{/* What chooses the operator's pods; it cannot change. */}}
 {{- define "ptset.selector" -}}
-app.kubernetes.io/name: {{ include "ptset.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "ptset.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{- define "ptset.commonLabels" -}}
+{{/* Our own. */}}
+{{- define "ptset.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ include "ptset.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "ptset.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: process-template-operator
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{/*
@@ -51,9 +49,10 @@ name: {{ .name | quote }}
 namespace: {{ . | quote }}
 {{- end }}
 labels:
-  {{- $labels := include "ptset.commonLabels" .root | fromYaml }}
+  {{- $labels := include "ptset.labels" .root | fromYaml }}
   {{- $labels = set $labels "app.kubernetes.io/component" (.component | default "operator") }}
-  {{- toYaml (merge (dict) (.labels | default dict) $labels) | nindent 2 }}
+  {{- /* Others choose by ours, so those of all objects do not replace them. */}}
+  {{- toYaml (merge (dict) (.labels | default dict) $labels .root.Values.commonLabels) | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -94,16 +93,22 @@ true
 {{- end -}}
 {{- end -}}
 
+{{- define "ptset.hasServiceMonitor" -}}
+{{- include "ptset.creates" (dict "root" . "create" .Values.metrics.serviceMonitor.create "kind" "monitoring.coreos.com/v1/ServiceMonitor") -}}
+{{- end -}}
+
+{{- define "ptset.hasPodMonitor" -}}
+{{- include "ptset.creates" (dict "root" . "create" .Values.metrics.podMonitor.create "kind" "monitoring.coreos.com/v1/PodMonitor") -}}
+{{- end -}}
+
 {{/* The label `job` of what Prometheus scrapes of the release; empty where nothing is known to be. */}}
 {{- define "ptset.job" -}}
-{{- with .Values.metrics -}}
-{{- if .prometheusRule.job -}}
-{{- .prometheusRule.job -}}
-{{- else if include "ptset.creates" (dict "root" $ "create" .serviceMonitor.create "kind" "monitoring.coreos.com/v1/ServiceMonitor") -}}
-{{- include "ptset.fullname" $ -}}
-{{- else if include "ptset.creates" (dict "root" $ "create" .podMonitor.create "kind" "monitoring.coreos.com/v1/PodMonitor") -}}
-{{- printf "%s/%s" $.Release.Namespace (include "ptset.fullname" $) -}}
-{{- end -}}
+{{- if .Values.metrics.prometheusRule.job -}}
+{{- .Values.metrics.prometheusRule.job -}}
+{{- else if include "ptset.hasServiceMonitor" . -}}
+{{- include "ptset.fullname" . -}}
+{{- else if include "ptset.hasPodMonitor" . -}}
+{{- printf "%s/%s" .Release.Namespace (include "ptset.fullname" .) -}}
 {{- end -}}
 {{- end -}}
 
@@ -145,8 +150,8 @@ true
 
 {{- define "ptset.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "ptset.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "ptset.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end -}}
 
 {{/* What the operator and the test have in common. */}}
@@ -170,13 +175,13 @@ tolerations:
 {{- toYaml . | nindent 0 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.schedulerName }}
-schedulerName: {{ . }}
+schedulerName: {{ . | quote }}
 {{- end }}
 {{- with .Values.hostAliases }}
 hostAliases:
@@ -215,7 +220,7 @@ dnsConfig:
 {{- with include "ptset.trustedConfigMap" . }}
 - name: trust
   configMap:
-    name: {{ . }}
+    name: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -228,8 +233,8 @@ dnsConfig:
 {{- end -}}
 
 {{- define "ptset.testSelector" -}}
-app.kubernetes.io/name: {{ include "ptset.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "ptset.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: test
 {{- end -}}
 

@@ -35,7 +35,12 @@ pub fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
 
 /// Both Helms refuse these values, with these words.
 pub async fn refused(values: &Value, words: &[&str]) {
-    for said in said(RELEASE, NAMESPACE, values).await {
+    refused_for(RELEASE, values, words).await;
+}
+
+/// The same, for a release of this name.
+pub async fn refused_for(release: &str, values: &Value, words: &[&str]) {
+    for said in said(release, NAMESPACE, values).await {
         let is_told = words.iter().all(|word| said.errors.contains(word));
         assert!(!said.is_success && is_told, "{values} is not refused with {words:?}: {}{}", said.text, said.errors);
     }
@@ -133,13 +138,6 @@ async fn the_ports_of_connections_and_proxies_are_open() {
     }
 }
 
-#[tokio::test]
-async fn values_that_contradict_each_other_are_refused() {
-    let trust = json!({ "trust": { "caBundle": "-----BEGIN CERTIFICATE-----", "configMap": "ours" } });
-    refused(&trust, &["trust.caBundle", "trust.configMap"]).await;
-    refused(&json!({ "serviceAccount": { "create": false } }), &["serviceAccount.create", "serviceAccount.name"]).await;
-}
-
 // To Cilium no address block means a node, such as that of the API server.
 #[tokio::test]
 async fn a_policy_of_ciliums_own_kind_comes_with_addresses_of_the_api_server() {
@@ -217,4 +215,94 @@ async fn pods_are_exchanged_as_is_wanted() {
         let objects = rendered(values).await;
         assert_eq!(one(&objects, "Deployment", NAME)["spec"]["strategy"], strategy);
     }
+}
+
+// Strings that look like numbers and the like must stay strings.
+#[tokio::test]
+async fn names_that_look_like_numbers_stay_names() {
+    let values = json!({
+        "fullnameOverride": "ptset", "nameOverride": "1e3", "watchNamespaces": ["2024", "true"],
+        "priorityClassName": "1", "runtimeClassName": "2", "schedulerName": "3",
+        "commonLabels": { "team": "4" }, "commonAnnotations": { "team": "5" }, "podLabels": { "room": "6" },
+        "serviceAccount": { "create": false, "name": "7" }, "trust": { "configMap": "8", "key": "9" },
+        "nodeSelector": { "pool": "10" }, "secrets": { "names": ["11"] }, "imagePullSecrets": [{ "name": "12" }],
+        "metrics": { "podMonitor": { "create": "Always", "labels": { "release": "13" } },
+            "prometheusRule": { "create": "Always", "job": "14" } },
+    });
+    let mut seen = 0;
+    for said in said("123", "456", &values).await {
+        for object in objects(&said.good("numbers")) {
+            let what = title(&object);
+            each_string(&object, &mut |key, value| {
+                seen += 1;
+                assert!(value.is_string(), "{what}: {key} is {value}");
+            });
+        }
+    }
+    assert!(seen > 400, "{seen}");
+    let with_bundle = json!({ "trust": { "caBundle": "-----BEGIN CERTIFICATE-----", "key": "9" } });
+    let objects = rendered(with_bundle).await;
+    assert!(one(&objects, "ConfigMap", &format!("{NAME}-ca"))["data"]["9"].is_string());
+}
+
+// Everything of an object that must be a string: maps of them, and fields that name something.
+fn each_string(value: &Value, check: &mut impl FnMut(&str, &Value)) {
+    for item in value.as_array().into_iter().flatten() {
+        each_string(item, check);
+    }
+    for (key, child) in value.as_object().into_iter().flatten() {
+        match key.as_str() {
+            "labels" | "annotations" | "matchLabels" | "nodeSelector" => {
+                child.as_object().into_iter().flatten().for_each(|(key, value)| check(key, value));
+            }
+            "resourceNames" | "args" => child.as_array().into_iter().flatten().for_each(|item| check(key, item)),
+            // That of a CRD's schema has forms of its own.
+            "openAPIV3Schema" => {}
+            "name" | "namespace" | "value" | "expr" => check(key, child),
+            _ if key.ends_with("Name") => check(key, child),
+            _ => each_string(child, check),
+        }
+    }
+}
+
+#[tokio::test]
+async fn labels_of_all_objects_do_not_replace_those_by_which_they_are_chosen() {
+    let ours = ["name", "instance", "component"].map(|key| format!("app.kubernetes.io/{key}"));
+    let mut labels: BTreeMap<&str, &str> = ours.iter().map(|key| (key.as_str(), "other")).collect();
+    labels.insert("team", "platform");
+    let objects = rendered(json!({ "commonLabels": labels, "podLabels": labels, "metrics": {
+        "serviceMonitor": { "create": "Always", "labels": { "release": "prometheus" } } } }))
+    .await;
+    let deployment = one(&objects, "Deployment", NAME);
+    let chosen = &deployment["spec"]["selector"]["matchLabels"];
+    assert_eq!(one(&objects, "ServiceMonitor", NAME)["spec"]["selector"]["matchLabels"], *chosen);
+    assert_eq!(one(&objects, "ServiceMonitor", NAME)["metadata"]["labels"]["release"], "prometheus");
+    for labels in [
+        &one(&objects, "Service", NAME)["metadata"]["labels"],
+        &deployment["metadata"]["labels"],
+        &deployment["spec"]["template"]["metadata"]["labels"],
+    ] {
+        assert!(ours.iter().all(|key| labels[key] == chosen[key] && chosen[key] != "other"), "{labels} {chosen}");
+        assert_eq!(labels["team"], "platform");
+    }
+}
+
+#[tokio::test]
+async fn who_may_write_may_read_and_the_definitions_stay() {
+    let values = json!({ "rbac": { "aggregate": { "view": false } } });
+    let objects = rendered(values).await;
+    for role in ["edit", "admin"] {
+        let role = one(&objects, "ClusterRole", &format!("{NAMESPACE}:{NAME}:{role}"));
+        for verb in ["get", "list", "watch", "create", "update", "patch", "delete"] {
+            assert!(role["rules"][0]["verbs"].as_array().unwrap().contains(&json!(verb)), "{role}: {verb}");
+        }
+    }
+    let definitions: Vec<&Value> =
+        objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition").collect();
+    assert_eq!(definitions.len(), 3);
+    for definition in definitions {
+        assert_eq!(definition["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    }
+    // As long as a call of any connection may last, and 30 s more.
+    assert_eq!(one(&objects, "Deployment", NAME)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 330);
 }

@@ -9,6 +9,7 @@ mod levels;
 mod linters;
 mod operator;
 mod own_rule;
+mod refusals;
 mod renders;
 mod rights;
 #[path = "../e2e/stand_in.rs"]

@@ -135,6 +135,7 @@ fn crds_are_ours(objects: &[Value]) -> Option<String> {
 async fn installs(plane: &ControlPlane, helms: &[Helm; 2]) {
     let values = format!("{CHART}/ci/everything-on-values.yaml");
     for helm in helms {
+        takes_over(plane, helm, &values).await;
         let folder = plane.folder().to_str().unwrap();
         helm.run(&["package", CHART, "--destination", folder]).await.good(&format!("{} package", helm.name));
         let packed = format!("{folder}/{}-{}.tgz", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
@@ -161,4 +162,41 @@ async fn installs(plane: &ControlPlane, helms: &[Helm; 2]) {
             kubectl(plane, &["get", "crd", name]).await.good("a CRD that stays");
         }
     }
+}
+
+// The way of the chart's README to take over CRDs that `kubectl apply` has brought, though they are not the same.
+async fn takes_over(plane: &ControlPlane, helm: &Helm, values: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut names = Vec::new();
+    for mut crd in helm::crds() {
+        let name = crd["metadata"]["name"].as_str().unwrap().to_owned();
+        let version = &mut crd["spec"]["versions"][0];
+        version["additionalPrinterColumns"].as_array_mut().unwrap().pop();
+        version["schema"]["openAPIV3Schema"]["description"] = json!("As it was.");
+        std::fs::write(folder.path().join(format!("{name}.json")), crd.to_string()).unwrap();
+        names.push(name);
+    }
+    let crds: Vec<&str> =
+        ["delete", "crd", "--ignore-not-found"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    kubectl(plane, &crds).await.good("no CRDs");
+    kubectl(plane, &["apply", "--filename", folder.path().to_str().unwrap()]).await.good("older CRDs");
+    let kubeconfig = plane.kubeconfig_path();
+    let install = ["install", RELEASE, CHART, "--namespace", NAMESPACE, "--values", values, "--take-ownership"];
+    if helm.name == "Helm 4" {
+        let said = helm.run_with(&kubeconfig, &install).await;
+        assert!(!said.is_success && said.errors.contains("conflict"), "{}{}", said.text, said.errors);
+        helm.run_with(&kubeconfig, &["uninstall", RELEASE, "--namespace", NAMESPACE]).await.good("what was begun goes");
+        helm.run_with(&kubeconfig, &[&install[..], &["--force-conflicts"]].concat()).await.good("Helm 4 takes over");
+    } else {
+        helm.run_with(&kubeconfig, &install).await.good("Helm 3 takes over");
+    }
+    for crd in helm::crds() {
+        let name = crd["metadata"]["name"].as_str().unwrap();
+        let text = kubectl(plane, &["get", "crd", name, "--output", "json"]).await.good("a CRD");
+        let version = &serde_json::from_str::<Value>(&text).unwrap()["spec"]["versions"][0];
+        for part in ["additionalPrinterColumns", "schema"] {
+            assert_eq!(version[part], crd["spec"]["versions"][0][part], "{}: {name} is as it was", helm.name);
+        }
+    }
+    helm.run_with(&kubeconfig, &["uninstall", RELEASE, "--namespace", NAMESPACE]).await.good("it goes");
 }

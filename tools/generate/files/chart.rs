@@ -86,8 +86,8 @@ helm test process-template-operator --namespace ptset-system
 ```
 
 * The CRDs come with the chart, are upgraded with it, and stay when the release goes, with all sets and connections. Where
-  another release has left them, or `kubectl apply -f crds/`, install with `--take-ownership`, or with
-  `--set crds.install=false`.
+  another release has left them, or `kubectl apply -f crds/`, install with `--take-ownership`, under Helm 4 with
+  `--force-conflicts` too; or with `--set crds.install=false`.
 * `watchNamespaces` makes it an operator of those namespaces: it has roles there alone, and nothing of the cluster but
   the right to read the CRD of sets. Several releases may then share a cluster; one of them has `crds.install`.
 * `secrets.names` gives it the right to get those Secrets and no others. Else it may read all Secrets of the namespaces

@@ -51,7 +51,7 @@ pub struct Values {
     #[schemars(regex(pattern = r"^([a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?)?$"))]
     pub name_override: String,
     /// Name of all objects, in place of release and chart name.
-    #[schemars(regex(pattern = r"^([a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?)?$"))]
+    #[schemars(regex(pattern = r"^([a-z]([-a-z0-9]{0,51}[a-z0-9])?)?$"))]
     pub fullname_override: String,
     /// Labels that every object gets.
     pub common_labels: Strings,
@@ -72,7 +72,7 @@ pub struct Values {
     /// Where connections may lead: their URLs begin with one of these. Empty: any https URL.
     #[schemars(inner(regex(pattern = r"^https?://[^,\s]+$")))]
     pub connection_urls: Vec<String>,
-    /// The longest `timeoutSeconds` of your connections; a pod gets 30 s more to end, so that its last call is answered.
+    /// The longest `timeoutSeconds` of your connections; a pod may take 30 s more to end, so that its last call is answered.
     #[schemars(range(min = 31, max = 300))]
     pub call_timeout_seconds: u16,
     /// Seconds without a renewal after which another instance leads.
@@ -120,7 +120,7 @@ impl Default for Values {
             watch_namespaces: Vec::new(),
             secrets: Secrets::default(),
             connection_urls: Vec::new(),
-            call_timeout_seconds: 45,
+            call_timeout_seconds: 300,
             lease_duration_seconds: 15,
             log: Log::default(),
             extra_args: Vec::new(),

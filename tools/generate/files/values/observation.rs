@@ -16,7 +16,7 @@ pub struct Metrics {
     pub pod_monitor: Monitor,
     /// A `PrometheusRule` with the alerts.
     pub prometheus_rule: Rule,
-    /// A `ConfigMap` with the dashboard, for Grafana's sidecar.
+    /// A `ConfigMap` with the dashboard, for Grafana's sidecar. Of one release only: it shows all installations.
     pub dashboard: Dashboard,
 }
 

@@ -35,7 +35,7 @@ pub struct Workload {
     pub security_context: SecurityContext,
     /// Whether user and groups are left to the cluster, as OpenShift wants it. `Auto`: where the cluster is OpenShift.
     pub adapt_security_context: Adapt,
-    /// Labels that a node must have.
+    /// Labels that a node must have. The image is of one architecture: add `kubernetes.io/arch` where nodes are of several.
     pub node_selector: Strings,
     /// Where the pods should run. Empty: apart from each other, where that is possible. A rule that they must not share a
     /// node is about a release and a revision (`matchLabelKeys`), else no upgrade finds a place.
@@ -84,7 +84,6 @@ pub enum DnsPolicy {
     #[serde(rename = "")]
     Unset,
     ClusterFirst,
-    ClusterFirstWithHostNet,
     Default,
     None,
 }

@@ -40,9 +40,9 @@ pub struct Rbac {
 pub struct Aggregate {
     /// `view` reads sets and connections.
     pub view: bool,
-    /// `edit` writes sets too.
+    /// `edit` reads and writes sets.
     pub edit: bool,
-    /// `admin` writes connections too: they make the operator send requests.
+    /// `admin` reads and writes connections: they make the operator send requests.
     pub admin: bool,
 }
 
@@ -56,14 +56,12 @@ impl Default for Rbac {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Crds {
-    /// Whether they come with the chart, and are upgraded with it.
+    /// Whether they come with the chart, and are upgraded with it. They stay when the release goes, with all sets.
     pub install: bool,
-    /// Whether they stay when the release goes; all sets and connections go with them.
-    pub keep: bool,
 }
 
 impl Default for Crds {
     fn default() -> Self {
-        Self { install: true, keep: true }
+        Self { install: true }
     }
 }
