@@ -286,8 +286,19 @@ impl Stage {
             for release in [ONE, TWO] {
                 self.cluster.try_helm(&["uninstall", release, "--namespace", release, "--wait"]).await;
             }
+            // What a story that failed has left goes too, although nobody takes its finalizer off any more.
+            for namespace in [SHOP, MALL] {
+                let sets =
+                    self.cluster.try_kubectl(&["--namespace", namespace, "get", "ptset", "--output", "name"]).await;
+                for set in sets.text.lines().filter(|_| sets.status == 0) {
+                    let free = r#"{"metadata":{"finalizers":null}}"#;
+                    let patch = ["--namespace", namespace, "patch", set, "--type", "merge", "--patch", free];
+                    self.cluster.try_kubectl(&patch).await;
+                }
+            }
             let namespaces = [ONE, TWO, SHOP, MALL, simulator::NAMESPACE];
-            self.cluster.try_kubectl(&[&["delete", "namespace", "--ignore-not-found"], &namespaces[..]].concat()).await;
+            let delete = ["delete", "namespace", "--ignore-not-found", "--timeout=120s"];
+            self.cluster.try_kubectl(&[&delete, &namespaces[..]].concat()).await;
         }
         self.simulator.stop().await;
         self.cluster.stop().await;
