@@ -171,6 +171,7 @@ impl Election {
         let mut next = held.sent_at + self.terms.retry();
         loop {
             tokio::select! {
+                biased;
                 ended = &mut working => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "the controller ended by a defect and is begun again");
