@@ -117,6 +117,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let gate: Arc<dyn Gate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(Open) };
     let client = gated(config.clone(), &gate)?;
     let settings = Settings {
+        instance: instance(),
         namespaces: namespaces(options.watch_namespaces)?,
         secrets: options.secrets,
         concurrency: options.concurrency,
@@ -189,11 +190,15 @@ fn gated(config: kube::Config, gate: &Arc<dyn Gate>) -> anyhow::Result<kube::Cli
     Ok(repeated.with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS)).build())
 }
 
+// The pod, where there is one.
+fn instance() -> String {
+    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    pod.unwrap_or_else(|| FIELD_MANAGER.to_owned())
+}
+
 // An earlier process of the same pod is somebody else.
 fn identity() -> String {
-    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
-    let pod = pod.unwrap_or_else(|| FIELD_MANAGER.to_owned());
-    format!("{pod}_{:016x}", RandomState::new().build_hasher().finish())
+    format!("{}_{:016x}", instance(), RandomState::new().build_hasher().finish())
 }
 
 // The API server would take our requests for our own.

@@ -62,9 +62,7 @@ pub use memory::from_status;
 pub use readings::{Probe, Readings};
 pub use reasons::{UNJUDGED, outcomes, reasons};
 
-use crate::api::{
-    ClusterCmdbConnection, CmdbConnection, ConnectionKind, FIELD_MANAGER, ProcessTemplateSet, ServiceTemplateSelector,
-};
+use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ProcessTemplateSet, ServiceTemplateSelector};
 use crate::cmdb;
 use crate::engine::{Engine, Tally, View};
 use crate::plan::Removal;
@@ -133,6 +131,8 @@ pub enum SecretAccess {
 /// How the controller runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Which instance of the operator this is, for events.
+    pub instance: String,
     /// Namespaces to watch; none: all, and the connections of the cluster.
     pub namespaces: Vec<String>,
     /// How it is learnt that a Secret has changed.
@@ -209,8 +209,7 @@ pub async fn run(
     cmdb_observer: Arc<dyn cmdb::Observer>,
     shutdown: CancellationToken,
 ) {
-    let instance = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
-    let (events, publishing) = events::queue(client.clone(), instance.unwrap_or_else(|| FIELD_MANAGER.to_owned()));
+    let (events, publishing) = events::queue(client.clone(), settings.instance.clone());
     let publishing = tokio::spawn(publishing);
     let namespaces = &settings.namespaces;
     let (gates, queue) = (Gates::new(Arc::clone(&observer)), Arc::<Queue>::default());

@@ -216,6 +216,7 @@ impl Paused {
     /// The same with other settings.
     pub fn start_operator_with(&mut self, change: impl FnOnce(&mut Settings)) {
         let mut settings = Settings {
+            instance: "test".to_owned(),
             namespaces: vec![NAMESPACE.to_owned()],
             secrets: SecretAccess::Watch,
             concurrency: 100,
