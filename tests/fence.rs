@@ -229,10 +229,17 @@ async fn connections_of_others(world: &Tenants, crossings: &mut Crossings) {
 }
 
 // Applies a set that has no grant for what it names, and counts what it has had CMDB do for its creates.
+/// A service template that no grant names.
+const UNGRANTED: &str = "not-granted";
+
 async fn waits_for_a_grant(world: &Tenants, crossings: &mut Crossings, tenant: &Tenant, what: &str, spec: &Value) {
     let before = world.sim.state();
     tenant.apply("greedy", spec).await;
-    tenant.until("greedy", "WaitingForGrant").await;
+    let told = serde_json::to_string(&tenant.until("greedy", "WaitingForGrant").await.status).unwrap();
+    crossings.refused(
+        "a name that the set does not give",
+        spec.to_string().contains(UNGRANTED) || !told.contains(UNGRANTED),
+    );
     let writes = world.requests(|record| record.call.contains("create_"));
     let after = world.sim.state();
     let is_untouched =
@@ -244,7 +251,7 @@ async fn waits_for_a_grant(world: &Tenants, crossings: &mut Crossings, tenant: &
 async fn businesses_and_service_templates(world: &Tenants, crossings: &mut Crossings) {
     let (shop, bank) = (&world.shop, &world.bank);
     bank.remove("greedy").await;
-    let (web, other) = (world.service_template(2, "granted"), world.service_template(2, "not-granted"));
+    let (web, other) = (world.service_template(2, "granted"), world.service_template(2, UNGRANTED));
     world.sim.clear_requests();
     let through = |biz_id: i64, service_template: Value| set(&shared("shared"), biz_id, &service_template);
     let wish = |name: &str| json!({ "name": name, "createIfMissing": { "category": { "id": 2 } } });
@@ -259,7 +266,10 @@ async fn businesses_and_service_templates(world: &Tenants, crossings: &mut Cross
     for (how, chosen) in [("names", json!({ "matchNames": ["granted"] })), ("IDs", json!({ "matchIds": [web] }))] {
         let grants = json!([{ "namespaces": { "matchNames": ["shop"] }, "bizIds": [2], "serviceTemplates": chosen }]);
         world.grant(grants).await;
-        let selectors = [named("not-granted"), json!({ "id": other }), wish("new"), wish("not-granted")];
+        // Nor is it told whether there is one.
+        let unknown = [named("nowhere"), json!({ "id": 99_999 })];
+        let known = [named(UNGRANTED), json!({ "id": other }), wish("new"), wish(UNGRANTED)];
+        let selectors = known.into_iter().chain(unknown);
         for selector in selectors {
             let what = format!("{selector}, granted by {how}");
             waits_for_a_grant(world, crossings, shop, &what, &through(2, selector)).await;

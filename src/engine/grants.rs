@@ -42,7 +42,10 @@ impl Job {
         if self.grants.cover(touched) {
             return Ok(());
         }
-        let service_template = name.map(|name| format!("{name:?}")).or_else(|| id.map(|id| id.to_string()));
+        // In the set's own words: who gives an ID does not learn whose it is.
+        let own = &self.service_template;
+        let service_template = own.name.as_ref().map(|name| format!("{name:?}")).or(own.id.map(|id| id.to_string()));
+        let service_template = service_template.filter(|_| id.is_some() || name.is_some());
         Err(Error::NotGranted { biz_id: self.biz_id, service_template })
     }
 }

@@ -74,7 +74,12 @@ impl Engine {
             // A list that was read for others may be older than what was made since.
             (known, look) = self.known_service_templates(job, look.since(begun), pulse).await?;
         }
-        let service_template_id = match find(job, &known)? {
+        let found = find(job, &known);
+        if found.is_err() {
+            // Whoever may not touch it is not told whether there is one.
+            job.check_grant(job.service_template.id, job.service_template.name.as_deref())?;
+        }
+        let service_template_id = match found? {
             Some(id) => id,
             None if job.is_read_only => return Err(missing(job, &known)),
             None => self.create_service_template(job, pulse).await?,
