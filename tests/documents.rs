@@ -19,6 +19,7 @@ use std::process::{Command, Stdio};
 
 use levels::resolved;
 use markdown::Document;
+use process_template_operator::sim::Fault;
 use process_template_operator::{api, cli, controller};
 use regex::Regex;
 use schemas::schemas;
@@ -339,6 +340,17 @@ fn every_reason_has_its_place_in_troubleshooting_and_there_is_no_other() {
         page.headings.iter().filter(|(level, _)| *level == 3).map(|(_, heading)| heading.as_str()).collect();
     let reasons: BTreeSet<&str> = controller::reasons().into_iter().chain(OF_CONNECTIONS).collect();
     assert_eq!(told, reasons);
+}
+
+#[test]
+fn every_fault_of_the_simulated_cmdb_is_one() {
+    let page = one("docs/reference/simulator.md");
+    let told: Vec<&str> = spans(&page, r#"^\{".*\}$"#).collect();
+    assert!(told.len() > 8, "{told:?}");
+    for effect in told {
+        let fault = format!(r#"{{"do": {effect}}}"#);
+        assert!(serde_json::from_str::<Fault>(&fault).is_ok(), "{effect}");
+    }
 }
 
 #[test]
