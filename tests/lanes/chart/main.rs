@@ -7,6 +7,8 @@ mod choices;
 mod helm;
 mod levels;
 mod linters;
+#[path = "../e2e/next_chart.rs"]
+mod next_chart;
 mod operator;
 mod own_rule;
 mod refusals;

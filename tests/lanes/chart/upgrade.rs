@@ -12,13 +12,11 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::helm::{self, CHART, Helm, NAMESPACE, RELEASE};
+use crate::next_chart::{NEW_FIELD, next_chart};
 use crate::stand_in::StandIn;
 use crate::support::control_plane::client;
 use crate::support::world::{PATIENCE, Seen, put_service_template};
 use crate::users;
-
-/// A field that sets have in the next version.
-const NEW_FIELD: &str = "ofTheNextVersion";
 
 const SETS: [&str; 3] = ["web", "queue", "kept"];
 const SHOP: &str = "team-a";
@@ -41,7 +39,7 @@ struct Cluster {
 /// Install, upgrade, roll back, uninstall and install again, with one Helm after the other.
 pub async fn judge() -> Learnt {
     let mut cluster = Cluster::start().await;
-    let next = next_chart(cluster.folder.path());
+    let next = next_version(cluster.folder.path());
     let values = cluster.folder.path().join("values.json");
     // Leaders that change soon, and a simulated CMDB on this machine.
     let arguments = json!({ "extraArgs": ["--connections-anywhere"], "leaseDurationSeconds": 3 });
@@ -91,17 +89,9 @@ pub async fn judge() -> Learnt {
     learnt
 }
 
-// The chart of the next version, whose sets have one more field.
-fn next_chart(folder: &Path) -> String {
-    let chart = folder.join("next-chart");
-    let copied = std::process::Command::new("cp").arg("-rL").args([Path::new(CHART), &chart]).status().unwrap();
-    assert!(copied.success());
-    let crd = chart.join("files/crds/processtemplatesets.yaml");
-    let text = std::fs::read_to_string(&crd).unwrap();
-    let before = "\n              suspend:\n";
-    assert_eq!(text.matches(before).count(), 1);
-    let field = format!("\n              {NEW_FIELD}:\n                maxLength: 10\n                type: string");
-    std::fs::write(&crd, text.replace(before, &format!("{field}{before}"))).unwrap();
+// The chart of the next version, by its number too.
+fn next_version(folder: &Path) -> String {
+    let chart = next_chart(CHART, folder);
     // With another version of the chart, its pods are others.
     let description = chart.join("Chart.yaml");
     let text = std::fs::read_to_string(&description).unwrap();

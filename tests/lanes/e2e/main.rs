@@ -3,6 +3,7 @@
 #![allow(clippy::future_not_send, reason = "all stories run on the test's own thread")]
 
 mod cluster;
+mod next_chart;
 mod node;
 mod simulator;
 mod stage;

@@ -1,30 +1,11 @@
 //! Upgrades of the chart, good and bad ones, and the way back.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use super::Told;
 use crate::cluster::name;
+use crate::next_chart::{NEW_FIELD, next_chart};
 use crate::stage::{CHART, ONE, SHOP, Stage};
-
-/// A field that sets have in the next version.
-const NEW_FIELD: &str = "ofTheNextVersion";
-
-/// The chart of the next version, whose sets have one more field.
-async fn next_chart(folder: &Path) -> String {
-    let chart = folder.join("next-chart");
-    let copied = Command::new("cp").arg("-rL").args([Path::new(CHART), &chart]).status().await.unwrap();
-    assert!(copied.success());
-    let crd = chart.join("files/crds/processtemplatesets.yaml");
-    let text = std::fs::read_to_string(&crd).unwrap();
-    let before = "\n              suspend:\n";
-    assert_eq!(text.matches(before).count(), 1);
-    let field = format!("\n              {NEW_FIELD}:\n                maxLength: 10\n                type: string");
-    std::fs::write(&crd, text.replace(before, &format!("{field}{before}"))).unwrap();
-    chart.display().to_string()
-}
 
 /// Whether the API server knows the field.
 async fn has_new_field(stage: &Stage) -> bool {
@@ -60,7 +41,7 @@ pub async fn upgrade(stage: &Stage) -> Told {
         node.tag(&stage.image.full_name(), &next.full_name()).await;
         over["image"] = json!({ "tag": next.tag });
     }
-    let chart = next_chart(stage.cluster.folder()).await;
+    let chart = next_chart(CHART, stage.cluster.folder()).display().to_string();
     unchanged(stage, "upgraded", async {
         let said = stage.try_helm("upgrade", ONE, &chart, &stage.values(over), &[]).await;
         assert!(said.is_ok(), "{said:?}");
