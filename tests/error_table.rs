@@ -1,7 +1,7 @@
 //! Every answer that is no success, on every transport that can give it: which class it has, whether the call is tried
 //! again, what a write that ended so has done, and which conditions a set gets. The answers go over real HTTP from the
 //! simulator to the client; what they must lead to stands in `support/error_rows.rs`, with where each rule comes from.
-//! That a class leads to its condition is told by the unit test of `src/controller/status.rs`, and for one answer of each
+//! That a class leads to its condition is told by the unit test of `src/controller/set/status.rs`, and for one answer of each
 //! class by a set on a real control plane.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use process_template_operator::sim::{Effect, Fault};
-use process_template_operator::telemetry::metrics::{FAMILIES, Family, Kind};
+use process_template_operator::telemetry::metric_table::{FAMILIES, Family, Kind};
 use serde_json::{Value, json};
 use support::scrape::Scrape;
 use support::world::{PATIENCE, World};

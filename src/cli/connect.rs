@@ -11,14 +11,16 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use secrecy::SecretString;
 
-use super::files::Document;
-use super::node::Node;
 use crate::api::{
     ClusterCmdbConnection, CmdbConnection, ConnectionKind, EndpointSpec, Grant, SchemaChoice, SecretRef,
     TransportChoice,
 };
-use crate::cmdb::{self, Credentials, Fence, Limiters, Operation};
-use crate::controller::{self, Bounds, ConnectionName, Description};
+use crate::cli::manifest::files::Document;
+use crate::cli::manifest::yaml::Node;
+use crate::cmdb;
+use crate::cmdb::{Credentials, Fence, Limiters, Operation};
+use crate::controller;
+use crate::controller::{Bounds, ConnectionName, Description};
 use crate::engine::{Connection, Grants, Touched, Unbounded};
 
 /// How sockets are kept, as the command line says it.

@@ -3,15 +3,11 @@
 mod connect;
 mod crd;
 mod doctor;
-mod files;
-mod judge;
-mod node;
+mod manifest;
 mod output;
 mod plan;
 mod probe;
 mod run;
-mod sets;
-mod shape;
 mod validate;
 
 use std::process::ExitCode;

@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::connect::Flags;
 use super::exit;
-use super::files::Finding;
-use super::output::{self, Output};
-use super::sets::{Access, Inventory, Set, is_leaving, rivals};
+use super::output;
+use super::output::Output;
 use crate::api::ProcessTemplateSet;
-use crate::controller::{self, ConnectionName, from_status};
-use crate::engine::{self, Engine, Freshness, Job, Look, Neighbour, Pulse};
+use crate::cli::manifest::files::Finding;
+use crate::cli::manifest::inventory::{Access, Inventory, Set, is_leaving, rivals};
+use crate::controller;
+use crate::controller::{ConnectionName, from_status};
+use crate::engine;
+use crate::engine::{Engine, Freshness, Job, Look, Neighbour, Pulse};
 use crate::plan::{
     Counts, Desired, Memory, Observed, Policy, Preview, SetName, Stage, count, forecast, plan as plan_for,
 };

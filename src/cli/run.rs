@@ -20,8 +20,10 @@ use tower::retry::RetryLayer;
 
 use crate::api::FIELD_MANAGER;
 use crate::cmdb::{Fence, Gate, Open};
-use crate::controller::{self, Election, Leadership, Observer as _, SecretAccess, Settings, Standing, Terms};
-use crate::telemetry::{self, LogFormat, Metrics};
+use crate::controller;
+use crate::controller::{Election, Leadership, Observer as _, SecretAccess, Settings, Standing, Terms};
+use crate::telemetry;
+use crate::telemetry::{LogFormat, Metrics};
 
 // Calls to the API server in flight at a time: each has a connection with its buffers. A watch counts until it is
 // answered.

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::judge::Judge;
-use super::output::{self, Output};
-use super::{exit, files};
+use super::exit;
+use super::manifest::files;
+use super::output;
+use super::output::Output;
+use crate::cli::manifest::validate_object::Judge;
 use crate::plan::count;
 
 /// Options of `ptset validate`.

@@ -131,8 +131,8 @@ mod tests {
     use std::io::{Read as _, Seek as _};
     use std::sync::Arc;
 
-    use super::super::{Credentials, Error, Operation, Transport, UserCredential};
     use super::{Behalf, Line, Subject};
+    use crate::cmdb::{Credentials, Error, Operation, Transport, UserCredential};
 
     fn lines(result: Result<(Vec<i64>, String), Error>) -> String {
         let credentials = Credentials {

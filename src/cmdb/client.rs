@@ -9,12 +9,12 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::audit::Subject;
-use super::sender::Sender;
 use super::wire::{Ids, List};
 use super::{
     Behalf, Credentials, Error, Fence, Lane, Limiters, Limits, Observer, Operation, ProcessTemplate, Properties,
     ServiceCategory, ServiceTemplate, Transport, UserCredential,
 };
+use crate::cmdb::http::sender::Sender;
 
 /// Service templates of one page: the document allows 500.
 const PAGE: usize = 500;

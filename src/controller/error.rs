@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::connection_name::ConnectionName;
 use crate::api::SecretRef;
-use crate::engine::{self, Disposition};
+use crate::controller::connection::name::ConnectionName;
+use crate::engine;
+use crate::engine::Disposition;
 use crate::plan::Violation;
 
 /// Why a set stands still.

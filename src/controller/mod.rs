@@ -1,39 +1,14 @@
 //! Floor 4: the controller. From watches to reconciles, from what came of them to status and events.
 
 mod action;
-mod catalogue;
-mod cluster;
-mod connect;
-mod connection_name;
-mod connection_reconcile;
-mod connection_status;
-mod connections;
-mod deletion;
-mod election;
+mod connection;
 mod error;
-mod events;
-mod finalizer;
-mod gates;
-mod grants;
-mod heard;
-mod journal;
+mod kubernetes;
 mod leader;
-mod memory;
-mod objects;
-mod queue;
-mod readings;
-mod reasons;
-mod reconcile;
-mod report;
-mod rest;
-mod rivals;
-mod size;
-mod status;
-mod supervise;
-mod verdict;
-mod watched;
-mod watches;
-mod writer;
+mod reason;
+mod set;
+mod snapshot;
+mod watch;
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,28 +26,30 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use connect::{Bounds, Description, read_credentials, read_identity};
-pub use connection_name::ConnectionName;
-pub use election::{Election, Leadership, Standing};
+pub use connection::build::{Bounds, Description, read_credentials, read_identity};
+pub use connection::grants::cover;
+pub use connection::name::ConnectionName;
 pub use error::Error;
-pub use gates::{Gate, NO_ANSWER};
-pub use grants::cover;
-pub use leader::Terms;
-pub use memory::from_status;
-pub use readings::{Probe, Readings};
-pub use reasons::{UNJUDGED, outcomes, reasons};
+pub use leader::election::{Election, Leadership, Standing};
+pub use leader::lease::Terms;
+pub use reason::{UNJUDGED, outcomes, reasons};
+pub use set::status_memory::from_status;
+pub use snapshot::{Probe, Readings};
+pub use watch::readiness::{Gate, NO_ANSWER};
 
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ProcessTemplateSet, ServiceTemplateSelector};
 use crate::cmdb;
 use crate::engine::{Engine, Tally, View};
 use crate::plan::Removal;
-use catalogue::Catalogue;
-use cluster::Cluster;
-use connections::{Connections, ObjectName};
-use gates::Gates;
-use objects::Objects;
-use queue::Queue;
-use watched::Watched;
+use connection::cache::{Connections, ObjectName};
+use connection::lookup::Catalogue;
+use kubernetes::retry_state::Objects;
+use set::stored_set::Watched;
+use set::{events, other_sets, supervise};
+use watch::cluster::Cluster;
+use watch::queue::Queue;
+use watch::readiness::Gates;
+use watch::streams;
 
 // Sets of one page of the first list: a page is held in memory as a whole.
 const PAGE_SIZE: u32 = 50;
@@ -217,9 +194,9 @@ pub async fn run(
     let pages = watcher::Config::default().page_size(PAGE_SIZE);
     let due = Arc::clone(&queue);
     let is_due = move |set: &Watched| due.is_due(name_of(&ObjectRef::from_obj(set)));
-    let controller = watches::controller::<Watched>(&client, namespaces, &pages, &gate, is_due);
+    let controller = streams::controller::<Watched>(&client, namespaces, &pages, &gate, is_due);
     let gate = gates.of(CmdbConnection::crd_name(), namespaces);
-    let connections = watches::controller(&client, namespaces, &watcher::Config::default(), &gate, |_| {});
+    let connections = streams::controller(&client, namespaces, &watcher::Config::default(), &gate, |_| {});
     // Who serves some namespaces needs no rights on the cluster.
     let cluster = namespaces.is_empty().then(|| Cluster::new(&client, &gates));
     let catalogue =
@@ -253,7 +230,7 @@ pub async fn run(
     observer.begins(Arc::downgrade(&probe));
     drop(probe);
     let beside = CancellationToken::new();
-    tokio::spawn(connection_reconcile::run(connections, to_wake.connections, Arc::clone(&context), beside.clone()));
+    tokio::spawn(connection::reconcile::run(connections, to_wake.connections, Arc::clone(&context), beside.clone()));
     if let Some(cluster) = cluster {
         cluster.run(to_wake.cluster_connections, Arc::clone(&context), beside.clone());
     }
@@ -277,7 +254,7 @@ async fn reconcile_sets(
     if settings.secrets == SecretAccess::Watch {
         let of_secret = Arc::clone(context);
         let gate = gates.of(&Secret::plural(&()), &settings.namespaces);
-        let changed = watches::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces, &gate);
+        let changed = streams::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces, &gate);
         controller = controller.watches_stream(changed, move |changed| {
             let sets = of_secret.secret_changed(&changed.metadata);
             sets.into_iter().inspect(|set| of_secret.queue.is_due(name_of(set))).collect::<Vec<_>>()
@@ -390,7 +367,7 @@ impl Context {
 
     // What a set no longer claims, another may have waited for.
     fn wake_neighbours(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
-        for neighbour in rivals::neighbours(uid, biz_id, selector, self) {
+        for neighbour in other_sets::neighbours(uid, biz_id, selector, self) {
             self.objects.release(neighbour.namespace.as_deref().unwrap_or_default(), &neighbour.name);
             send(&self.woken.sets, neighbour);
         }

@@ -1,31 +1,25 @@
 //! Floor 3: the engine. Looks at CMDB, carries a plan out, and keeps every write safe to interrupt. Knows nothing of
 //! Kubernetes: what must be stored before and after a write goes through a [`Journal`].
 
-mod apply;
-mod create;
 mod error;
 mod grants;
-mod intents;
-mod observe;
-mod pulse;
-mod refusals;
-mod scope;
-mod shared;
-mod translate;
-mod turns;
+mod lookup;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use apply::{Tally, Updated};
-pub use create::{CHUNK, Journal};
 pub use error::{Disposition, Error};
 pub use grants::{Grants, Touched, Unbounded};
-pub use observe::{Freshness, Look, Sight};
-pub use pulse::Pulse;
-use scope::Resolved;
-pub use scope::{Connection, Scope};
+pub use lookup::observe::{Freshness, Look, Sight};
+use lookup::service_template::Resolved;
+pub use lookup::service_template::{Connection, Scope};
+use lookup::{observe, service_template, snapshot_cache};
+pub use write::apply::{Tally, Updated};
+pub use write::create::{CHUNK, Journal};
+pub use write::progress::Pulse;
+use write::{intents, rejections, translate, write_locks};
 
 use crate::api::ServiceTemplateSelector;
 use crate::cmdb;
@@ -34,12 +28,12 @@ use crate::plan::{Desired, Memory, Place, Plan, Policy, Recall, Rival, ServerSch
 /// What is shared by all reconciles.
 #[derive(Debug)]
 pub struct Engine {
-    service_templates: scope::ServiceTemplates,
-    service_categories: scope::ServiceCategories,
+    service_templates: service_template::ServiceTemplates,
+    service_categories: service_template::ServiceCategories,
     snapshots: observe::Snapshots,
-    turns: turns::Turns<String>,
+    turns: write_locks::Turns<String>,
     intents: intents::IntentClocks,
-    refusals: refusals::Refusals,
+    refusals: rejections::Refusals,
     // By URL: how the server keeps sockets, once a template has shown it.
     schemas: Mutex<HashMap<String, ServerSchema>>,
 }
@@ -135,12 +129,12 @@ impl Engine {
     #[must_use]
     pub fn new(create_grace: Duration) -> Self {
         Self {
-            service_templates: scope::ServiceTemplates::default(),
-            service_categories: scope::ServiceCategories::default(),
+            service_templates: service_template::ServiceTemplates::default(),
+            service_categories: service_template::ServiceCategories::default(),
             snapshots: observe::Snapshots::default(),
-            turns: turns::Turns::default(),
+            turns: write_locks::Turns::default(),
             intents: intents::IntentClocks::new(create_grace),
-            refusals: refusals::Refusals::default(),
+            refusals: rejections::Refusals::default(),
             schemas: Mutex::default(),
         }
     }
@@ -266,10 +260,10 @@ pub fn shown_schema(listed: Vec<cmdb::ProcessTemplate>) -> Option<ServerSchema> 
     translate::templates(listed).iter().find_map(Template::schema)
 }
 
-type Cells<K, T> = Mutex<HashMap<K, (Arc<shared::Shared<T>>, tokio::time::Instant)>>;
+type Cells<K, T> = Mutex<HashMap<K, (Arc<snapshot_cache::Shared<T>>, tokio::time::Instant)>>;
 
 // The cell of a key; cells that nobody has asked for in an hour are dropped.
-fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Arc<shared::Shared<T>> {
+fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Arc<snapshot_cache::Shared<T>> {
     const UNUSED_FOR: Duration = Duration::from_hours(1);
     let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
     if !cells.contains_key(&key) {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::ports;
+use super::properties::ports;
 use crate::api::{
     BOTH_FORMS_MESSAGE, BindRow, CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, EXACTLY_ONE_MESSAGE,
     EXTRA_IS_MODELLED_MESSAGE, ExtraProperty, FAMILY_MESSAGE, FUNC_NAME, IMMUTABLE_MESSAGE, LONG_TEXT_BYTES,

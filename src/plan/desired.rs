@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::property::{Value, interned};
-use super::sockets::Sockets;
 use super::{Pair, Properties, ServerSchema, Violation, applied_hash, check};
 use crate::api::{FUNC_NAME, LockPolicy, PROCESS_NAME, Process, ProcessTemplateSetSpec, Property};
+use crate::plan::properties::property::{Value, interned};
+use crate::plan::properties::sockets::Sockets;
 
 /// Which set it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

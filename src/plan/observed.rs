@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::property::Name;
 use super::{Pair, Properties, Rival};
 use crate::api::{PROCESS_NAME, Property};
+use crate::plan::properties::property::Name;
 
 /// How a server keeps sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

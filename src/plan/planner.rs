@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::{Comparison, compare};
-use super::hash::is_changed;
 use super::order::ordered;
-use super::temporary::marked;
+use super::properties::rows;
+use super::temporary_name::marked;
 use super::{
     Basis, Cause, Change, Conflict, Create, Decision, Desired, DesiredItem, Difference, Fate, Found, Intent,
     IntentFate, Item, Memory, Observed, Owner, Plan, Policy, Properties, Remembered, Removal, Rival, Template,
-    intent_hash, rows, temporary_name,
+    intent_hash, temporary_name,
 };
 use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, FUNC_NAME, PROCESS_NAME, Property, ReplacePolicy};
+use crate::plan::properties::compare::{Comparison, compare};
+use crate::plan::properties::hash::is_changed;
 
 /// Plans. The same arguments always give the same plan, and a plan never names a template outside `observed`.
 #[must_use]

@@ -1,288 +1,316 @@
-//! Every metric family, in one table: what is not here is not measured. Labels come from closed sets, and every series of
-//! them is there from the first scrape; names of objects are never among them.
+//! Counts what the lower floors tell, in the families of the table, and reads what is so now when it is asked.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::TypedMetric;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family as Series, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::metric_table;
+use super::metric_table::{Family, Kind, PREFIX};
+use super::readiness::Readiness;
+use crate::controller::{Gate, Probe, Readings, Standing};
 use crate::{cmdb, controller};
 
-/// What every family's name begins with.
-pub const PREFIX: &str = "ptset";
+type Labels = Vec<(&'static str, &'static str)>;
+type Buckets = fn() -> Histogram;
 
-/// A metric family.
-#[derive(Debug)]
-pub struct Family {
-    /// Its name, without prefix, unit and suffix.
-    pub name: &'static str,
-    /// How it counts.
-    pub kind: Kind,
-    /// What its numbers are in.
-    pub unit: Option<&'static str>,
-    /// What it tells: one sentence without its full stop.
-    pub help: &'static str,
-    /// Its labels.
-    pub labels: &'static [Label],
+/// The metrics of this process, and whether it is ready.
+pub struct Metrics {
+    registry: Registry,
+    readiness: Readiness,
+    probe: Mutex<Option<Weak<dyn Probe>>>,
+    sets: Series<Labels, Gauge>,
+    pending_intents: Series<Labels, Gauge>,
+    time_to_ready: Series<Labels, Histogram, Buckets>,
+    snapshot_age: Series<Labels, Gauge<f64, AtomicU64>>,
+    reconciles: Series<Labels, Counter>,
+    queue_depth: Series<Labels, Gauge>,
+    reconciles_running: Series<Labels, Gauge>,
+    status_writes: Series<Labels, Counter>,
+    templates_written: Series<Labels, Counter>,
+    drift: Series<Labels, Counter>,
+    calls: Series<Labels, Counter>,
+    call_duration: Series<Labels, Histogram, Buckets>,
+    limiters: Series<Labels, Gauge>,
+    limiter_calls: Series<Labels, Gauge>,
+    gates: Series<Labels, Gauge>,
+    leader: Series<Labels, Gauge>,
 }
 
-/// How a family counts.
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// What has happened since this process began.
-    Counter,
-    /// What is so now.
-    Gauge,
-    /// How often something took how long: the first bucket, and how many there are, each twice the last.
-    Histogram(f64, u16),
-}
-
-impl Kind {
-    /// Its name in `OpenMetrics`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram(..) => "histogram",
-        }
-    }
-}
-
-/// A label with the closed set of its values.
-#[derive(Debug)]
-pub struct Label {
-    /// Its name.
-    pub name: &'static str,
-    /// Its values.
-    pub values: fn() -> Vec<&'static str>,
-}
-
-impl Family {
-    /// Its name in a query; that of a histogram has a suffix for each of its parts.
-    #[must_use]
-    pub fn full_name(&self) -> String {
-        let unit = self.unit.map(|unit| format!("_{unit}")).unwrap_or_default();
-        let suffix = match self.kind {
-            Kind::Counter => "_total",
-            Kind::Gauge | Kind::Histogram(..) => "",
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let of = &mut registry;
+        // In the order of the table.
+        let metrics = Self {
+            readiness: Readiness::default(),
+            probe: Mutex::default(),
+            sets: register(of, &metric_table::SETS, Series::default()),
+            pending_intents: register(of, &metric_table::PENDING_INTENTS, Series::default()),
+            time_to_ready: register(
+                of,
+                &metric_table::TIME_TO_READY,
+                histograms(|| buckets(&metric_table::TIME_TO_READY)),
+            ),
+            snapshot_age: register(of, &metric_table::SNAPSHOT_AGE, Series::default()),
+            reconciles: register(of, &metric_table::RECONCILES, Series::default()),
+            queue_depth: register(of, &metric_table::QUEUE_DEPTH, Series::default()),
+            reconciles_running: register(of, &metric_table::RECONCILES_RUNNING, Series::default()),
+            status_writes: register(of, &metric_table::STATUS_WRITES, Series::default()),
+            templates_written: register(of, &metric_table::TEMPLATES_WRITTEN, Series::default()),
+            drift: register(of, &metric_table::DRIFT, Series::default()),
+            calls: register(of, &metric_table::CALLS, Series::default()),
+            call_duration: register(
+                of,
+                &metric_table::CALL_DURATION,
+                histograms(|| buckets(&metric_table::CALL_DURATION)),
+            ),
+            limiters: register(of, &metric_table::LIMITERS, Series::default()),
+            limiter_calls: register(of, &metric_table::LIMITER_CALLS, Series::default()),
+            gates: register(of, &metric_table::GATE, Series::default()),
+            leader: register(of, &metric_table::LEADER, Series::default()),
+            registry: Registry::default(),
         };
-        format!("{PREFIX}_{}{unit}{suffix}", self.name)
-    }
-
-    /// Every combination of its labels' values.
-    #[must_use]
-    pub fn series(&self) -> Vec<Vec<(&'static str, &'static str)>> {
-        let mut series = vec![Vec::new()];
-        for label in self.labels {
-            let values = (label.values)();
-            let with = |before: &Vec<_>, value| before.iter().copied().chain([(label.name, value)]).collect();
-            series = series.iter().flat_map(|before| values.iter().map(move |value| with(before, *value))).collect();
+        let build: Series<Labels, Gauge> = register(of, &metric_table::BUILD, Series::default());
+        for labels in metric_table::BUILD.series() {
+            set(&build, &labels, 1);
         }
-        series
+        Self { registry, ..metrics }
     }
 }
 
-/// Every family.
-pub const FAMILIES: &[&Family] = &[
-    &SETS,
-    &PENDING_INTENTS,
-    &TIME_TO_READY,
-    &SNAPSHOT_AGE,
-    &RECONCILES,
-    &QUEUE_DEPTH,
-    &RECONCILES_RUNNING,
-    &STATUS_WRITES,
-    &TEMPLATES_WRITTEN,
-    &DRIFT,
-    &CALLS,
-    &CALL_DURATION,
-    &LIMITERS,
-    &LIMITER_CALLS,
-    &GATE,
-    &LEADER,
-    &BUILD,
-];
+// Registers a family with every series of its closed labels.
+fn register<M, C>(registry: &mut Registry, family: &Family, series: Series<Labels, M, C>) -> Series<Labels, M, C>
+where
+    M: EncodeMetric + TypedMetric + Clone + std::fmt::Debug + Send + Sync + 'static,
+    C: MetricConstructor<M> + Clone + Send + Sync + 'static,
+{
+    for labels in family.series() {
+        drop(series.get_or_create(&labels));
+    }
+    let unit = family.unit.map(|unit| Unit::Other(unit.to_owned()));
+    let (name, help) = (family.name, family.help);
+    // Without labels it is no family, which would be written with empty braces.
+    match (unit, family.labels.is_empty()) {
+        (None, false) => registry.register(name, help, series.clone()),
+        (Some(unit), false) => registry.register_with_unit(name, help, unit, series.clone()),
+        (None, true) => registry.register(name, help, series.get_or_create_owned(&Vec::new())),
+        (Some(unit), true) => registry.register_with_unit(name, help, unit, series.get_or_create_owned(&Vec::new())),
+    }
+    series
+}
 
-const OPERATION: Label =
-    Label { name: "operation", values: || cmdb::Operation::ALL.iter().map(|operation| operation.as_str()).collect() };
+fn histograms(buckets: Buckets) -> Series<Labels, Histogram, Buckets> {
+    Series::new_with_constructor(buckets)
+}
 
-/// `ptset_sets`
-pub const SETS: Family = Family {
-    name: "sets",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Sets, by the reason of their condition Ready; Unknown: they have none yet",
-    labels: &[Label { name: "reason", values: controller::reasons }],
-};
+fn buckets(family: &Family) -> Histogram {
+    match family.kind {
+        Kind::Histogram(first, count) => Histogram::new(exponential_buckets(first, 2.0, count)),
+        Kind::Counter | Kind::Gauge => Histogram::new([]),
+    }
+}
 
-/// `ptset_pending_intents`
-pub const PENDING_INTENTS: Family = Family {
-    name: "pending_intents",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Creates that a status announces and whose outcome is not known yet",
-    labels: &[],
-};
+impl Metrics {
+    /// All metrics in the `OpenMetrics` text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade);
+        // Of a controller that does not run, nothing is true.
+        self.show(&probe.map(|probe| probe.read()).unwrap_or_default());
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
 
-/// `ptset_time_to_ready_seconds`
-pub const TIME_TO_READY: Family = Family {
-    name: "time_to_ready",
-    kind: Kind::Histogram(0.1, 15),
-    unit: Some("seconds"),
-    help: "Time from when this process first knew of a set's generation until the set was Ready in it, once for each \
-           generation",
-    labels: &[],
-};
+    /// Whether it can do what it is there for: to lead, with all that its watches deliver, or to stand by.
+    #[must_use]
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
 
-/// `ptset_snapshot_age_seconds`
-pub const SNAPSHOT_AGE: Family = Family {
-    name: "snapshot_age",
-    kind: Kind::Gauge,
-    unit: Some("seconds"),
-    help: "Age of the oldest look at CMDB that a set at rest relies on, counted from the start where there was none since; \
-           after three intervals without one a set says Stale",
-    labels: &[],
-};
+    fn show(&self, readings: &Readings) {
+        for labels in metric_table::SETS.series() {
+            let count = labels.first().and_then(|(_, reason)| readings.sets.get(reason)).copied().unwrap_or_default();
+            set(&self.sets, &labels, count);
+        }
+        set(&self.pending_intents, &[], readings.pending_intents);
+        set(&self.queue_depth, &[], readings.waiting);
+        set(&self.reconciles_running, &[], readings.running);
+        let age = readings.oldest_look.unwrap_or_default();
+        self.snapshot_age.get_or_create(&Vec::new()).set(age.as_secs_f64());
+        let limiters = &readings.limiters;
+        for (state, count) in [("full", limiters.full), ("slowed", limiters.slowed), ("down", limiters.down)] {
+            set(&self.limiters, &[("state", state)], count);
+        }
+        let waiting = [("edits_waiting", limiters.edits_waiting), ("polls_waiting", limiters.polls_waiting)];
+        for (state, count) in waiting.into_iter().chain([("in_flight", limiters.in_flight)]) {
+            set(&self.limiter_calls, &[("state", state)], count);
+        }
+        for gate in Gate::ALL {
+            set(&self.gates, &[("gate", gate.as_str())], usize::from(self.readiness.is_open(*gate)));
+        }
+    }
+}
 
-/// `ptset_reconciles_total`
-pub const RECONCILES: Family = Family {
-    name: "reconciles",
-    kind: Kind::Counter,
-    unit: None,
-    help: "Reconciles of sets, by outcome: ok, or the reason that stopped it",
-    labels: &[Label { name: "outcome", values: controller::outcomes }],
-};
+fn set(series: &Series<Labels, Gauge>, labels: &[(&'static str, &'static str)], count: usize) {
+    series.get_or_create(&labels.to_vec()).set(i64::try_from(count).unwrap_or(i64::MAX));
+}
 
-/// `ptset_queue_depth`
-pub const QUEUE_DEPTH: Family = Family {
-    name: "queue_depth",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Reconciles of sets that are due and wait to begin",
-    labels: &[],
-};
+impl controller::Observer for Metrics {
+    fn reconciled(&self, outcome: &'static str) {
+        self.reconciles.get_or_create(&vec![("outcome", outcome)]).inc();
+    }
 
-/// `ptset_reconciles_running`
-pub const RECONCILES_RUNNING: Family = Family {
-    name: "reconciles_running",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Reconciles of sets that are running; the option --concurrency bounds them",
-    labels: &[],
-};
+    fn drifted(&self, outcome: &'static str) {
+        self.drift.get_or_create(&vec![("outcome", outcome)]).inc();
+    }
 
-/// `ptset_status_writes_total`
-pub const STATUS_WRITES: Family = Family {
-    name: "status_writes",
-    kind: Kind::Counter,
-    unit: None,
-    help: "Statuses that were written to the API server, by the kind of the object",
-    labels: &[Label { name: "kind", values: || controller::KINDS.to_vec() }],
-};
+    fn wrote(&self, action: &'static str, count: usize) {
+        self.templates_written.get_or_create(&vec![("action", action)]).inc_by(count as u64);
+    }
 
-/// `ptset_process_templates_written_total`
-pub const TEMPLATES_WRITTEN: Family = Family {
-    name: "process_templates_written",
-    kind: Kind::Counter,
-    unit: None,
-    help: "Process templates that were created, updated or deleted in CMDB",
-    labels: &[Label { name: "action", values: || controller::ACTIONS.to_vec() }],
-};
+    fn status_written(&self, kind: &'static str) {
+        self.status_writes.get_or_create(&vec![("kind", kind)]).inc();
+    }
 
-/// `ptset_drift_total`
-pub const DRIFT: Family = Family {
-    name: "drift",
-    kind: Kind::Counter,
-    unit: None,
-    help: "Process templates that somebody else changed or deleted, by what was done: corrected, or only detected",
-    labels: &[Label { name: "outcome", values: || controller::DRIFT_OUTCOMES.to_vec() }],
-};
+    fn became_ready(&self, after: Duration) {
+        self.time_to_ready.get_or_create(&Vec::new()).observe(after.as_secs_f64());
+    }
 
-/// `ptset_cmdb_calls_total`
-pub const CALLS: Family = Family {
-    name: "cmdb_calls",
-    kind: Kind::Counter,
-    unit: None,
-    help: "Calls to CMDB, each try of a read for itself, by CMDB's name of the operation and by outcome: ok, or the class of \
-           the error",
-    labels: &[
-        OPERATION,
-        Label {
-            name: "outcome",
-            values: || std::iter::once("ok").chain(cmdb::Error::OF_CALLS.iter().copied()).collect(),
-        },
-    ],
-};
+    fn gate(&self, gate: Gate, state: Result<String, String>) {
+        self.readiness.set(gate, state);
+    }
 
-/// `ptset_cmdb_call_duration_seconds`
-pub const CALL_DURATION: Family = Family {
-    name: "cmdb_call_duration",
-    kind: Kind::Histogram(0.005, 14),
-    unit: Some("seconds"),
-    help: "Duration of calls to CMDB, without the wait for their turn",
-    labels: &[OPERATION],
-};
+    fn stands(&self, standing: &Standing) {
+        self.readiness.stands(standing);
+        set(&self.leader, &[], usize::from(*standing == Standing::Leads));
+    }
 
-/// `ptset_limiters`
-pub const LIMITERS: Family = Family {
-    name: "limiters",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Limiters, one for each URL and caller, by state: full, at the configured rate; slowed, below it because CMDB or \
-           its gateway throttles; down, CMDB does not answer and one call tries it now and then",
-    labels: &[Label { name: "state", values: || vec!["full", "slowed", "down"] }],
-};
+    fn begins(&self, probe: Weak<dyn Probe>) {
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
+    }
+}
 
-/// `ptset_limiter_calls`
-pub const LIMITER_CALLS: Family = Family {
-    name: "limiter_calls",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Calls to CMDB at the limiters, by state: in_flight; edits_waiting, of edits and deletions that stand in line; \
-           polls_waiting, checks of sets at rest that were told to come again",
-    labels: &[Label { name: "state", values: || vec!["in_flight", "edits_waiting", "polls_waiting"] }],
-};
-
-/// `ptset_gate`
-pub const GATE: Family = Family {
-    name: "gate",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Whether a gate of /readyz is open: crd, the API server serves our kinds; watches, they have delivered what there \
-           is; leader, it leads or stands by",
-    labels: &[Label { name: "gate", values: || controller::Gate::ALL.iter().map(|gate| gate.as_str()).collect() }],
-};
-
-/// `ptset_leader`
-pub const LEADER: Family = Family {
-    name: "leader",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Whether this process leads: the others stand by, and what is true of a controller is 0 there",
-    labels: &[],
-};
-
-/// `ptset_build_info`
-pub const BUILD: Family = Family {
-    name: "build_info",
-    kind: Kind::Gauge,
-    unit: None,
-    help: "Version of the operator; always 1",
-    labels: &[Label { name: "version", values: || vec![env!("CARGO_PKG_VERSION")] }],
-};
+impl cmdb::Observer for Metrics {
+    fn call_finished(&self, operation: cmdb::Operation, outcome: &'static str, elapsed: Duration) {
+        let operation = ("operation", operation.as_str());
+        self.calls.get_or_create(&vec![operation, ("outcome", outcome)]).inc();
+        self.call_duration.get_or_create(&vec![operation]).observe(elapsed.as_secs_f64());
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use super::{CALLS, FAMILIES};
+    use std::sync::Arc;
+    use std::time::Duration;
 
-    #[test]
-    fn every_combination_of_labels_is_a_series() {
-        assert_eq!(CALLS.series().len(), 7 * 11);
-        assert!(FAMILIES.iter().all(|family| !family.series().is_empty()));
+    use super::Metrics;
+    use crate::cmdb::{LimiterReadings, Observer as _, Operation};
+    use crate::controller::{Observer as _, Probe, Readings, Standing};
+    use crate::telemetry::metric_table::FAMILIES;
+
+    fn shown(metrics: &Metrics, line: &str) -> bool {
+        metrics.render().lines().any(|shown| shown == line)
     }
 
     #[test]
-    fn names_are_unique_and_helps_are_sentences_that_the_encoder_ends() {
-        let mut names: Vec<String> = FAMILIES.iter().map(|family| family.full_name()).collect();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), FAMILIES.len());
-        assert!(FAMILIES.iter().all(|family| !family.help.ends_with('.') && !family.help.contains('\n')));
+    fn the_scrape_has_every_family_of_the_table_and_no_other_with_its_help_type_and_unit() {
+        let text = Metrics::default().render();
+        let lines = |prefix: &str| {
+            let mut lines: Vec<String> =
+                text.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let expected = |line: fn(&str, &super::Family) -> Option<String>| {
+            let name = |family: &super::Family| {
+                let name = family.full_name();
+                name.trim_end_matches("_total").to_owned()
+            };
+            let mut lines: Vec<String> = FAMILIES.iter().filter_map(|family| line(&name(family), family)).collect();
+            lines.sort();
+            lines
+        };
+        let help = |name: &str, family: &super::Family| Some(format!("# HELP {name} {}.", family.help));
+        let kind = |name: &str, family: &super::Family| Some(format!("# TYPE {name} {}", family.kind.as_str()));
+        let unit = |name: &str, family: &super::Family| family.unit.map(|unit| format!("# UNIT {name} {unit}"));
+        assert_eq!(lines("# HELP"), expected(help));
+        assert_eq!(lines("# TYPE"), expected(kind));
+        assert_eq!(lines("# UNIT"), expected(unit));
+        assert!(!text.contains("{}"), "{text}");
+    }
+
+    #[test]
+    fn what_is_told_is_counted() {
+        let metrics = Metrics::default();
+        assert!(shown(&metrics, "ptset_cmdb_calls_total{operation=\"update_proc_template\",outcome=\"throttled\"} 0"));
+        metrics.call_finished(Operation::UpdateProcessTemplate, "throttled", Duration::from_secs(1));
+        metrics.reconciled("Busy");
+        metrics.wrote("created", 3);
+        metrics.status_written("CmdbConnection");
+        metrics.became_ready(Duration::from_secs(2));
+        for line in [
+            "ptset_cmdb_calls_total{operation=\"update_proc_template\",outcome=\"throttled\"} 1",
+            "ptset_cmdb_call_duration_seconds_count{operation=\"update_proc_template\"} 1",
+            "ptset_reconciles_total{outcome=\"Busy\"} 1",
+            "ptset_process_templates_written_total{action=\"created\"} 3",
+            "ptset_status_writes_total{kind=\"CmdbConnection\"} 1",
+            "ptset_time_to_ready_seconds_count 1",
+        ] {
+            assert!(shown(&metrics, line), "{line}\n{}", metrics.render());
+        }
+    }
+
+    struct Controller;
+
+    impl Probe for Controller {
+        fn read(&self) -> Readings {
+            Readings {
+                sets: [("InSync", 2), ("Conflict", 1)].into(),
+                pending_intents: 4,
+                waiting: 5,
+                running: 6,
+                oldest_look: Some(Duration::from_millis(1500)),
+                limiters: LimiterReadings { slowed: 1, edits_waiting: 7, ..LimiterReadings::default() },
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_so_now_is_read_at_each_scrape_and_is_nothing_once_the_controller_has_ended() {
+        let metrics = Metrics::default();
+        let controller: Arc<dyn Probe> = Arc::new(Controller);
+        metrics.stands(&Standing::Leads);
+        metrics.begins(Arc::downgrade(&controller));
+        let mut lines = [
+            ("ptset_sets{reason=\"InSync\"} ", "2"),
+            ("ptset_sets{reason=\"Conflict\"} ", "1"),
+            ("ptset_pending_intents ", "4"),
+            ("ptset_queue_depth ", "5"),
+            ("ptset_reconciles_running ", "6"),
+            ("ptset_snapshot_age_seconds ", "1.5"),
+            ("ptset_limiters{state=\"slowed\"} ", "1"),
+            ("ptset_limiter_calls{state=\"edits_waiting\"} ", "7"),
+            ("ptset_leader ", "1"),
+        ];
+        for (series, value) in lines {
+            assert!(shown(&metrics, &format!("{series}{value}")), "{series}{value}\n{}", metrics.render());
+        }
+        drop(controller);
+        metrics.stands(&Standing::StandsBy);
+        for (series, value) in &mut lines {
+            *value = if series.contains("age") { "0.0" } else { "0" };
+            assert!(shown(&metrics, &format!("{series}{value}")), "{series}{value}\n{}", metrics.render());
+        }
     }
 }

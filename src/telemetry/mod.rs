@@ -1,14 +1,14 @@
 //! Floor 5: logs, metrics and probes. Implements what the lower floors declare.
 
-pub mod metrics;
+pub mod metric_table;
+mod metrics;
 mod readiness;
-mod record;
 mod server;
 #[cfg(feature = "otel")]
 mod traces;
 
+pub use metrics::Metrics;
 pub use readiness::Readiness;
-pub use record::Metrics;
 pub use server::serve;
 
 use std::io::IsTerminal as _;

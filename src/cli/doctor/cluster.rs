@@ -11,9 +11,9 @@ use kube::{Api, Client, Resource};
 use super::step::Trouble;
 use super::subject::{Evidence, Found, Subject, Wanted};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, GROUP, SecretRef, VERSION};
-use crate::cli::files::Document;
-use crate::cli::judge::Judge;
-use crate::cli::node;
+use crate::cli::manifest::files::Document;
+use crate::cli::manifest::validate_object::Judge;
+use crate::cli::manifest::yaml;
 use crate::controller::{ConnectionName, Error};
 
 // Longest wait for one answer of the API server.
@@ -65,7 +65,7 @@ async fn connection(client: &Client, name: &ConnectionName) -> anyhow::Result<Re
         }
         Err(error) => return Ok(Err(unreadable(&name.to_string(), &error))),
     };
-    let node = node::read(&object).ok().and_then(|nodes| nodes.into_iter().next());
+    let node = yaml::read(&object).ok().and_then(|nodes| nodes.into_iter().next());
     let node = node.context("the API server's answer cannot be read")?;
     let kind = match name.kind {
         ConnectionKind::CmdbConnection => CmdbConnection::kind(&()),

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use super::step::Trouble;
 use super::subject::{Evidence, Subject, Wanted};
 use crate::cli::connect::read_secret;
-use crate::cli::files::{self, Document, Finding};
-use crate::cli::judge::{self, Judge, Kind};
-use crate::cli::node::Node;
+use crate::cli::manifest::files;
+use crate::cli::manifest::files::{Document, Finding};
+use crate::cli::manifest::validate_object;
+use crate::cli::manifest::validate_object::{Judge, Kind};
+use crate::cli::manifest::yaml::Node;
 
 /// The connections of the files, or the one that is wanted; what names no namespace is in `namespace`, else in "default".
 pub fn find(
@@ -23,7 +25,7 @@ pub fn find(
     for document in &documents {
         let metadata = document.node.get("metadata");
         let text = |name| metadata.and_then(|metadata| metadata.text(name));
-        match judge::kind(document) {
+        match validate_object::kind(document) {
             Kind::Secret => {
                 let (namespace, name) = (text("namespace").unwrap_or(default), text("name").unwrap_or_default());
                 let unreadable = |error: anyhow::Error| Trouble::new(error.to_string(), "Correct the Secret.");
@@ -35,7 +37,7 @@ pub fn find(
                 let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
                 evidence.labels.insert(text("name").unwrap_or_default().to_owned(), Ok(labels));
             }
-            Kind::Unknown => findings.push(judge::unknown(document)),
+            Kind::Unknown => findings.push(validate_object::unknown(document)),
             Kind::Connection | Kind::ClusterConnection | Kind::Set | Kind::Other => {
                 let subject = Subject::of(document, default, &judge, &place(document));
                 // Of one that stands twice, the later counts.

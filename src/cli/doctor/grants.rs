@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::step::{Name, Steps, Trouble};
 use super::subject::Evidence;
 use crate::api::{Grant, LabelExpression, LabelOperator, LabelSelection, NamespaceSelection};
-use crate::controller::{self, cover};
-use crate::engine::{self, Touched};
+use crate::controller;
+use crate::controller::cover;
+use crate::engine;
+use crate::engine::Touched;
 
 /// Judges the grants: all of them, or those of a namespace, or whether it may touch one business.
 pub fn judge(grants: &[Grant], evidence: &Evidence, namespace: Option<&str>, biz_id: Option<i64>, steps: &mut Steps) {

@@ -1,10 +1,11 @@
 //! What the lists of a business show: that it may be looked at, and how the server keeps sockets.
 
-use super::remedy::{Way, trouble};
+use super::advice::{Way, trouble};
 use super::step::{Name, Steps, Trouble};
 use crate::cmdb::{Lane, ProcessTemplate, ServiceTemplate, Transport};
 use crate::controller;
-use crate::engine::{self, Connection, shown_schema};
+use crate::engine;
+use crate::engine::{Connection, shown_schema};
 use crate::plan::{ServerSchema, count};
 
 const WRITING: &str = "Whether they may be written cannot be told without a write, for CMDB has no dry run: the user needs \

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::step::{Outcome, Step};
 use crate::api::ConnectionKind;
-use crate::cli::files::Finding;
+use crate::cli::manifest::files::Finding;
 use crate::controller::ConnectionName;
 
 /// A connection that was examined.

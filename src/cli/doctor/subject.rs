@@ -8,8 +8,9 @@ use kube::ResourceExt as _;
 
 use super::step::Trouble;
 use crate::api::{ConnectionKind, GROUP, Grant};
-use crate::cli::files::Document;
-use crate::cli::judge::{self, Judge, Kind};
+use crate::cli::manifest::files::Document;
+use crate::cli::manifest::validate_object;
+use crate::cli::manifest::validate_object::{Judge, Kind};
 use crate::controller::{ConnectionName, Description};
 
 /// A connection that the command line names: kind and name.
@@ -83,7 +84,7 @@ impl Subject {
     /// The connection that a document holds; None when it holds none. `namespace` is that of what names none.
     pub fn of(document: &Document, namespace: &str, judge: &Judge, place: &str) -> Option<Self> {
         let text = |name: &str| document.node.get("metadata")?.text(name).map(str::to_owned);
-        let kind = match judge::kind(document) {
+        let kind = match validate_object::kind(document) {
             Kind::Connection => ConnectionKind::CmdbConnection,
             Kind::ClusterConnection => ConnectionKind::ClusterCmdbConnection,
             Kind::Set | Kind::Secret | Kind::Namespace | Kind::Unknown | Kind::Other => return None,
@@ -116,7 +117,7 @@ impl Subject {
     }
 }
 
-fn said(finding: &crate::cli::files::Finding, place: &str) -> String {
+fn said(finding: &crate::cli::manifest::files::Finding, place: &str) -> String {
     let path = if finding.path.is_empty() { "it" } else { &finding.path };
     match finding.place.filter(|_| finding.file != place) {
         Some(at) => format!("{}:{}:{}: {path}: {}", finding.file, at.line, at.column, finding.message),

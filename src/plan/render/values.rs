@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value as Json, json};
 
 use crate::api::{BindCell, FUNC_NAME, IpAddress, PROCESS_NAME, Property, Protocol};
-use crate::plan::property::{Pair, Row, Value};
+use crate::plan::properties::property::{Pair, Row, Value};
 use crate::plan::{Difference, Properties};
 
 /// A property that changes.

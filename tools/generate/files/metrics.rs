@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use process_template_operator::telemetry::metrics::{FAMILIES, Family, Kind};
+use process_template_operator::telemetry::metric_table::{FAMILIES, Family, Kind};
 
 use super::File;
 

@@ -1,0 +1,189 @@
+//! Where a connection may lead: whoever may write a connection makes us send requests.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Host;
+
+use crate::cmdb::Obstacle;
+
+/// Where connections may lead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fence {
+    rules: Option<Rules>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Rules {
+    // Normalised beginnings of URLs; empty: every https URL; None: every URL.
+    urls: Option<Vec<Url>>,
+    forbidden: Vec<IpAddr>,
+}
+
+impl Fence {
+    /// Everywhere.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Only to URLs that begin with one of these, or, when there is none, to every https URL. Never to this machine, to
+    /// link-local addresses, or to the forbidden ones.
+    ///
+    /// # Errors
+    /// When one of the URLs is none.
+    pub fn around(urls: &[String], forbidden: Vec<IpAddr>) -> Result<Self, String> {
+        let parse = |url: &String| Url::parse(url).map_err(|error| format!("{url:?} is no URL: {error}"));
+        let urls = urls.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { rules: Some(Rules { urls: Some(urls), forbidden }) })
+    }
+
+    /// The same for those who may write what belongs to the cluster: they may name every URL, plain http too; the
+    /// addresses that no connection may lead to stay forbidden.
+    #[must_use]
+    pub fn for_any_url(&self) -> Self {
+        let rules = |rules: &Rules| Rules { urls: None, forbidden: rules.forbidden.clone() };
+        Self { rules: self.rules.as_ref().map(rules) }
+    }
+
+    /// Whether a connection may name this URL.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(in crate::cmdb) fn check(&self, url: &Url) -> Result<(), String> {
+        let Some(rules) = &self.rules else { return Ok(()) };
+        match rules.urls.as_deref() {
+            Some([]) if url.scheme() != "https" => return Err("this operator takes only https URLs".to_owned()),
+            Some(urls @ [_, ..]) if !urls.iter().any(|allowed| begins_with(url, allowed)) => {
+                return Err("the URL is none of those that this operator may be led to".to_owned());
+            }
+            _ => {}
+        }
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+            Some(Host::Domain(_)) | None => None,
+        };
+        match address {
+            Some(address) if !self.permits(address) => Err(Obstacle::Forbidden.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a connection may be made to this address.
+    fn permits(&self, address: IpAddr) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        let address = address.to_canonical();
+        let is_local = match address {
+            IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.is_unspecified(),
+            IpAddr::V6(address) => address.is_loopback() || address.is_unspecified() || is_link_local(address),
+        };
+        !is_local && !address.is_multicast() && !rules.forbidden.iter().any(|other| other.to_canonical() == address)
+    }
+
+    /// Whether names have to be resolved by [`FencedResolver`].
+    pub(in crate::cmdb) fn is_closed(&self) -> bool {
+        self.rules.is_some()
+    }
+}
+
+fn is_link_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xffc0 == 0xfe80
+}
+
+// Scheme, host and port are the same, and its path is that one or below it.
+fn begins_with(url: &Url, allowed: &Url) -> bool {
+    let path = allowed.path().trim_end_matches('/');
+    let below = url.path().strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    url.origin() == allowed.origin() && below
+}
+
+/// Resolves names, and leaves out the addresses that no connection may lead to: a name may lead anywhere, and elsewhere
+/// tomorrow.
+pub(in crate::cmdb) struct FencedResolver(pub Arc<Fence>);
+
+impl Resolve for FencedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let fence = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let permitted: Vec<SocketAddr> = found.into_iter().filter(|address| fence.permits(address.ip())).collect();
+            if permitted.is_empty() {
+                return Err(Obstacle::Forbidden.into());
+            }
+            Ok(Box::new(permitted.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use reqwest::Url;
+
+    use super::Fence;
+
+    fn may(fence: &Fence, url: &str) -> bool {
+        fence.check(&Url::parse(url).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn without_a_list_every_https_url_may_be_named_but_no_local_address() {
+        let api_server: IpAddr = "10.96.0.1".parse().unwrap();
+        let fence = Fence::around(&[], vec![api_server]).unwrap();
+        for url in ["https://bkapi.example.com", "https://bkapi.example.com:8443/api/bk-cmdb/prod", "https://10.0.0.7"]
+        {
+            assert!(may(&fence, url), "{url}");
+        }
+        for url in [
+            "http://bkapi.example.com",
+            "https://127.0.0.1",
+            "https://127.8.8.8:8443",
+            "https://[::1]",
+            "https://[::ffff:127.0.0.1]",
+            "https://0.0.0.0",
+            "https://169.254.169.254",
+            "https://[fe80::1]",
+            "https://10.96.0.1",
+            "https://[::ffff:10.96.0.1]",
+            "https://2130706433",
+            "https://0x7f.1",
+        ] {
+            assert!(!may(&fence, url), "{url}");
+        }
+    }
+
+    #[test]
+    fn with_a_list_only_what_begins_with_one_of_it_may_be_named() {
+        let urls = ["https://bkapi.example.com/api/bk-cmdb".to_owned(), "http://esb.example.com:8080/".to_owned()];
+        let fence = Fence::around(&urls, Vec::new()).unwrap();
+        for url in [
+            "https://bkapi.example.com/api/bk-cmdb/prod",
+            "https://BKAPI.example.com:443/api/bk-cmdb",
+            "http://esb.example.com:8080/x",
+        ] {
+            assert!(may(&fence, url), "{url}");
+        }
+        for url in [
+            "https://bkapi.example.com/api/bk-cmdb-other",
+            "https://bkapi.example.com/api/bk-cmdb/../other",
+            "https://bkapi.example.com.evil.example",
+            "https://bkapi.example.com:8443/api/bk-cmdb",
+            "http://bkapi.example.com/api/bk-cmdb",
+            "http://esb.example.com",
+        ] {
+            assert!(!may(&fence, url), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_not_followed() {
+        use reqwest::dns::Resolve;
+        let fence = std::sync::Arc::new(Fence::around(&[], Vec::new()).unwrap());
+        let resolved = super::FencedResolver(fence).resolve("localhost".parse().unwrap()).await;
+        assert!(resolved.is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! What may be asked of an endpoint, and the one limiter of each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::limiter::{Limiter, Member};
+use crate::cmdb::{Credentials, Gate, Open, UserCredential};
+
+/// What a client may ask of CMDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls that may begin in a second, at least 1.
+    pub requests_per_second: u32,
+    /// Calls in flight at a time, at least 1.
+    pub max_concurrent: usize,
+}
+
+/// What is true of all limiters at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimiterReadings {
+    /// Limiters that let calls through at the configured rate.
+    pub full: usize,
+    /// Limiters that go slower, as the server wants it.
+    pub slowed: usize,
+    /// Limiters whose endpoint does not answer: one call tries it now and then.
+    pub down: usize,
+    /// Calls that were sent and have not ended.
+    pub in_flight: usize,
+    /// Calls of edits and deletions that wait for their turn.
+    pub edits_waiting: usize,
+    /// Checks of sets at rest that were told to come again later.
+    pub polls_waiting: usize,
+}
+
+/// Who calls: a digest of application, user, secrets and of whom the caller trusts. Who only names an application, without
+/// its secret, or cannot reach the endpoint for want of its certificate, must not slow down or stop those who can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::cmdb) struct Caller([u8; 32]);
+
+impl Caller {
+    /// Who has these credentials, and trusts these certificates.
+    pub fn of(credentials: &Credentials, ca_bundle: Option<&str>) -> Self {
+        let Credentials { app_code, app_secret, user } = credentials;
+        let (kind, user) = match user {
+            UserCredential::Username(name) => ("name", name.as_str()),
+            UserCredential::Token(token) => ("token", token.expose_secret()),
+            UserCredential::AccessToken(token) => ("access token", token.expose_secret()),
+        };
+        let mut digest = Sha256::new();
+        for part in [app_code, app_secret.expose_secret(), kind, user, ca_bundle.unwrap_or_default()] {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        Self(digest.finalize().into())
+    }
+}
+
+/// The limiters in use: all clients that lead to one endpoint as one caller share one, and so the lowest of their limits,
+/// what was learned, and whether the endpoint is down. Before all of them is one gate for writes, and they end together.
+#[derive(Debug)]
+pub struct Limiters {
+    gate: Arc<dyn Gate>,
+    ends: CancellationToken,
+    by_endpoint: Mutex<HashMap<(String, Caller), Weak<Limiter>>>,
+}
+
+impl Default for Limiters {
+    fn default() -> Self {
+        Self::new(Arc::new(Open), CancellationToken::new())
+    }
+}
+
+impl Limiters {
+    /// Limiters whose writes begin only while the gate is open. From `ends` on, no call begins but one that settles what
+    /// became of a write.
+    pub fn new(gate: Arc<dyn Gate>, ends: CancellationToken) -> Self {
+        Self { gate, ends, by_endpoint: Mutex::default() }
+    }
+
+    /// The gate before all writes.
+    pub(in crate::cmdb) fn gate(&self) -> &Arc<dyn Gate> {
+        &self.gate
+    }
+
+    /// What is true of all of them now.
+    #[must_use]
+    pub fn read(&self) -> LimiterReadings {
+        let by_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readings = LimiterReadings::default();
+        for limiter in by_endpoint.values().filter_map(Weak::upgrade) {
+            limiter.read(&mut readings);
+        }
+        readings
+    }
+
+    /// A client's share in the limiter of a normalised URL and a caller.
+    pub(in crate::cmdb) fn join(&self, url: &str, caller: Caller, limits: Limits) -> Member {
+        let mut by_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        by_endpoint.retain(|_, limiter| limiter.strong_count() > 0);
+        let kept = by_endpoint.entry((url.to_owned(), caller)).or_default();
+        let limiter = kept.upgrade().unwrap_or_else(|| {
+            let limiter = Limiter::new(self.ends.clone());
+            *kept = Arc::downgrade(&limiter);
+            limiter
+        });
+        limiter.join(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use secrecy::SecretString;
+
+    use super::{Caller, Limiters, Limits};
+    use crate::cmdb::{Credentials, UserCredential};
+
+    const LIMITS: Limits = Limits { requests_per_second: 20, max_concurrent: 4 };
+
+    fn caller(code: &str, secret: &str, trusts: Option<&str>) -> Caller {
+        let (app_code, app_secret) = (code.to_owned(), SecretString::from(secret));
+        let user = UserCredential::Username("ann".to_owned());
+        Caller::of(&Credentials { app_code, app_secret, user }, trusts)
+    }
+
+    fn app(code: &str) -> Caller {
+        caller(code, "secret", None)
+    }
+
+    #[test]
+    fn one_limiter_serves_all_who_lead_to_one_endpoint_as_one_caller_and_goes_with_the_last() {
+        let limiters = Limiters::default();
+        let first = limiters.join("https://a", app("x"), LIMITS);
+        let second = limiters.join("https://a", app("x"), LIMITS);
+        assert!(Arc::ptr_eq(first.limiter(), second.limiter()));
+        for (url, caller) in [
+            ("https://b", app("x")),
+            ("https://a", app("y")),
+            ("https://a", caller("x", "guessed", None)),
+            ("https://a", caller("x", "secret", Some("another authority"))),
+        ] {
+            assert!(!Arc::ptr_eq(limiters.join(url, caller, LIMITS).limiter(), first.limiter()));
+        }
+        let kept = Arc::downgrade(first.limiter());
+        drop(first);
+        assert!(kept.upgrade().is_some());
+        drop(second);
+        assert!(kept.upgrade().is_none());
+        drop(limiters.join("https://b", app("x"), LIMITS));
+        assert!(limiters.by_endpoint.lock().unwrap().len() <= 1, "those that nobody uses are forgotten");
+    }
+}

@@ -1,0 +1,10 @@
+//! Connections: from an object and its Secrets to a client, and from what CMDB answers to their status.
+
+pub mod build;
+pub mod cache;
+pub mod grants;
+pub mod last_answer;
+pub mod lookup;
+pub mod name;
+pub mod reconcile;
+pub mod status;

@@ -1,0 +1,65 @@
+//! From what is known of a connection to its status. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{ConnectionStatus, SchemaChoice};
+use crate::cmdb;
+use crate::controller::Error;
+use crate::controller::kubernetes::conditions::{Outlook, Verdict, clip};
+use crate::engine;
+
+/// What is known of a connection.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Generation of the spec.
+    pub generation: i64,
+    /// The present.
+    pub now: Time,
+    /// How the server keeps sockets.
+    pub schema: Option<SchemaChoice>,
+    /// Version of CMDB.
+    pub version: Option<String>,
+    /// Sets that use it.
+    pub sets: usize,
+    /// Calls a second that CMDB takes at present.
+    pub requests_per_second: Option<f64>,
+    /// `resourceVersion` of the Secret whose credentials are in use.
+    pub credentials_version: Option<String>,
+}
+
+/// The verdict on a connection over which CMDB answers; `refused` tells why newer credentials are not in use.
+pub fn reachable(refused: Option<&cmdb::Error>) -> Verdict {
+    let Some(error) = refused else {
+        let message = "CMDB answers and takes the credentials".to_owned();
+        return Verdict { ready: true, reason: "Reachable", message, outlook: Outlook::Settled };
+    };
+    let why = Error::Engine(engine::Error::Cmdb(std::sync::Arc::new(error.clone())));
+    let message = format!("the changed credentials are not in use, and those before them still are: {}", why.message());
+    Verdict { ready: true, reason: "NewCredentialsRefused", message: clip(message), outlook: Outlook::Settled }
+}
+
+/// The status that says so.
+pub fn compose(previous: &ConnectionStatus, facts: &Facts, verdict: &Verdict) -> ConnectionStatus {
+    let mut status = previous.clone();
+    verdict.put(&mut status.conditions, facts.generation, &facts.now);
+    status.observed_generation = Some(facts.generation);
+    status.sets = i32::try_from(facts.sets).ok();
+    if previous.observed_generation != Some(facts.generation) {
+        // It may lead elsewhere now.
+        status.version = None;
+    }
+    if verdict.ready {
+        status.schema = facts.schema.or(status.schema);
+        status.version.clone_from(&facts.version);
+        status.requests_per_second = facts.requests_per_second.and_then(whole);
+    }
+    if facts.credentials_version.is_some() {
+        status.credentials_version.clone_from(&facts.credentials_version);
+    }
+    status
+}
+
+// Kubernetes advises against fractions in an API.
+fn whole(rate: f64) -> Option<i32> {
+    format!("{:.0}", rate.max(1.0)).parse().ok()
+}

@@ -1,0 +1,5 @@
+//! What every kind of object needs of the API server: conditions, status writes, retry state.
+
+pub mod conditions;
+pub mod retry_state;
+pub mod status_writer;

@@ -1,0 +1,490 @@
+//! Holding the Lease: standing by until it is ours, renewing it while we work, also while the last work ends, and giving
+//! it back then. No call for it is waited for longer than a lease allows.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::lease::{Move, Sight, Terms};
+use crate::cmdb::Gate;
+
+/// Whether this process leads, by its own clock: open from a renewal until the lease counts as lost.
+#[derive(Debug, Default)]
+pub struct Leadership {
+    until: Mutex<Option<Instant>>,
+}
+
+impl Leadership {
+    fn set(&self, until: Option<Instant>) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn until(&self) -> Option<Instant> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gate for Leadership {
+    fn is_open(&self) -> bool {
+        self.until().is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// Whether this process leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It leads, or runs alone.
+    Leads,
+    /// Another leads.
+    StandsBy,
+    /// The lease cannot be had or looked at: why.
+    Unknown(String),
+}
+
+/// One candidate for a lease.
+pub struct Election {
+    /// The API server; not through the gate that the lease opens, and without repeating calls on its own.
+    pub client: Client,
+    /// Namespace of the lease.
+    pub namespace: String,
+    /// Name of the lease.
+    pub name: String,
+    /// Who we are: no other process, and no earlier one of this pod, has the same.
+    pub identity: String,
+    /// How long a lease lasts.
+    pub terms: Terms,
+}
+
+/// Why a call for the lease failed.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    /// The API server refused it, or could not be reached.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// The API server did not answer in time.
+    #[error("the Kubernetes API server did not answer in time")]
+    Late,
+}
+
+// The lease as we hold it: a renewal must find it so.
+struct Held {
+    lease: Lease,
+    sent_at: Instant,
+}
+
+impl Election {
+    /// Leads whenever the lease is ours, until `shutdown`: `work` is begun with a token that tells it to end, and ends when
+    /// all that it had under way has ended. `stands` is told of each change.
+    pub async fn run<W>(
+        &self,
+        leadership: &Leadership,
+        stands: impl Fn(&Standing),
+        work: impl Fn(CancellationToken) -> W,
+        shutdown: &CancellationToken,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        while let Some(held) = self.acquire(&stands, shutdown).await {
+            leadership.set(Some(held.sent_at + self.terms.renew_deadline()));
+            tracing::info!(lease = self.name, identity = self.identity, "leads");
+            stands(&Standing::Leads);
+            let held = self.hold(held, leadership, &stands, &work, shutdown).await;
+            leadership.set(None);
+            stands(&Standing::StandsBy);
+            if let Some(held) = held {
+                self.release(held).await;
+            }
+            self.pause(self.terms.retry(), shutdown).await;
+        }
+    }
+
+    // Until the lease is ours; None at the shutdown.
+    async fn acquire(&self, stands: impl Fn(&Standing), shutdown: &CancellationToken) -> Option<Held> {
+        let mut sight = Sight::new(self.terms);
+        while !shutdown.is_cancelled() {
+            match self.try_acquire(&mut sight).await {
+                Ok(Some(held)) => return Some(held),
+                Ok(None) => stands(&Standing::StandsBy),
+                Err(error) => {
+                    tracing::warn!(lease = self.name, %error, "the lease cannot be had and is tried again");
+                    let lease = format!("lease {:?} of namespace {:?}", self.name, self.namespace);
+                    stands(&Standing::Unknown(format!("{lease} cannot be had and is tried again: {error}")));
+                }
+            }
+            self.pause(self.terms.look(), shutdown).await;
+        }
+        None
+    }
+
+    async fn pause(&self, time: Duration, shutdown: &CancellationToken) {
+        let _ = timeout(time, shutdown.cancelled()).await;
+    }
+
+    async fn try_acquire(&self, sight: &mut Sight) -> Result<Option<Held>, CallError> {
+        let leases = self.leases();
+        let found = self.in_time(leases.get_opt(&self.name)).await?;
+        let lease = found.as_ref().and_then(|lease| lease.spec.as_ref());
+        let sent_at = Instant::now();
+        let taken = match sight.evaluate(lease, &self.identity, sent_at) {
+            Move::Wait => return Ok(None),
+            Move::Create => {
+                let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+                let lease = Lease { metadata, spec: Some(self.taken(None)) };
+                self.in_time(leases.create(&PostParams::default(), &lease)).await
+            }
+            // The version of what was read guards it: of two who try, one is refused.
+            Move::Take | Move::Renew => {
+                let mut lease = found.unwrap_or_default();
+                lease.spec = Some(self.taken(lease.spec.as_ref()));
+                self.replace(&lease).await
+            }
+        };
+        match taken {
+            Ok(lease) => Ok(Some(Held { lease, sent_at })),
+            Err(error) if is_conflict(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    // Works and renews until the work has ended; gives the lease if it is still ours then.
+    async fn hold<W>(
+        &self,
+        mut held: Held,
+        leadership: &Leadership,
+        stands: impl Fn(&Standing),
+        work: impl Fn(CancellationToken) -> W,
+        shutdown: &CancellationToken,
+    ) -> Option<Held>
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let stop = shutdown.child_token();
+        let mut working = tokio::spawn(work(stop.clone()));
+        let mut is_ours = true;
+        let mut next = held.sent_at + self.terms.retry();
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut working => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the controller ended by a defect and is begun again");
+                    }
+                    return is_ours.then_some(held);
+                }
+                () = sleep_until(next), if is_ours => {}
+            }
+            next = Instant::now() + self.terms.retry();
+            let lost_at = held.sent_at + self.terms.renew_deadline();
+            // Paused for long, we may be the last to know.
+            let renewed = if Instant::now() < lost_at {
+                timeout_at(lost_at, self.renew(&held)).await.unwrap_or(Err(CallError::Late))
+            } else {
+                Ok(None)
+            };
+            match renewed {
+                Ok(Some(renewed)) => {
+                    held = renewed;
+                    leadership.set(Some(held.sent_at + self.terms.renew_deadline()));
+                }
+                Err(error) if Instant::now() < lost_at => {
+                    tracing::warn!(lease = self.name, %error, "the lease was not renewed and is tried again");
+                }
+                Ok(None) | Err(_) => {
+                    tracing::error!(lease = self.name, "the lease is lost: nothing is written any more");
+                    is_ours = false;
+                    leadership.set(None);
+                    stop.cancel();
+                    stands(&Standing::StandsBy);
+                }
+            }
+        }
+    }
+
+    // None: somebody else has it, or it is gone.
+    async fn renew(&self, held: &Held) -> Result<Option<Held>, CallError> {
+        let mut lease = held.lease.clone();
+        let renew_time = MicroTime(Timestamp::now());
+        if let Some(spec) = &mut lease.spec {
+            spec.renew_time = Some(renew_time.clone());
+        }
+        let sent_at = Instant::now();
+        match self.replace(&lease).await {
+            Ok(lease) => Ok(Some(Held { lease, sent_at })),
+            // Our own last one, or this one, may have come through without an answer.
+            Err(error) if is_conflict(&error) || matches!(error, CallError::Late) => {
+                let found = self.look().await?;
+                Ok(found.map(|lease| {
+                    let has_come = time_of(&lease) == Some(renew_time.0.as_microsecond());
+                    Held { lease, sent_at: if has_come { sent_at } else { held.sent_at } }
+                }))
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    // The lease as it is now, if it is ours.
+    async fn look(&self) -> Result<Option<Lease>, CallError> {
+        let found = self.in_time(self.leases().get_opt(&self.name)).await?;
+        let holder = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
+        Ok(found.filter(|lease| holder(lease).as_ref() == Some(&self.identity)))
+    }
+
+    async fn release(&self, held: Held) {
+        let mut lease = held.lease;
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = Some(String::new());
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+        }
+        match self.replace(&lease).await {
+            Ok(_) => tracing::info!(lease = self.name, "the lease is given back"),
+            Err(error) => tracing::warn!(lease = self.name, %error, "the lease was not given back and will end"),
+        }
+    }
+
+    fn taken(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        let transitions = before.and_then(|spec| spec.lease_transitions);
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.terms.duration().as_secs()).ok(),
+            lease_transitions: Some(transitions.map_or(0, |count| count.saturating_add(1))),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        }
+    }
+
+    // The version in it guards it.
+    async fn replace(&self, lease: &Lease) -> Result<Lease, CallError> {
+        self.in_time(self.leases().replace(&self.name, &PostParams::default(), lease)).await
+    }
+
+    async fn in_time<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+        Ok(timeout(self.terms.call(), call).await.map_err(|_| CallError::Late)??)
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+fn time_of(lease: &Lease) -> Option<i64> {
+    Some(lease.spec.as_ref()?.renew_time.as_ref()?.0.as_microsecond())
+}
+
+fn is_conflict(error: &CallError) -> bool {
+    matches!(error, CallError::Api(kube::Error::Api(status)) if status.code == 409)
+}
+
+fn is_missing(error: &CallError) -> bool {
+    matches!(error, CallError::Api(kube::Error::Api(status)) if status.code == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::http::{Method, Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// An API server that keeps one lease, and answers after a time.
+    #[derive(Clone, Default)]
+    struct Server {
+        state: Arc<Mutex<State>>,
+    }
+
+    #[derive(Default)]
+    struct State {
+        lease: Option<Value>,
+        version: u64,
+        // None: it never answers.
+        takes: Option<Duration>,
+    }
+
+    impl Server {
+        fn new(takes: Duration) -> Self {
+            let server = Self::default();
+            server.takes(Some(takes));
+            server
+        }
+
+        fn takes(&self, takes: Option<Duration>) {
+            self.state.lock().unwrap().takes = takes;
+        }
+
+        fn lease(&self, change: impl FnOnce(&mut Option<Value>)) {
+            change(&mut self.state.lock().unwrap().lease);
+        }
+
+        fn holder(&self) -> Value {
+            self.state.lock().unwrap().lease.clone().unwrap_or_default()["spec"]["holderIdentity"].clone()
+        }
+
+        fn election(&self) -> Election {
+            let server = self.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move { server.answer(request).await }
+            });
+            Election {
+                client: Client::new(service, "shop"),
+                namespace: "shop".to_owned(),
+                name: "ptset".to_owned(),
+                identity: "me".to_owned(),
+                terms: Terms::of_seconds(15),
+            }
+        }
+
+        // What is asked is done; the answer takes its time.
+        async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
+            let method = request.method().clone();
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let (takes, (code, answer)) = {
+                let mut state = self.state.lock().unwrap();
+                (state.takes, state.do_it(&method, serde_json::from_slice(&body).ok()))
+            };
+            match takes {
+                Some(takes) => sleep(takes).await,
+                None => std::future::pending().await,
+            }
+            let body = Body::from(serde_json::to_vec(&answer).unwrap());
+            Ok(Response::builder().status(code).body(body).unwrap())
+        }
+    }
+
+    impl State {
+        fn do_it(&mut self, method: &Method, sent: Option<Value>) -> (StatusCode, Value) {
+            let refused = |code: StatusCode| {
+                (
+                    code,
+                    json!({ "kind": "Status", "status": "Failure", "code": code.as_u16(), "message": "", "reason": code.canonical_reason().unwrap().replace(' ', "") }),
+                )
+            };
+            let version = self.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
+            match (method, sent) {
+                (&Method::GET, _) => match &self.lease {
+                    Some(lease) => (StatusCode::OK, lease.clone()),
+                    None => refused(StatusCode::NOT_FOUND),
+                },
+                (&Method::PUT, _) if version.is_none() => refused(StatusCode::NOT_FOUND),
+                (&Method::PUT, Some(sent)) if Some(&sent["metadata"]["resourceVersion"]) != version.as_ref() => {
+                    refused(StatusCode::CONFLICT)
+                }
+                (_, Some(mut sent)) => {
+                    self.version += 1;
+                    sent["metadata"]["resourceVersion"] = json!(self.version.to_string());
+                    self.lease = Some(sent.clone());
+                    (StatusCode::OK, sent)
+                }
+                (_, None) => refused(StatusCode::BAD_REQUEST),
+            }
+        }
+    }
+
+    /// A candidate that runs, and what became of it.
+    struct Running {
+        leadership: Arc<Leadership>,
+        stands: Arc<Mutex<Vec<Standing>>>,
+        shutdown: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Running {
+        fn new(server: &Server) -> Self {
+            let leadership = Arc::<Leadership>::default();
+            let stands = Arc::<Mutex<Vec<Standing>>>::default();
+            let shutdown = CancellationToken::new();
+            let (election, open, told, stop) =
+                (server.election(), leadership.clone(), stands.clone(), shutdown.clone());
+            let task = tokio::spawn(async move {
+                let tell = |standing: &Standing| {
+                    let mut told = told.lock().unwrap();
+                    if told.last() != Some(standing) {
+                        told.push(standing.clone());
+                    }
+                };
+                let work = |stop: CancellationToken| async move { stop.cancelled().await };
+                election.run(&open, tell, work, &stop).await;
+            });
+            Self { leadership, stands, shutdown, task }
+        }
+
+        fn stands(&self) -> Vec<Standing> {
+            self.stands.lock().unwrap().clone()
+        }
+
+        async fn ends_within(self, time: Duration) {
+            self.shutdown.cancel();
+            timeout(time, self.task).await.unwrap().unwrap();
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_api_server_hangs_stops_its_work_when_its_lease_is_lost() {
+        let server = Server::new(Duration::ZERO);
+        let running = Running::new(&server);
+        sleep(5 * SECOND).await;
+        assert_eq!(running.stands(), [Standing::Leads]);
+        server.takes(None);
+        sleep(11 * SECOND).await;
+        assert!(!running.leadership.is_open());
+        assert_eq!(running.stands()[..2], [Standing::Leads, Standing::StandsBy]);
+        running.ends_within(10 * SECOND).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gets_no_answer_about_the_lease_says_so_and_ends_when_told() {
+        let server = Server::default();
+        let running = Running::new(&server);
+        sleep(11 * SECOND).await;
+        assert!(matches!(running.stands()[..], [Standing::Unknown(_)]), "{:?}", running.stands());
+        running.ends_within(6 * SECOND).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_api_server_does_not_cost_the_lease() {
+        for takes in [2500, 4900] {
+            let server = Server::new(Duration::from_millis(takes));
+            let running = Running::new(&server);
+            sleep(300 * SECOND).await;
+            assert_eq!(running.stands(), [Standing::Leads], "{takes} ms");
+            assert!(running.leadership.is_open(), "{takes} ms");
+            running.ends_within(20 * SECOND).await;
+            assert_eq!(server.holder(), json!(""), "{takes} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_lease_is_deleted_or_taken_writes_nothing_after_its_next_look() {
+        let deleted = |lease: &mut Option<Value>| *lease = None;
+        let taken = |lease: &mut Option<Value>| {
+            let lease = lease.as_mut().unwrap();
+            lease["spec"]["holderIdentity"] = json!("other");
+            lease["metadata"]["resourceVersion"] = json!("other");
+        };
+        for change in [&deleted as &dyn Fn(&mut Option<Value>), &taken] {
+            let server = Server::new(Duration::ZERO);
+            let running = Running::new(&server);
+            sleep(5 * SECOND).await;
+            server.lease(change);
+            sleep(Duration::from_millis(2100)).await;
+            assert!(!running.leadership.is_open());
+            assert_eq!(running.stands(), [Standing::Leads, Standing::StandsBy]);
+            running.ends_within(SECOND).await;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Leader election over a Lease.
+
+pub mod election;
+pub mod lease;

@@ -1,0 +1,55 @@
+//! The finalizer: there while a set has `deletionPolicy: Delete`, and not otherwise.
+
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::api::{DeletionPolicy, FIELD_MANAGER, FINALIZER, ProcessTemplateSet};
+use crate::controller::kubernetes::status_writer::{Target, WriteError, bounded};
+use crate::controller::{Context, Error};
+
+/// Whether our finalizer holds the set.
+pub fn holds(set: &ProcessTemplateSet) -> bool {
+    set.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Puts the finalizer on or takes it off, as the policy of a living set wants it.
+pub async fn follow_policy(set: &ProcessTemplateSet, context: &Context, target: &mut Target) -> Result<(), Error> {
+    let is_wanted = set.spec.deletion() == DeletionPolicy::Delete;
+    if holds(set) == is_wanted {
+        return Ok(());
+    }
+    Ok(write(set, context, target, is_wanted).await?)
+}
+
+/// Takes the finalizer off. A set that is gone has none.
+pub async fn remove(set: &ProcessTemplateSet, context: &Context, target: &mut Target) -> Result<(), WriteError> {
+    if !holds(set) {
+        return Ok(());
+    }
+    write(set, context, target, false).await
+}
+
+async fn write(
+    set: &ProcessTemplateSet,
+    context: &Context,
+    target: &mut Target,
+    is_wanted: bool,
+) -> Result<(), WriteError> {
+    let others = set.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).cloned();
+    let finalizers: Vec<String> = others.chain(is_wanted.then(|| FINALIZER.to_owned())).collect();
+    // The whole list, under the version that it was read from.
+    let patch = json!({ "metadata": {
+        "uid": target.uid, "resourceVersion": target.resource_version, "finalizers": finalizers,
+    } });
+    let sets: Api<ProcessTemplateSet> = Api::namespaced(context.client.clone(), &target.namespace);
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match bounded(sets.patch_metadata(&target.name, &parameters, &Patch::Merge(&patch))).await {
+        Ok(written) => {
+            target.resource_version = written.metadata.resource_version.unwrap_or_default();
+            context.objects.wrote(&target.namespace, &target.name, &target.uid, &target.resource_version);
+            Ok(())
+        }
+        Err(error) if error.is_outdated() => Err(WriteError::Outdated),
+        Err(error) => Err(WriteError::Failed(error.to_string())),
+    }
+}

@@ -1,0 +1,148 @@
+//! The connections of the cluster, and the namespaces that their grants name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{Controller, WatchStreamExt as _};
+use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt as _};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use super::readiness::{Gates, WatchGate};
+use super::streams;
+use crate::api::ClusterCmdbConnection;
+use crate::controller::Context;
+use crate::controller::connection::lookup::Shared;
+use crate::controller::connection::reconcile;
+
+/// What watches the cluster.
+pub struct Cluster {
+    /// What it has delivered.
+    pub shared: Shared,
+    connections: Controller<DeserializeGuard<ClusterCmdbConnection>>,
+    namespaces: Api<PartialObjectMeta<Namespace>>,
+    writer: Writer<PartialObjectMeta<Namespace>>,
+    gate: WatchGate,
+}
+
+impl Cluster {
+    /// Watches nothing yet.
+    pub fn new(client: &Client, gates: &Gates) -> Self {
+        let (reader, writer) = reflector::store();
+        let gate = gates.of(ClusterCmdbConnection::crd_name(), &[]);
+        let events = streams::events(Api::all(client.clone()), "", &watcher::Config::default(), &gate);
+        let connections = streams::over(events, reader, writer, |_| {});
+        let (namespaces, writer) = reflector::store();
+        let shared = Shared { connections: connections.store(), namespaces };
+        let gate = gates.of(&Namespace::plural(&()), &[]);
+        Self { shared, connections, namespaces: Api::all(client.clone()), writer, gate }
+    }
+
+    /// Watches until `shutdown`.
+    pub fn run(
+        self,
+        to_wake: UnboundedReceiver<ObjectRef<DeserializeGuard<ClusterCmdbConnection>>>,
+        context: Arc<Context>,
+        shutdown: CancellationToken,
+    ) {
+        let Self { connections, namespaces, writer, gate, .. } = self;
+        tokio::spawn(reconcile::run(connections, to_wake, Arc::clone(&context), shutdown.clone()));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watch_namespaces(namespaces, writer, &gate, &context) => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+    }
+}
+
+// Labels decide about grants: where they change, the sets are looked at.
+async fn watch_namespaces(
+    api: Api<PartialObjectMeta<Namespace>>,
+    writer: Writer<PartialObjectMeta<Namespace>>,
+    gate: &WatchGate,
+    context: &Context,
+) {
+    let mut labels = Labels::default();
+    let events = streams::events(api, "", &watcher::Config::default(), gate).reflect(writer);
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        if let Some(changed) = event.ok().and_then(|event| labels.changed(event)) {
+            context.wake_sets(context.connections.users_of_shared(&changed));
+        }
+    }
+}
+
+// The labels of the namespaces that there are.
+#[derive(Default)]
+struct Labels {
+    by_namespace: BTreeMap<String, BTreeMap<String, String>>,
+    // What a list that is being read has shown.
+    listed: BTreeSet<String>,
+}
+
+impl Labels {
+    // The namespace whose labels are others now.
+    fn changed(&mut self, event: Event<PartialObjectMeta<Namespace>>) -> Option<String> {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(namespace) => {
+                self.listed.insert(namespace.name_any());
+                return self.put(&namespace);
+            }
+            Event::InitDone => self.by_namespace.retain(|name, _| self.listed.contains(name)),
+            Event::Apply(namespace) => return self.put(&namespace),
+            Event::Delete(namespace) => drop(self.by_namespace.remove(&namespace.name_any())),
+        }
+        None
+    }
+
+    fn put(&mut self, namespace: &PartialObjectMeta<Namespace>) -> Option<String> {
+        let (name, now) = (namespace.name_any(), namespace.labels().clone());
+        let before = self.by_namespace.insert(name.clone(), now.clone());
+        (before != Some(now)).then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::api::ObjectMeta;
+    use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _};
+    use kube::runtime::watcher::Event;
+
+    use super::Labels;
+
+    fn namespace(name: &str, team: &str) -> PartialObjectMeta<Namespace> {
+        let labels = Some([("team".to_owned(), team.to_owned())].into());
+        ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() }.into_response_partial()
+    }
+
+    #[test]
+    fn changed_labels_are_told_and_namespaces_that_are_gone_are_forgotten() {
+        let mut labels = Labels::default();
+        let mut tell = |event| {
+            let changed = labels.changed(event);
+            (changed, labels.by_namespace.keys().cloned().collect::<Vec<_>>().join(" "))
+        };
+        let told = |changed: Option<&str>, known: &str| (changed.map(str::to_owned), known.to_owned());
+        assert_eq!(tell(Event::Init), told(None, ""));
+        assert_eq!(tell(Event::InitApply(namespace("bank", "red"))), told(Some("bank"), "bank"));
+        assert_eq!(tell(Event::InitApply(namespace("shop", "blue"))), told(Some("shop"), "bank shop"));
+        assert_eq!(tell(Event::InitDone), told(None, "bank shop"));
+        assert_eq!(tell(Event::Apply(namespace("shop", "blue"))), told(None, "bank shop"));
+        assert_eq!(tell(Event::Apply(namespace("shop", "green"))), told(Some("shop"), "bank shop"));
+        assert_eq!(tell(Event::Delete(namespace("shop", "green"))), told(None, "bank"));
+        assert_eq!(tell(Event::Apply(namespace("shop", "green"))), told(Some("shop"), "bank shop"));
+        // It went while nobody watched.
+        assert_eq!(tell(Event::Init), told(None, "bank shop"));
+        assert_eq!(tell(Event::InitApply(namespace("shop", "green"))), told(None, "bank shop"));
+        assert_eq!(tell(Event::InitDone), told(None, "shop"));
+    }
+}

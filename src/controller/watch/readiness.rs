@@ -1,0 +1,312 @@
+//! What must be so before the operator is ready: the CRDs are served, and the watches have delivered what there is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::runtime::watcher::{self, Event};
+
+use crate::controller::Observer;
+
+/// What must be so before the operator is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gate {
+    /// The API server serves our kinds.
+    Crd,
+    /// The watches have delivered what there is.
+    Watches,
+    /// It leads, or stands by for the one that does.
+    Leader,
+}
+
+impl Gate {
+    /// Every gate.
+    pub const ALL: &[Self] = &[Self::Crd, Self::Watches, Self::Leader];
+
+    /// Its name in probes and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crd => "crd",
+            Self::Watches => "watches",
+            Self::Leader => "leader",
+        }
+    }
+}
+
+/// Why nothing is known yet.
+pub const NO_ANSWER: &str = "the API server has not answered yet; it is asked again";
+
+/// What is known of the watches, by the plural name of what each is of.
+#[derive(Clone)]
+pub struct Gates {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    observer: Arc<dyn Observer>,
+    // None once the controller has ended: what comes later counts no more.
+    watches: Mutex<Option<BTreeMap<String, Watch>>>,
+}
+
+#[derive(Default)]
+struct Watch {
+    // By namespace; that of all namespaces, and of what is in none, has no name.
+    parts: BTreeMap<String, Part>,
+    is_missing: bool,
+    is_answered: bool,
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Awaited,
+    Delivered,
+    // What is there may not be listed.
+    Refused,
+}
+
+impl Watch {
+    // Who may list nothing at all has not delivered.
+    fn has_delivered(&self) -> bool {
+        let has = |part| self.parts.values().any(|known| *known == part);
+        has(Part::Delivered) && !has(Part::Awaited)
+    }
+
+    fn refused(&self) -> Vec<&str> {
+        let refused = self.parts.iter().filter(|(_, part)| **part == Part::Refused);
+        refused.map(|(namespace, _)| namespace.as_str()).collect()
+    }
+}
+
+impl Gates {
+    /// Nothing is known yet.
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        let gates = Self { shared: Arc::new(Shared { observer, watches: Mutex::new(Some(BTreeMap::new())) }) };
+        gates.change(|_| {});
+        gates
+    }
+
+    /// That of the watch of these in some namespaces, none: in all. It is waited for from now on.
+    pub fn of(&self, plural: &str, namespaces: &[String]) -> WatchGate {
+        let names = if namespaces.is_empty() { &[String::new()] } else { namespaces };
+        let parts = names.iter().map(|name| (name.clone(), Part::Awaited)).collect();
+        self.change(|watches| drop(watches.insert(plural.to_owned(), Watch { parts, ..Watch::default() })));
+        WatchGate { gates: self.clone(), plural: plural.to_owned() }
+    }
+
+    /// The controller has ended.
+    pub fn close(&self) {
+        *self.shared.watches.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    // Tells what follows from a change.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Watch>)) {
+        let mut watches = self.shared.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watches) = watches.as_mut() else { return };
+        change(watches);
+        self.shared.observer.gate(Gate::Crd, crds(watches));
+        self.shared.observer.gate(Gate::Watches, delivered(watches));
+    }
+}
+
+fn crds(watches: &BTreeMap<String, Watch>) -> Result<String, String> {
+    let missing: Vec<&str> =
+        watches.iter().filter(|(_, watch)| watch.is_missing).map(|(crd, _)| crd.as_str()).collect();
+    if !missing.is_empty() {
+        return Err(format!("{}: {INSTALL}", missing.join(", ")));
+    }
+    if !watches.is_empty() && watches.values().all(|watch| watch.is_answered) {
+        Ok("ok".to_owned())
+    } else {
+        Err(NO_ANSWER.to_owned())
+    }
+}
+
+fn delivered(watches: &BTreeMap<String, Watch>) -> Result<String, String> {
+    if watches.is_empty() {
+        return Err(NO_ANSWER.to_owned());
+    }
+    if let Some((plural, watch)) = watches.iter().find(|(_, watch)| !watch.has_delivered()) {
+        let why = watch.error.as_deref().unwrap_or(NO_ANSWER);
+        return Err(format!("{plural} cannot be listed: {why}"));
+    }
+    let refused = watches.iter().map(|(plural, watch)| (plural, watch.refused()));
+    let refused: Vec<String> = refused
+        .filter(|(_, namespaces)| !namespaces.is_empty())
+        .map(|(plural, namespaces)| format!("{plural} in {}", namespaces.join(", ")))
+        .collect();
+    Ok(if refused.is_empty() { "ok".to_owned() } else { format!("ok, without {}: forbidden", refused.join(" and ")) })
+}
+
+/// What to do about a CRD that is missing.
+const INSTALL: &str = "not installed; it is waited for. Install it: kubectl apply --server-side -f crds/, or helm upgrade \
+                       --install, whose chart has it";
+
+/// What is known of one watch.
+#[derive(Clone)]
+pub struct WatchGate {
+    gates: Gates,
+    plural: String,
+}
+
+impl WatchGate {
+    /// The watch in a namespace has given this.
+    pub fn hears<K>(&self, namespace: &str, given: &watcher::Result<Event<K>>) {
+        match given {
+            Ok(Event::InitDone) => self.note(|watch| {
+                if watch.is_missing {
+                    tracing::info!(crd = self.plural, "the CRD is installed now");
+                }
+                watch.parts.insert(namespace.to_owned(), Part::Delivered);
+                (watch.is_missing, watch.is_answered, watch.error) = (false, true, None);
+            }),
+            Ok(_) => {}
+            Err(error) => self.fails(namespace, error),
+        }
+    }
+
+    /// The watch has failed, and is begun again.
+    fn fails(&self, namespace: &str, error: &watcher::Error) {
+        self.note(|watch| {
+            let is_missing = is_missing(error);
+            if is_missing && !watch.is_missing {
+                tracing::warn!(crd = self.plural, "the CRD is {INSTALL}");
+            }
+            watch.is_missing |= is_missing;
+            watch.is_answered |= code(error).is_some();
+            watch.error = Some(error.to_string());
+            // What was delivered is there still.
+            if is_refused(error) && watch.parts.get(namespace) != Some(&Part::Delivered) {
+                watch.parts.insert(namespace.to_owned(), Part::Refused);
+            }
+        });
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Watch)) {
+        self.gates.change(|watches| change(watches.entry(self.plural.clone()).or_default()));
+    }
+}
+
+/// Whether what is watched does not exist: its CRD is missing. A list says so for certain; to begin a watch fails in the same
+/// way while an API server starts.
+pub fn is_missing(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(_)) && code(error) == Some(404)
+}
+
+/// Whether it may not be listed: the namespace is gone, or was taken from us.
+pub fn is_refused(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(_)) && code(error) == Some(403)
+}
+
+/// Whether a watch could not go on from where it was because nothing is there.
+pub fn is_lost(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(_)) && code(error) == Some(404)
+}
+
+// What the API server answered; None: it did not.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::Status;
+    use kube::runtime::watcher::{self, Event};
+
+    use super::{Gate, Gates};
+    use crate::controller::Observer;
+
+    #[derive(Default)]
+    struct Told(Mutex<[Option<Result<String, String>>; 2]>);
+
+    impl Observer for Told {
+        fn gate(&self, gate: Gate, state: Result<String, String>) {
+            self.0.lock().unwrap()[usize::from(gate == Gate::Watches)] = Some(state);
+        }
+    }
+
+    impl Told {
+        fn is_ok(&self) -> [bool; 2] {
+            self.0.lock().unwrap().clone().map(|state| state.unwrap().is_ok())
+        }
+
+        fn why(&self, gate: usize) -> String {
+            self.0.lock().unwrap()[gate].clone().unwrap().unwrap_err()
+        }
+    }
+
+    fn error(code: u16, message: &str) -> watcher::Result<Event<ConfigMap>> {
+        let status = Status::failure(message, "").with_code(code);
+        Err(watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status))))
+    }
+
+    const DONE: watcher::Result<Event<ConfigMap>> = Ok(Event::InitDone);
+
+    #[test]
+    fn the_gates_open_when_every_crd_is_served_and_every_watch_has_delivered() {
+        let told = Arc::new(Told::default());
+        let gates = Gates::new(told.clone());
+        assert_eq!(told.is_ok(), [false, false]);
+        let (sets, connections) = (gates.of("sets.example.com", &[]), gates.of("connections.example.com", &[]));
+        sets.hears("", &DONE);
+        assert_eq!(told.is_ok(), [false, false], "the other is not heard yet");
+        let unanswered: watcher::Result<Event<ConfigMap>> = Err(watcher::Error::NoResourceVersion);
+        connections.hears("", &unanswered);
+        assert_eq!(told.is_ok(), [false, false], "no answer tells nothing");
+        connections.hears("", &error(403, "connections is forbidden"));
+        assert_eq!(told.is_ok(), [true, false]);
+        assert!(told.why(1).contains("connections is forbidden"), "{}", told.why(1));
+        connections.hears("", &error(404, "not found"));
+        assert!(told.why(0).contains("kubectl apply") && told.why(0).contains("connections.example.com"));
+        connections.hears("", &DONE);
+        assert_eq!(told.is_ok(), [true, true]);
+        connections.hears("", &error(500, "for a moment"));
+        assert_eq!(told.is_ok(), [true, true], "what was delivered is there still");
+        sets.hears("", &error(404, "not found"));
+        assert_eq!(told.is_ok(), [false, true], "a CRD that was taken away");
+        gates.close();
+        sets.hears("", &DONE);
+        assert_eq!(told.is_ok(), [false, true], "who has ended tells nothing more");
+    }
+
+    #[test]
+    fn namespaces_that_may_not_be_listed_are_named_and_who_may_list_none_is_not_ready() {
+        let told = Arc::new(Told::default());
+        let gates = Gates::new(told.clone());
+        let sets = gates.of("sets.example.com", &["a", "b"].map(str::to_owned));
+        let forbidden = || error(403, "sets is forbidden");
+        sets.hears("a", &forbidden());
+        sets.hears("b", &forbidden());
+        assert_eq!(told.is_ok(), [true, false], "nothing may be listed");
+        assert!(told.why(1).contains("sets is forbidden"), "{}", told.why(1));
+        sets.hears("a", &DONE);
+        let said = told.0.lock().unwrap()[1].clone();
+        assert_eq!(said, Some(Ok("ok, without sets.example.com in b: forbidden".to_owned())));
+        sets.hears("b", &DONE);
+        assert_eq!(told.0.lock().unwrap()[1], Some(Ok("ok".to_owned())));
+        sets.hears("a", &forbidden());
+        assert_eq!(told.0.lock().unwrap()[1], Some(Ok("ok".to_owned())), "what was delivered is there still");
+    }
+
+    #[test]
+    fn a_watch_that_cannot_be_begun_does_not_say_that_its_crd_is_missing() {
+        let told = Arc::new(Told::default());
+        let gates = Gates::new(told.clone());
+        let sets = gates.of("sets.example.com", &[]);
+        sets.hears("", &DONE);
+        let status = Status::failure("not found", "").with_code(404);
+        let starting: watcher::Result<Event<ConfigMap>> =
+            Err(watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status))));
+        sets.hears("", &starting);
+        assert_eq!(told.is_ok(), [true, true]);
+    }
+}

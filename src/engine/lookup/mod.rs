@@ -1,0 +1,5 @@
+//! Reading CMDB: the service template of a set and its process templates, from lists that sets share.
+
+pub mod observe;
+pub mod service_template;
+pub mod snapshot_cache;

@@ -1,0 +1,9 @@
+//! Writing to CMDB: the plan carried out, the create protocol, one writer a scope.
+
+pub mod apply;
+pub mod create;
+pub mod intents;
+pub mod progress;
+pub mod rejections;
+pub mod translate;
+pub mod write_locks;

@@ -1,0 +1,72 @@
+//! Where a template differs from what is wanted.
+
+use std::fmt;
+
+use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
+use crate::plan::{Name, Pair, Properties, Template, interned};
+
+/// A property that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Its name in a manifest.
+    pub property: String,
+    /// Its name in CMDB.
+    pub cmdb_name: Name,
+    /// What the set wants.
+    pub wanted: Pair,
+    /// What CMDB has.
+    pub found: Pair,
+}
+
+impl fmt::Display for Difference {
+    // Without values: a command may hold what is nobody's business.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.wanted.value.says_the_same(&self.found.value) {
+            write!(formatter, "{} (lock only)", self.property)
+        } else {
+            formatter.write_str(&self.property)
+        }
+    }
+}
+
+/// What comes of comparing an item with a template.
+pub struct Comparison {
+    /// Properties that differ.
+    pub differences: Vec<Difference>,
+    /// Properties, by their names in a manifest, that the item sets and this server does not have.
+    pub ignored: Vec<String>,
+    /// The same by their CMDB names.
+    pub ignored_cmdb_names: Vec<String>,
+}
+
+/// Compares what is wanted of an item, in the server's schema, with a template.
+pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
+    let mut comparison = Comparison { differences: Vec::new(), ignored: Vec::new(), ignored_cmdb_names: Vec::new() };
+    for (name, pair) in wanted.iter() {
+        let property = Property::from_cmdb_name(name);
+        let manifest_name = match name {
+            PROCESS_NAME => "processName",
+            FUNC_NAME => "funcName",
+            _ => match property {
+                Some(property) => property.name(),
+                None => name,
+            },
+        };
+        let Some(found) = template.pair(name) else {
+            if !pair.is_empty() {
+                comparison.ignored.push(manifest_name.to_owned());
+                comparison.ignored_cmdb_names.push(name.to_owned());
+            }
+            continue;
+        };
+        // The server always locks the two names.
+        let is_name = name == PROCESS_NAME || name == FUNC_NAME;
+        let equal = pair.value.says_the_same(&found.value) && (is_name || pair.locked == found.locked);
+        if !equal {
+            let (wanted, found) = (pair.clone(), found.clone());
+            let (property, cmdb_name) = (manifest_name.to_owned(), interned(name));
+            comparison.differences.push(Difference { property, cmdb_name, wanted, found });
+        }
+    }
+    comparison
+}

@@ -1,0 +1,267 @@
+//! The canonical form of a property, the same for what is wanted and for what CMDB shows. Compact: a scope's list holds
+//! thousands.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::api::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
+
+/// A value and whether instances must follow it. An absent value is empty, an absent flag is false.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pair {
+    /// `value`
+    pub value: Value,
+    /// `as_default_value`
+    pub locked: bool,
+}
+
+/// A value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Value {
+    /// null, and what CMDB takes for it.
+    #[default]
+    Empty,
+    /// A truth value.
+    Bool(bool),
+    /// A whole number.
+    Number(i64),
+    /// A text.
+    Text(Box<str>),
+    /// Rows of `bind_info`; none is [`Value::Empty`].
+    Rows(Box<[Row]>),
+    /// Anything else, of a property that this project does not model.
+    Json(Box<Json>),
+}
+
+/// A row of `bind_info`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// `row_id`, by which instances hold on to the row. Says nothing about its content.
+    pub id: Option<i64>,
+    /// `ip`, as CMDB's code.
+    pub ip: Pair,
+    /// `port`
+    pub port: Pair,
+    /// `protocol`, as CMDB's code.
+    pub protocol: Pair,
+    /// `enable`
+    pub enable: Pair,
+    /// What a private build keeps in a row beside these. Never compared, and sent back as it was.
+    pub others: Option<Box<Map<String, Json>>>,
+}
+
+const ROW_ID: &str = "row_id";
+
+/// CMDB name of a property.
+pub type Name = Cow<'static, str>;
+
+/// Properties by their CMDB names, in the order of the names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties {
+    entries: Vec<(Name, Pair)>,
+}
+
+impl Pair {
+    /// Empty and unlocked: what CMDB shows for a property that nobody set.
+    pub const EMPTY: Self = Self { value: Value::Empty, locked: false };
+
+    /// A value with its lock.
+    pub fn new(value: impl Into<Value>, locked: bool) -> Self {
+        Self { value: value.into(), locked }
+    }
+
+    /// The pair that CMDB shows under this name.
+    #[must_use]
+    pub fn listed(name: &str, value: Json, locked: bool) -> Self {
+        let property = Property::from_cmdb_name(name);
+        let value = match (property, value) {
+            (Some(Property::BindInfo), Json::Array(rows)) => Value::rows(rows.iter().map(Row::listed).collect()),
+            (Some(Property::BindIp | Property::Protocol), value) => Value::code(value),
+            (_, value) => value.into(),
+        };
+        Self { value, locked }
+    }
+
+    /// Whether nobody set it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.value == Value::Empty && !self.locked
+    }
+}
+
+impl Value {
+    /// The value as it is sent.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Empty => Json::Null,
+            Self::Bool(value) => (*value).into(),
+            Self::Number(value) => (*value).into(),
+            Self::Text(value) => value.as_ref().into(),
+            Self::Rows(rows) => rows.iter().map(Row::to_json).collect(),
+            Self::Json(value) => value.as_ref().clone(),
+        }
+    }
+
+    /// The text, if it is one.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(in crate::plan) fn rows(rows: Vec<Row>) -> Self {
+        if rows.is_empty() { Self::Empty } else { Self::Rows(rows.into()) }
+    }
+
+    // CMDB takes "" and null alike for a choice that was not made.
+    fn code(value: Json) -> Self {
+        if value.as_str() == Some("") { Self::Empty } else { value.into() }
+    }
+
+    /// Whether two values say the same: neither the order of rows nor their ids is part of that.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let (Self::Rows(left), Self::Rows(right)) = (self, other) else { return self == other };
+        let sorted = |rows: &[Row]| {
+            let mut texts: Vec<String> = rows.iter().map(|row| row.cells().to_string()).collect();
+            texts.sort_unstable();
+            texts
+        };
+        left.len() == right.len() && sorted(left) == sorted(right)
+    }
+}
+
+impl From<Json> for Value {
+    fn from(value: Json) -> Self {
+        match value {
+            Json::Null => Self::Empty,
+            Json::Bool(value) => Self::Bool(value),
+            Json::String(value) => Self::Text(value.into()),
+            Json::Number(number) if number.is_i64() => Self::Number(number.as_i64().unwrap_or_default()),
+            Json::Array(items) if items.is_empty() => Self::Empty,
+            value => Self::Json(Box::new(value)),
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i32> for Value {
+    fn from(value: i32) -> Self {
+        Self::Number(value.into())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.into())
+    }
+}
+
+impl Row {
+    fn listed(row: &Json) -> Self {
+        let cell = |cell: BindCell| {
+            let shown = row.get(cell.cmdb_name()).unwrap_or(&Json::Null);
+            let value = shown.get("value").cloned().unwrap_or_default();
+            let locked = shown.get("as_default_value").and_then(Json::as_bool).unwrap_or_default();
+            let is_code = matches!(cell, BindCell::Ip | BindCell::Protocol);
+            Pair { value: if is_code { Value::code(value) } else { value.into() }, locked }
+        };
+        Self {
+            id: row.get(ROW_ID).and_then(Json::as_i64),
+            ip: cell(BindCell::Ip),
+            port: cell(BindCell::Port),
+            protocol: cell(BindCell::Protocol),
+            enable: cell(BindCell::Enable),
+            others: Self::others(row),
+        }
+    }
+
+    fn others(row: &Json) -> Option<Box<Map<String, Json>>> {
+        let is_known = |name: &str| name == ROW_ID || BindCell::ALL.iter().any(|cell| cell.cmdb_name() == name);
+        let others = row.as_object()?.iter().filter(|(name, _)| !is_known(name));
+        let others: Map<String, Json> = others.map(|(name, cell)| (name.clone(), cell.clone())).collect();
+        (!others.is_empty()).then(|| Box::new(others))
+    }
+
+    /// Whether two rows say the same, whatever their ids.
+    pub(in crate::plan) fn says_the_same(&self, other: &Self) -> bool {
+        self.ip == other.ip && self.port == other.port && self.protocol == other.protocol && self.enable == other.enable
+    }
+
+    fn cells(&self) -> Json {
+        let cell = |pair: &Pair| json!({ "value": pair.value.to_json(), "as_default_value": pair.locked });
+        json!({
+            BindCell::Ip.cmdb_name(): cell(&self.ip),
+            BindCell::Port.cmdb_name(): cell(&self.port),
+            BindCell::Protocol.cmdb_name(): cell(&self.protocol),
+            BindCell::Enable.cmdb_name(): cell(&self.enable),
+        })
+    }
+
+    fn to_json(&self) -> Json {
+        let mut row = self.cells();
+        if let Some(cells) = row.as_object_mut() {
+            cells.extend(
+                self.others.iter().flat_map(|others| others.iter().map(|(name, cell)| (name.clone(), cell.clone()))),
+            );
+            cells.extend(self.id.map(|id| (ROW_ID.to_owned(), id.into())));
+        }
+        row
+    }
+}
+
+impl Properties {
+    /// The pair under this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Pair> {
+        self.find(name).ok().map(|index| &self.entries[index].1)
+    }
+
+    /// Puts a pair under a name.
+    pub fn insert(&mut self, name: &str, pair: Pair) {
+        match self.find(name) {
+            Ok(index) => self.entries[index].1 = pair,
+            Err(index) => self.entries.insert(index, (interned(name), pair)),
+        }
+    }
+
+    /// Names and pairs, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Pair)> {
+        self.entries.iter().map(|(name, pair)| (name.as_ref(), pair))
+    }
+
+    /// The text under this name; empty when there is none.
+    pub(in crate::plan) fn text(&self, name: &str) -> &str {
+        self.get(name).and_then(|pair| pair.value.as_text()).unwrap_or_default()
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(entry, _)| entry.as_ref().cmp(name))
+    }
+}
+
+impl FromIterator<(Name, Pair)> for Properties {
+    fn from_iter<I: IntoIterator<Item = (Name, Pair)>>(entries: I) -> Self {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by(|left, right| left.0.cmp(&right.0));
+        entries.shrink_to_fit();
+        Self { entries }
+    }
+}
+
+/// The name, without a copy of its own where this project knows it.
+#[must_use]
+pub fn interned(name: &str) -> Name {
+    let known = Property::from_cmdb_name(name).map(Property::cmdb_name);
+    let known = known.or_else(|| [FUNC_NAME, PROCESS_NAME].into_iter().find(|known| *known == name));
+    known.map_or_else(|| name.to_owned().into(), Cow::Borrowed)
+}

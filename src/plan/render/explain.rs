@@ -1,0 +1,86 @@
+//! Where an item stands, in a word and in a sentence: for status, conditions and the command line.
+
+use crate::api::ItemState;
+use crate::plan::{Conflict, Decision, Difference, Item, Owner};
+
+/// Where an item stands.
+#[must_use]
+pub fn state(item: &Item) -> ItemState {
+    let is_listed = item.found.as_ref().is_some_and(|found| found.created_at.is_some());
+    match &item.decision {
+        Decision::InSync { .. } if is_listed => ItemState::InSync,
+        Decision::InSync { .. } => ItemState::Created,
+        Decision::Create(_) => ItemState::Missing,
+        Decision::Update(_) | Decision::Replace(_) => ItemState::Differs,
+        Decision::Drifted(_) => ItemState::Drifted,
+        Decision::NeedsReplacement(_) => ItemState::NeedsReplacement,
+        Decision::Undecided => ItemState::Undecided,
+        Decision::Conflict(_) => ItemState::Conflict,
+        Decision::Invalid(_) => ItemState::Invalid,
+        Decision::Refused(_) => ItemState::Refused,
+    }
+}
+
+/// What is to be done about an item, or what stands in its way and what a person can do; empty when it is in sync.
+#[must_use]
+pub fn explain(item: &Item) -> String {
+    let fields =
+        |differences: &[Difference]| differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let id = item.found.as_ref().map(|found| found.id).unwrap_or_default();
+    match &item.decision {
+        Decision::InSync { .. } => String::new(),
+        Decision::Create(_) => "will be created".to_owned(),
+        Decision::Update(change) => format!("template {id} is to be changed in {}", fields(&change.differences)),
+        Decision::Replace(_) => format!("template {id} is to be replaced: CMDB does not update funcName"),
+        Decision::Drifted(differences) if differences.is_empty() => {
+            "somebody deleted its template in CMDB; set driftPolicy to Correct to have it created again, or remove the \
+             process"
+                .to_owned()
+        }
+        Decision::Drifted(differences) => format!(
+            "somebody changed template {id} in CMDB: {}; change it back there, or set driftPolicy to Correct",
+            fields(differences)
+        ),
+        Decision::NeedsReplacement(differences) => format!(
+            "template {id} differs in {}; CMDB does not update funcName: set replacePolicy to Recreate, or change it back",
+            fields(differences)
+        ),
+        Decision::Undecided => {
+            "a create was begun and may still be stored; it is sent again only when that is out of the question"
+                .to_owned()
+        }
+        Decision::Conflict(conflict) => explain_conflict(conflict, &fields(&conflict.differences)),
+        Decision::Invalid(reason) => reason.clone(),
+        Decision::Refused(reason) => format!("CMDB refused it: {reason}"),
+    }
+}
+
+fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
+    let template = conflict.id.map_or_else(|| "the name".to_owned(), |id| format!("template {id} of this name"));
+    match &conflict.owner {
+        Owner::Process => format!("{template} is another process's of this set already"),
+        Owner::Set(Some(name)) => {
+            format!("{template} is ProcessTemplateSet {name:?}'s; take the process out of one of the two sets")
+        }
+        Owner::Set(None) => {
+            format!(
+                "{template} is another set's, in another namespace or under another URL; take the process out of one of \
+                 the two sets"
+            )
+        }
+        Owner::Stranger if fields.is_empty() => format!(
+            "{template} was not created by this set, which may not take it over; remove or rename it in CMDB, or change \
+             adoptionPolicy"
+        ),
+        Owner::Stranger => format!(
+            "{template} was not created by this set and differs in {fields}; make the manifest say what it has, remove \
+             it in CMDB, or set adoptionPolicy to Always"
+        ),
+    }
+}
+
+/// A number of things, in words.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
