@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use process_template_operator::controller::{Gate, SecretAccess};
+use process_template_operator::controller::{ReadinessCheck, SecretAccess};
 use serde_json::{Value, json};
 use support::paused::Paused;
 use tokio::time::{Instant, sleep};
@@ -38,7 +38,7 @@ async fn secrets_that_may_not_be_listed_delay_no_set_and_are_told() {
         sleep(Duration::from_secs(7)).await;
     }
     assert!(longest < Duration::from_secs(3), "{longest:?}");
-    let why = world.told.said_of(Gate::Watches).unwrap_err();
+    let why = world.told.said_of(ReadinessCheck::Watches).unwrap_err();
     assert!(why.starts_with("secrets cannot be listed"), "{why}");
 }
 
@@ -56,7 +56,7 @@ async fn a_watch_that_is_not_found_for_a_moment_leaves_no_gate_closed() {
     sleep(Duration::from_mins(20)).await;
     let failed = world.api.requests().iter().filter(|request| request.at > begun && request.status == 404).count();
     assert_eq!(failed, 2);
-    for gate in [Gate::Crd, Gate::Watches] {
+    for gate in [ReadinessCheck::Crd, ReadinessCheck::Watches] {
         assert_eq!(world.told.said_of(gate), Ok("ok".to_owned()));
     }
     let edited = json!([{ "name": "nginx", "funcName": "nginx", "startCmd": "./edited" }]);

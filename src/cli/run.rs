@@ -19,7 +19,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 
 use crate::api::FIELD_MANAGER;
-use crate::cmdb::{Fence, Gate, Open};
+use crate::cmdb::{Fence, OpenGate, WriteGate};
 use crate::controller;
 use crate::controller::{Election, Leadership, Observer as _, SecretAccess, Settings, Standing, Terms};
 use crate::telemetry;
@@ -116,7 +116,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     }
     let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
     let leadership = Arc::<Leadership>::default();
-    let gate: Arc<dyn Gate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(Open) };
+    let gate: Arc<dyn WriteGate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(OpenGate) };
     let client = gated(config.clone(), &gate)?;
     let settings = Settings {
         instance: instance(),
@@ -176,7 +176,7 @@ fn namespaces(given: Vec<String>) -> anyhow::Result<Vec<String>> {
 }
 
 // A client that writes only while the gate is open, which is asked again when a call is repeated.
-fn gated(config: kube::Config, gate: &Arc<dyn Gate>) -> anyhow::Result<kube::Client> {
+fn gated(config: kube::Config, gate: &Arc<dyn WriteGate>) -> anyhow::Result<kube::Client> {
     let gate = Arc::clone(gate);
     let passes = move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
         if request.method().is_safe() || gate.is_open() {

@@ -26,4 +26,4 @@ pub use limits::limiter::{Lane, PollKey};
 pub use limits::limiters::{LimiterReadings, Limiters, Limits};
 pub use operation::{Observer, Operation};
 pub use wire::{ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate};
-pub use write_gate::{Gate, Open};
+pub use write_gate::{OpenGate, WriteGate};

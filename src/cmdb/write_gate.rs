@@ -3,16 +3,16 @@
 use std::fmt::Debug;
 
 /// Asked just before each write is sent.
-pub trait Gate: Debug + Send + Sync {
+pub trait WriteGate: Debug + Send + Sync {
     /// Whether a write may begin now.
     fn is_open(&self) -> bool;
 }
 
 /// A gate that is always open.
 #[derive(Clone, Copy, Debug)]
-pub struct Open;
+pub struct OpenGate;
 
-impl Gate for Open {
+impl WriteGate for OpenGate {
     fn is_open(&self) -> bool {
         true
     }

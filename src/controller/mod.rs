@@ -35,7 +35,7 @@ pub use leader::lease::Terms;
 pub use reason::{UNJUDGED, outcomes, reasons};
 pub use set::status_memory::from_status;
 pub use snapshot::{Probe, Readings};
-pub use watch::readiness::{Gate, NO_ANSWER};
+pub use watch::readiness::{NO_ANSWER, ReadinessCheck};
 
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ProcessTemplateSet, ServiceTemplateSelector};
 use crate::cmdb;
@@ -48,7 +48,7 @@ use set::stored_set::Watched;
 use set::{events, other_sets, supervise};
 use watch::cluster::Cluster;
 use watch::queue::Queue;
-use watch::readiness::Gates;
+use watch::readiness::Readiness;
 use watch::streams;
 
 // Sets of one page of the first list: a page is held in memory as a whole.
@@ -87,7 +87,7 @@ pub trait Observer: Send + Sync {
     fn became_ready(&self, _after: Duration) {}
 
     /// Whether a gate is open and what is to be said of it, or what to do if it is not.
-    fn gate(&self, _gate: Gate, _state: Result<String, String>) {}
+    fn gate(&self, _gate: ReadinessCheck, _state: Result<String, String>) {}
 
     /// Whether this process leads.
     fn stands(&self, _standing: &Standing) {}
@@ -126,7 +126,7 @@ pub struct Settings {
     /// Where connections may lead.
     pub fence: cmdb::Fence,
     /// Whether writes to CMDB may begin.
-    pub gate: Arc<dyn cmdb::Gate>,
+    pub gate: Arc<dyn cmdb::WriteGate>,
 }
 
 /// What a reconcile may use.
@@ -189,7 +189,7 @@ pub async fn run(
     let (events, publishing) = events::queue(client.clone(), settings.instance.clone());
     let publishing = tokio::spawn(publishing);
     let namespaces = &settings.namespaces;
-    let (gates, queue) = (Gates::new(Arc::clone(&observer)), Arc::<Queue>::default());
+    let (gates, queue) = (Readiness::new(Arc::clone(&observer)), Arc::<Queue>::default());
     let gate = gates.of(ProcessTemplateSet::crd_name(), namespaces);
     let pages = watcher::Config::default().page_size(PAGE_SIZE);
     let due = Arc::clone(&queue);
@@ -249,7 +249,7 @@ async fn reconcile_sets(
     to_wake: UnboundedReceiver<ObjectRef<Watched>>,
     context: &Arc<Context>,
     settings: &Settings,
-    gates: &Gates,
+    gates: &Readiness,
 ) {
     if settings.secrets == SecretAccess::Watch {
         let of_secret = Arc::clone(context);

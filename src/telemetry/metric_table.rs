@@ -246,7 +246,10 @@ pub const GATE: Family = Family {
     unit: None,
     help: "Whether a gate of /readyz is open: crd, the API server serves our kinds; watches, they have delivered what there \
            is; leader, it leads or stands by",
-    labels: &[Label { name: "gate", values: || controller::Gate::ALL.iter().map(|gate| gate.as_str()).collect() }],
+    labels: &[Label {
+        name: "gate",
+        values: || controller::ReadinessCheck::ALL.iter().map(|gate| gate.as_str()).collect(),
+    }],
 };
 
 /// `ptset_leader`

@@ -16,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::metric_table;
 use super::metric_table::{Family, Kind, PREFIX};
 use super::readiness::Readiness;
-use crate::controller::{Gate, Probe, Readings, Standing};
+use crate::controller::{Probe, ReadinessCheck, Readings, Standing};
 use crate::{cmdb, controller};
 
 type Labels = Vec<(&'static str, &'static str)>;
@@ -156,7 +156,7 @@ impl Metrics {
         for (state, count) in waiting.into_iter().chain([("in_flight", limiters.in_flight)]) {
             set(&self.limiter_calls, &[("state", state)], count);
         }
-        for gate in Gate::ALL {
+        for gate in ReadinessCheck::ALL {
             set(&self.gates, &[("gate", gate.as_str())], usize::from(self.readiness.is_open(*gate)));
         }
     }
@@ -187,7 +187,7 @@ impl controller::Observer for Metrics {
         self.time_to_ready.get_or_create(&Vec::new()).observe(after.as_secs_f64());
     }
 
-    fn gate(&self, gate: Gate, state: Result<String, String>) {
+    fn gate(&self, gate: ReadinessCheck, state: Result<String, String>) {
         self.readiness.set(gate, state);
     }
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::controller::{Gate, NO_ANSWER, Standing};
+use crate::controller::{NO_ANSWER, ReadinessCheck, Standing};
 
 /// The gates of `/readyz`.
 #[derive(Debug)]
 pub struct Readiness {
-    gates: Mutex<BTreeMap<Gate, State>>,
+    gates: Mutex<BTreeMap<ReadinessCheck, State>>,
 }
 
 // What is to be said of an open gate, or why it is closed and what to do.
@@ -18,14 +18,14 @@ type State = Result<String, String>;
 
 impl Default for Readiness {
     fn default() -> Self {
-        let closed = |gate: &Gate| (*gate, Err(NO_ANSWER.to_owned()));
-        Self { gates: Mutex::new(Gate::ALL.iter().map(closed).collect()) }
+        let closed = |gate: &ReadinessCheck| (*gate, Err(NO_ANSWER.to_owned()));
+        Self { gates: Mutex::new(ReadinessCheck::ALL.iter().map(closed).collect()) }
     }
 }
 
 impl Readiness {
     /// A gate is open, which says this, or closed for this reason.
-    pub fn set(&self, gate: Gate, state: Result<String, String>) {
+    pub fn set(&self, gate: ReadinessCheck, state: Result<String, String>) {
         self.lock().insert(gate, state);
     }
 
@@ -38,18 +38,19 @@ impl Readiness {
             Standing::Unknown(why) => (Err(why.as_str()), Ok("ok: not needed while it does not lead")),
         };
         let owned = |state: Result<&str, &str>| state.map(str::to_owned).map_err(str::to_owned);
-        let was_open =
-            gates.insert(Gate::Leader, owned(leader)).is_some_and(|before| before.is_ok_and(|said| said == "ok"));
+        let was_open = gates
+            .insert(ReadinessCheck::Leader, owned(leader))
+            .is_some_and(|before| before.is_ok_and(|said| said == "ok"));
         // Who goes on leading has told of the others.
         if !(was_open && *standing == Standing::Leads) {
-            for gate in [Gate::Crd, Gate::Watches] {
+            for gate in [ReadinessCheck::Crd, ReadinessCheck::Watches] {
                 gates.insert(gate, owned(others));
             }
         }
     }
 
     /// Whether a gate is open.
-    pub fn is_open(&self, gate: Gate) -> bool {
+    pub fn is_open(&self, gate: ReadinessCheck) -> bool {
         self.lock().get(&gate).is_some_and(Result::is_ok)
     }
 
@@ -64,7 +65,7 @@ impl Readiness {
         (gates.values().all(Result::is_ok), text)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Gate, State>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ReadinessCheck, State>> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,7 +73,7 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::{NO_ANSWER, Readiness};
-    use crate::controller::{Gate, Standing};
+    use crate::controller::{ReadinessCheck, Standing};
 
     #[test]
     fn there_is_one_line_for_each_gate_and_all_must_be_open() {
@@ -87,10 +88,10 @@ mod tests {
         assert_eq!(readiness.report(), (true, standby.to_owned()));
         readiness.stands(&Standing::Leads);
         assert_eq!(readiness.report(), (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: ok\n")));
-        readiness.set(Gate::Crd, Ok("ok".to_owned()));
-        readiness.set(Gate::Watches, Err("forbidden".to_owned()));
+        readiness.set(ReadinessCheck::Crd, Ok("ok".to_owned()));
+        readiness.set(ReadinessCheck::Watches, Err("forbidden".to_owned()));
         assert_eq!(readiness.report(), (false, "crd: ok\nwatches: forbidden\nleader: ok\n".to_owned()));
-        readiness.set(Gate::Watches, Ok("ok".to_owned()));
+        readiness.set(ReadinessCheck::Watches, Ok("ok".to_owned()));
         readiness.stands(&Standing::Leads);
         assert_eq!(readiness.report(), (true, "crd: ok\nwatches: ok\nleader: ok\n".to_owned()));
         readiness.stands(&Standing::Unknown("the lease cannot be had".to_owned()));

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use process_template_operator::api::{GROUP, VERSION};
-use process_template_operator::cmdb::{self, Fence, Open, Operation};
-use process_template_operator::controller::{self, Gate, Probe, Readings, SecretAccess, Settings};
+use process_template_operator::cmdb::{self, Fence, OpenGate, Operation};
+use process_template_operator::controller::{self, Probe, ReadinessCheck, Readings, SecretAccess, Settings};
 use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -68,7 +68,7 @@ pub struct Told {
     calls: Mutex<Vec<Call>>,
     reconciles: Mutex<Vec<(Instant, &'static str)>>,
     probe: Mutex<Option<Weak<dyn Probe>>>,
-    gates: Mutex<BTreeMap<Gate, Result<String, String>>>,
+    gates: Mutex<BTreeMap<ReadinessCheck, Result<String, String>>>,
 }
 
 impl cmdb::Observer for Told {
@@ -82,7 +82,7 @@ impl controller::Observer for Told {
         self.reconciles.lock().unwrap().push((Instant::now(), outcome));
     }
 
-    fn gate(&self, gate: Gate, state: Result<String, String>) {
+    fn gate(&self, gate: ReadinessCheck, state: Result<String, String>) {
         self.gates.lock().unwrap().insert(gate, state);
     }
 
@@ -99,7 +99,7 @@ impl Told {
     }
 
     /// What is said of a gate that is open, or why it is closed.
-    pub fn said_of(&self, gate: Gate) -> Result<String, String> {
+    pub fn said_of(&self, gate: ReadinessCheck) -> Result<String, String> {
         self.gates.lock().unwrap()[&gate].clone()
     }
 
@@ -224,7 +224,7 @@ impl Paused {
             create_grace: Duration::from_secs(150),
             removal_delay: Duration::from_secs(10),
             fence: Fence::none(),
-            gate: Arc::new(Open),
+            gate: Arc::new(OpenGate),
         };
         change(&mut settings);
         let stop = CancellationToken::new();

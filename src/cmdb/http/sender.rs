@@ -24,7 +24,7 @@ use crate::cmdb::limits::limiter::{Answer, Lane, Permit, Refusal};
 use crate::cmdb::limits::limiters::Caller;
 use crate::cmdb::limits::rate::Quota;
 use crate::cmdb::wire::{Envelope, Success};
-use crate::cmdb::write_gate::Gate;
+use crate::cmdb::write_gate::WriteGate;
 use crate::cmdb::{Config, Error, Observer, Obstacle, Operation, Reply, Transport};
 
 /// Largest answer that is read.
@@ -50,7 +50,7 @@ pub struct Sender {
     url: String,
     supplier_account: String,
     timeout: Duration,
-    gate: Arc<dyn Gate>,
+    gate: Arc<dyn WriteGate>,
     observer: Arc<dyn Observer>,
     // Begins every correlation ID of this client.
     prefix: u64,

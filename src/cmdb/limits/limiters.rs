@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::limiter::{Limiter, Member};
-use crate::cmdb::{Credentials, Gate, Open, UserCredential};
+use crate::cmdb::{Credentials, OpenGate, UserCredential, WriteGate};
 
 /// What a client may ask of CMDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,26 +63,26 @@ impl Caller {
 /// what was learned, and whether the endpoint is down. Before all of them is one gate for writes, and they end together.
 #[derive(Debug)]
 pub struct Limiters {
-    gate: Arc<dyn Gate>,
+    gate: Arc<dyn WriteGate>,
     ends: CancellationToken,
     by_endpoint: Mutex<HashMap<(String, Caller), Weak<Limiter>>>,
 }
 
 impl Default for Limiters {
     fn default() -> Self {
-        Self::new(Arc::new(Open), CancellationToken::new())
+        Self::new(Arc::new(OpenGate), CancellationToken::new())
     }
 }
 
 impl Limiters {
     /// Limiters whose writes begin only while the gate is open. From `ends` on, no call begins but one that settles what
     /// became of a write.
-    pub fn new(gate: Arc<dyn Gate>, ends: CancellationToken) -> Self {
+    pub fn new(gate: Arc<dyn WriteGate>, ends: CancellationToken) -> Self {
         Self { gate, ends, by_endpoint: Mutex::default() }
     }
 
     /// The gate before all writes.
-    pub(in crate::cmdb) fn gate(&self) -> &Arc<dyn Gate> {
+    pub(in crate::cmdb) fn gate(&self) -> &Arc<dyn WriteGate> {
         &self.gate
     }
 

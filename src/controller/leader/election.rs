@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{Move, Sight, Terms};
-use crate::cmdb::Gate;
+use crate::cmdb::WriteGate;
 
 /// Whether this process leads, by its own clock: open from a renewal until the lease counts as lost.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Leadership {
     }
 }
 
-impl Gate for Leadership {
+impl WriteGate for Leadership {
     fn is_open(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() < until)
     }

@@ -14,7 +14,7 @@ use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt as _}
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use super::readiness::{Gates, WatchGate};
+use super::readiness::{Readiness, WatchHealth};
 use super::streams;
 use crate::api::ClusterCmdbConnection;
 use crate::controller::Context;
@@ -28,12 +28,12 @@ pub struct Cluster {
     connections: Controller<DeserializeGuard<ClusterCmdbConnection>>,
     namespaces: Api<PartialObjectMeta<Namespace>>,
     writer: Writer<PartialObjectMeta<Namespace>>,
-    gate: WatchGate,
+    gate: WatchHealth,
 }
 
 impl Cluster {
     /// Watches nothing yet.
-    pub fn new(client: &Client, gates: &Gates) -> Self {
+    pub fn new(client: &Client, gates: &Readiness) -> Self {
         let (reader, writer) = reflector::store();
         let gate = gates.of(ClusterCmdbConnection::crd_name(), &[]);
         let events = streams::events(Api::all(client.clone()), "", &watcher::Config::default(), &gate);
@@ -66,7 +66,7 @@ impl Cluster {
 async fn watch_namespaces(
     api: Api<PartialObjectMeta<Namespace>>,
     writer: Writer<PartialObjectMeta<Namespace>>,
-    gate: &WatchGate,
+    gate: &WatchHealth,
     context: &Context,
 ) {
     let mut labels = Labels::default();

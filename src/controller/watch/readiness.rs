@@ -9,7 +9,7 @@ use crate::controller::Observer;
 
 /// What must be so before the operator is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Gate {
+pub enum ReadinessCheck {
     /// The API server serves our kinds.
     Crd,
     /// The watches have delivered what there is.
@@ -18,7 +18,7 @@ pub enum Gate {
     Leader,
 }
 
-impl Gate {
+impl ReadinessCheck {
     /// Every gate.
     pub const ALL: &[Self] = &[Self::Crd, Self::Watches, Self::Leader];
 
@@ -38,7 +38,7 @@ pub const NO_ANSWER: &str = "the API server has not answered yet; it is asked ag
 
 /// What is known of the watches, by the plural name of what each is of.
 #[derive(Clone)]
-pub struct Gates {
+pub struct Readiness {
     shared: Arc<Shared>,
 }
 
@@ -78,7 +78,7 @@ impl Watch {
     }
 }
 
-impl Gates {
+impl Readiness {
     /// Nothing is known yet.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
         let gates = Self { shared: Arc::new(Shared { observer, watches: Mutex::new(Some(BTreeMap::new())) }) };
@@ -87,11 +87,11 @@ impl Gates {
     }
 
     /// That of the watch of these in some namespaces, none: in all. It is waited for from now on.
-    pub fn of(&self, plural: &str, namespaces: &[String]) -> WatchGate {
+    pub fn of(&self, plural: &str, namespaces: &[String]) -> WatchHealth {
         let names = if namespaces.is_empty() { &[String::new()] } else { namespaces };
         let parts = names.iter().map(|name| (name.clone(), Part::Awaited)).collect();
         self.change(|watches| drop(watches.insert(plural.to_owned(), Watch { parts, ..Watch::default() })));
-        WatchGate { gates: self.clone(), plural: plural.to_owned() }
+        WatchHealth { gates: self.clone(), plural: plural.to_owned() }
     }
 
     /// The controller has ended.
@@ -104,8 +104,8 @@ impl Gates {
         let mut watches = self.shared.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(watches) = watches.as_mut() else { return };
         change(watches);
-        self.shared.observer.gate(Gate::Crd, crds(watches));
-        self.shared.observer.gate(Gate::Watches, delivered(watches));
+        self.shared.observer.gate(ReadinessCheck::Crd, crds(watches));
+        self.shared.observer.gate(ReadinessCheck::Watches, delivered(watches));
     }
 }
 
@@ -144,12 +144,12 @@ const INSTALL: &str = "not installed; it is waited for. Install it: kubectl appl
 
 /// What is known of one watch.
 #[derive(Clone)]
-pub struct WatchGate {
-    gates: Gates,
+pub struct WatchHealth {
+    gates: Readiness,
     plural: String,
 }
 
-impl WatchGate {
+impl WatchHealth {
     /// The watch in a namespace has given this.
     pub fn hears<K>(&self, namespace: &str, given: &watcher::Result<Event<K>>) {
         match given {
@@ -222,15 +222,15 @@ mod tests {
     use kube::core::Status;
     use kube::runtime::watcher::{self, Event};
 
-    use super::{Gate, Gates};
+    use super::{Readiness, ReadinessCheck};
     use crate::controller::Observer;
 
     #[derive(Default)]
     struct Told(Mutex<[Option<Result<String, String>>; 2]>);
 
     impl Observer for Told {
-        fn gate(&self, gate: Gate, state: Result<String, String>) {
-            self.0.lock().unwrap()[usize::from(gate == Gate::Watches)] = Some(state);
+        fn gate(&self, gate: ReadinessCheck, state: Result<String, String>) {
+            self.0.lock().unwrap()[usize::from(gate == ReadinessCheck::Watches)] = Some(state);
         }
     }
 
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn the_gates_open_when_every_crd_is_served_and_every_watch_has_delivered() {
         let told = Arc::new(Told::default());
-        let gates = Gates::new(told.clone());
+        let gates = Readiness::new(told.clone());
         assert_eq!(told.is_ok(), [false, false]);
         let (sets, connections) = (gates.of("sets.example.com", &[]), gates.of("connections.example.com", &[]));
         sets.hears("", &DONE);
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn namespaces_that_may_not_be_listed_are_named_and_who_may_list_none_is_not_ready() {
         let told = Arc::new(Told::default());
-        let gates = Gates::new(told.clone());
+        let gates = Readiness::new(told.clone());
         let sets = gates.of("sets.example.com", &["a", "b"].map(str::to_owned));
         let forbidden = || error(403, "sets is forbidden");
         sets.hears("a", &forbidden());
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_watch_that_cannot_be_begun_does_not_say_that_its_crd_is_missing() {
         let told = Arc::new(Told::default());
-        let gates = Gates::new(told.clone());
+        let gates = Readiness::new(told.clone());
         let sets = gates.of("sets.example.com", &[]);
         sets.hears("", &DONE);
         let status = Status::failure("not found", "").with_code(404);

@@ -14,7 +14,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::readiness;
-use super::readiness::WatchGate;
+use super::readiness::WatchHealth;
 
 /// What can be watched in namespaces.
 pub trait Object:
@@ -39,7 +39,7 @@ pub fn controller<K: Object>(
     client: &Client,
     namespaces: &[String],
     config: &watcher::Config,
-    gate: &WatchGate,
+    gate: &WatchHealth,
     is_due: impl Fn(&K) + Send + 'static,
 ) -> Controller<K> {
     let (reader, writer) = reflector::store();
@@ -77,7 +77,7 @@ where
 pub fn touched<K: Object>(
     client: &Client,
     namespaces: &[String],
-    gate: &WatchGate,
+    gate: &WatchHealth,
 ) -> BoxStream<'static, Result<K, watcher::Error>> {
     let config = watcher::Config::default();
     let all = namespaces.is_empty().then(|| events(Api::all(client.clone()), "", &config, gate).boxed());
@@ -90,7 +90,7 @@ fn in_namespace<K: Object>(
     client: &Client,
     namespace: &str,
     config: &watcher::Config,
-    gate: &WatchGate,
+    gate: &WatchHealth,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
     events(Api::namespaced(client.clone(), namespace), namespace, config, gate)
 }
@@ -101,7 +101,7 @@ pub fn events<K>(
     api: Api<K>,
     namespace: &str,
     config: &watcher::Config,
-    gate: &WatchGate,
+    gate: &WatchHealth,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -140,7 +140,7 @@ fn merged<K: Object>(
     namespaces: &[String],
     config: &watcher::Config,
     reader: Store<K>,
-    gate: &WatchGate,
+    gate: &WatchHealth,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
     let each = namespaces.iter().map(|namespace| {
         let of = namespace.clone();
