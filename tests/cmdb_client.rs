@@ -22,9 +22,8 @@ use axum::response::Response;
 use closed::Closed;
 use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Fence, Lane, Limits, Observer, Operation, PollKey,
-    ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UserCredential,
-    WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Limits, Observer, Operation, PollKey, Priority, ProcessTemplate,
+    Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -238,7 +237,7 @@ fn config(url: &str) -> Config {
     Config {
         transport: Transport::Esb,
         tls: Tls::default(),
-        fence: Arc::new(Fence::none()),
+        fence: Arc::new(UrlPolicy::none()),
         url: url.to_owned(),
         supplier_account: "0".to_owned(),
         credentials: credentials(UserCredential::Username("ann".to_owned())),
@@ -286,7 +285,7 @@ async fn create(client: &Client) -> Result<Vec<i64>, Error> {
 }
 
 async fn list(client: &Client) -> Result<Vec<ProcessTemplate>, Error> {
-    client.list_process_templates(Lane::Work, BIZ, TEMPLATE).await
+    client.list_process_templates(Priority::Interactive, BIZ, TEMPLATE).await
 }
 
 /// What a create makes of an answer, which it asks for once.
@@ -350,7 +349,10 @@ async fn every_other_call_has_the_form_of_the_document_too() {
     let template = ServiceTemplate { id: 7, name: "web".to_owned(), bk_biz_id: 2, service_category_id: 3 };
     let category = ServiceCategory { id: 3, name: "Default".to_owned(), bk_parent_id: 1, bk_biz_id: 0 };
     assert_eq!(list(&client).await, Ok(vec![]));
-    assert_eq!(client.list_service_templates(Lane::Poll(PollKey::default()), BIZ).await, Ok(vec![template.clone()]));
+    assert_eq!(
+        client.list_service_templates(Priority::Background(PollKey::default()), BIZ).await,
+        Ok(vec![template.clone()])
+    );
     assert_eq!(client.create_service_template(BIZ, "web", 3).await, Ok(template));
     assert_eq!(client.list_service_categories(BIZ).await, Ok(vec![category]));
 
@@ -597,7 +599,7 @@ async fn fields_of_a_list_may_be_null_missing_or_new() {
     .await;
     let client = client(&server.url);
     assert_eq!(list(&client).await, Ok(vec![]));
-    assert_eq!(client.list_service_templates(Lane::Work, BIZ).await.unwrap()[0].bk_biz_id, 0);
+    assert_eq!(client.list_service_templates(Priority::Interactive, BIZ).await.unwrap()[0].bk_biz_id, 0);
     assert_eq!(client.list_service_categories(BIZ).await.unwrap()[0].bk_parent_id, 0);
 }
 
@@ -627,7 +629,7 @@ async fn service_templates_are_read_page_by_page_to_the_end() {
                 }
             };
             let found = tokio::select! {
-                found = client.list_service_templates(Lane::Work, BIZ) => found.unwrap(),
+                found = client.list_service_templates(Priority::Interactive, BIZ) => found.unwrap(),
                 () = pages => unreachable!(),
             };
             let ids: Vec<i64> = found.iter().map(|template| template.id).collect();
@@ -983,9 +985,9 @@ fn begin<T>(call: impl Future<Output = T>) -> Pin<Box<impl Future<Output = T>>> 
 async fn what_people_wait_for_is_served_in_order_and_polls_do_not_wait() {
     let mut server = Server::holding().await;
     let client = built(Config { limits: at_a_time(1), ..config(&server.url) });
-    let queued = [1, 3, 5].map(|template| begin(client.list_process_templates(Lane::Work, BIZ, template)));
+    let queued = [1, 3, 5].map(|template| begin(client.list_process_templates(Priority::Interactive, BIZ, template)));
     let write = begin(create(&client));
-    let poll = client.list_process_templates(Lane::Poll(PollKey::default()), BIZ, 2).await;
+    let poll = client.list_process_templates(Priority::Background(PollKey::default()), BIZ, 2).await;
     assert_eq!(poll.unwrap_err().label(), "busy");
     let mut order = Vec::new();
     let answering = async {
@@ -1088,7 +1090,7 @@ async fn a_server_that_gives_the_same_page_for_ever_has_no_more() {
     };
     let server = Server::answering([page(), page()]).await;
     assert_eq!(
-        client(&server.url).list_service_templates(Lane::Poll(PollKey::default()), BIZ).await.unwrap().len(),
+        client(&server.url).list_service_templates(Priority::Background(PollKey::default()), BIZ).await.unwrap().len(),
         500
     );
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use process_template_operator::cmdb::{
-    self, Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, Properties, Property, Tls, Transport,
-    UserCredential, WriteOutcome,
+    self, Client, Config, Credentials, Limits, Observer, Operation, Priority, Properties, Property, Tls, Transport,
+    UrlPolicy, UserCredential, WriteOutcome,
 };
 use process_template_operator::sim::{self, Effect, Fault, Options, Raw, Redirect, Refuse, Simulator};
 use process_template_operator::{controller, engine};
@@ -58,7 +58,7 @@ fn config(url: &str, transport: Transport) -> Config {
         url,
         transport,
         tls: Tls { ca_bundle: Some(CERTIFICATE.clone()), identity: None },
-        fence: Arc::new(Fence::none()),
+        fence: Arc::new(UrlPolicy::none()),
         supplier_account: "0".to_owned(),
         credentials: Credentials {
             app_code: "ptset".to_owned(),
@@ -97,12 +97,12 @@ async fn call(client: &Client, operation: Operation) -> Result<(), cmdb::Error> 
     let name = Property { value: json!("web"), as_default_value: Some(true) };
     let properties = Properties::from([("bk_process_name".to_owned(), name)]);
     match operation {
-        Operation::ListProcessTemplates => client.list_process_templates(Lane::Work, 2, 1).await.map(drop),
+        Operation::ListProcessTemplates => client.list_process_templates(Priority::Interactive, 2, 1).await.map(drop),
         Operation::CreateProcessTemplates => client.create_process_templates(2, 1, &[properties]).await.map(drop),
         Operation::UpdateProcessTemplate => client.update_process_template(2, 1, (1, "a"), &properties).await.map(drop),
         Operation::DeleteProcessTemplates => client.delete_process_templates(2, 1, &[(1, "a")]).await,
         Operation::CreateServiceTemplate => client.create_service_template(2, "web", 2).await.map(drop),
-        Operation::ListServiceTemplates => client.list_service_templates(Lane::Work, 2).await.map(drop),
+        Operation::ListServiceTemplates => client.list_service_templates(Priority::Interactive, 2).await.map(drop),
         Operation::ListServiceCategories => client.list_service_categories(2).await.map(drop),
     }
 }

@@ -106,7 +106,7 @@ async fn nothing_crosses_the_fence_between_tenants() {
     taken_back::before_other_writes(&world, &mut crossings).await;
     taken_back::before_a_deletion(&world, &mut crossings).await;
     redirects(&world, &mut crossings).await;
-    rivals(&world, &mut crossings).await;
+    other_sets(&world, &mut crossings).await;
     strangers(&world, &mut crossings).await;
     words(&world, &mut crossings).await;
     rights_of_the_operator(&world);
@@ -328,7 +328,7 @@ async fn redirects(world: &Tenants, crossings: &mut Crossings) {
     assert!(!moved.requests().is_empty());
 }
 
-async fn rivals(world: &Tenants, crossings: &mut Crossings) {
+async fn other_sets(world: &Tenants, crossings: &mut Crossings) {
     let (shop, bank) = (&world.shop, &world.bank);
     let front = world.service_template(2, "front");
     let spec = set(&shared("shared"), 2, &json!({ "id": front }));

@@ -12,8 +12,8 @@ use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::api::CmdbConnection;
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Fence, Lane, Limiters, Limits, Observer, Operation, PollKey,
-    Properties, Property, Tls, Transport, UserCredential, WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Limiters, Limits, Observer, Operation, PollKey, Priority,
+    Properties, Property, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
 };
 use process_template_operator::sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
 use secrecy::SecretString;
@@ -59,7 +59,7 @@ impl Endpoint {
             url: format!("{}{path}", self.sim.url()),
             transport: self.transport,
             tls: Tls::default(),
-            fence: Arc::new(Fence::none()),
+            fence: Arc::new(UrlPolicy::none()),
             supplier_account: "0".to_owned(),
             credentials: Credentials {
                 app_code: app_code.to_owned(),
@@ -90,7 +90,7 @@ impl Endpoint {
     }
 }
 
-async fn list(client: &Client, lane: Lane) -> Result<(), Error> {
+async fn list(client: &Client, lane: Priority) -> Result<(), Error> {
     client.list_process_templates(lane, 2, 1).await.map(drop)
 }
 
@@ -104,7 +104,7 @@ async fn create(client: &Client) -> Result<(), Error> {
 async fn a_quota_that_the_gateway_tells_is_used_up_and_not_exceeded() {
     let endpoint = Endpoint::with_quota(Transport::Gateway, 20, 1.0, true);
     let client = endpoint.client();
-    let results = join_all((0..60).map(|_| list(&client, Lane::Work))).await;
+    let results = join_all((0..60).map(|_| list(&client, Priority::Interactive))).await;
     assert!(results.iter().all(Result::is_ok));
     let windows = endpoint.sim.quota_windows();
     let refused: u64 = windows.iter().map(|window| window.refused).sum();
@@ -118,7 +118,7 @@ async fn a_quota_that_is_not_told_is_found_out() {
     let client = endpoint.client();
     let mut throttled = 0;
     for _ in 0..25 {
-        throttled += usize::from(matches!(list(&client, Lane::Work).await, Err(Error::Throttled { .. })));
+        throttled += usize::from(matches!(list(&client, Priority::Interactive).await, Err(Error::Throttled { .. })));
     }
     assert!((2..=8).contains(&throttled), "{throttled}");
     assert!(client.learned_rate() < 1000.0);
@@ -128,19 +128,19 @@ async fn a_quota_that_is_not_told_is_found_out() {
 async fn what_one_client_learns_holds_for_all_of_the_same_caller() {
     let endpoint = Endpoint::with_quota(Transport::Esb, 1, 600.0, false);
     let first = endpoint.client();
-    list(&first, Lane::Work).await.unwrap();
-    assert_eq!(list(&first, Lane::Work).await.unwrap_err().label(), "throttled");
+    list(&first, Priority::Interactive).await.unwrap();
+    assert_eq!(list(&first, Priority::Interactive).await.unwrap_err().label(), "throttled");
     let second = endpoint.client();
-    assert_eq!(list(&second, Lane::Poll(PollKey::default())).await.unwrap_err().label(), "busy");
+    assert_eq!(list(&second, Priority::Background(PollKey::default())).await.unwrap_err().label(), "busy");
     assert_eq!(endpoint.requests(LIST).len(), 2);
-    list(&endpoint.client_of("other", "a-secret"), Lane::Poll(PollKey::default())).await.unwrap();
+    list(&endpoint.client_of("other", "a-secret"), Priority::Background(PollKey::default())).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_long_stop_is_told_and_a_write_is_not_sent_then() {
     let endpoint = Endpoint::with_quota(Transport::Gateway, 1, 600.0, true);
     let client = endpoint.client();
-    list(&client, Lane::Work).await.unwrap();
+    list(&client, Priority::Interactive).await.unwrap();
     let error = create(&client).await.unwrap_err();
     assert!(matches!(error, Error::Throttled { retry_after: Some(after), .. } if after > Duration::from_secs(500)));
     assert_eq!(error.outcome(), WriteOutcome::NotStored);
@@ -152,13 +152,13 @@ async fn a_poll_that_is_not_sent_says_when_its_turn_comes() {
     let limits = Limits { requests_per_second: 1, max_concurrent: 4 };
     let endpoint = Endpoint { limits, ..Endpoint::new(Transport::Esb) };
     let client = endpoint.client();
-    list(&client, Lane::Poll(PollKey::default())).await.unwrap();
-    let error = list(&client, Lane::Poll(PollKey::default())).await.unwrap_err();
+    list(&client, Priority::Background(PollKey::default())).await.unwrap();
+    let error = list(&client, Priority::Background(PollKey::default())).await.unwrap_err();
     let Error::Busy { operation: Operation::ListProcessTemplates, retry_after } = error else { panic!("{error:?}") };
     assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(2));
     assert_eq!(error.disposition(), Disposition::RetryLater { after: Some(retry_after) });
     assert_eq!((error.label(), error.outcome()), ("busy", WriteOutcome::NotStored));
-    list(&client, Lane::Work).await.unwrap();
+    list(&client, Priority::Interactive).await.unwrap();
     assert_eq!(endpoint.requests(LIST).len(), 2);
 }
 
@@ -171,7 +171,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_found_well_by_one_probe() {
         assert_eq!(create(&client).await.unwrap_err().label(), "outcome_unknown");
     }
     // The quick tries of a read end as soon as it counts as down.
-    assert_eq!(list(&client, Lane::Work).await.unwrap_err().label(), "outcome_unknown");
+    assert_eq!(list(&client, Priority::Interactive).await.unwrap_err().label(), "outcome_unknown");
     assert_eq!(endpoint.requests(LIST).len(), 1);
     let unsent = create(&endpoint.client()).await.unwrap_err();
     assert_eq!(endpoint.requests(CREATE).len(), 2);
@@ -180,7 +180,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_found_well_by_one_probe() {
     assert!(*after <= Duration::from_millis(1200), "{after:?}");
     sleep(*after).await;
     // Who tries it and finds it still down is told the same.
-    let probed = list(&client, Lane::Work).await.unwrap_err();
+    let probed = list(&client, Priority::Interactive).await.unwrap_err();
     assert_eq!((endpoint.requests(LIST).len(), probed.label()), (2, "unavailable"));
     let expected = "no answer lately (HTTP status 503 with a body that is not CMDB's), so the call was not made";
     assert_eq!([&probed, &unsent].map(Error::user_message), [expected, expected]);
@@ -188,7 +188,7 @@ async fn an_endpoint_that_is_down_is_left_alone_and_found_well_by_one_probe() {
     endpoint.sim.clear_faults();
     endpoint.sim.clear_requests();
     let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = list(&client, Lane::Work).await {
+    while let Err(error) = list(&client, Priority::Interactive).await {
         assert!(Instant::now() < deadline);
         let Error::Unavailable { retry_after: Some(after), .. } = error else { panic!("{error:?}") };
         sleep(after).await;
@@ -212,7 +212,7 @@ async fn an_endpoint_that_refuses_is_not_down() {
 async fn after_a_switch_nothing_is_sent_with_the_old_login_any_more() {
     let endpoint = Endpoint::new(Transport::Esb);
     let (client, new) = (endpoint.client_of("ptset", "old-secret"), endpoint.client_of("ptset", "new-secret"));
-    list(&new, Lane::Work).await.unwrap();
+    list(&new, Priority::Interactive).await.unwrap();
     let credential = endpoint.requests(LIST)[0].credential.clone();
     endpoint.sim.clear_requests();
     endpoint.sim.add_fault(Fault::nth(LIST, 1, Effect::raw(502, "text/html", "<html>bad gateway</html>")));
@@ -220,7 +220,7 @@ async fn after_a_switch_nothing_is_sent_with_the_old_login_any_more() {
         endpoint.until_requests(LIST, 1).await;
         client.switch_login(&new);
     };
-    let (listed, ()) = tokio::join!(list(&client, Lane::Work), switch);
+    let (listed, ()) = tokio::join!(list(&client, Priority::Interactive), switch);
     listed.unwrap();
     create(&client).await.unwrap_err();
     let sent = endpoint.sim.requests();
@@ -234,10 +234,10 @@ async fn what_waits_in_line_goes_with_the_new_login() {
     let limits = Limits { requests_per_second: 2, max_concurrent: 4 };
     let endpoint = Endpoint { limits, ..Endpoint::new(Transport::Esb) };
     let (client, new) = (endpoint.client_of("old", "old-secret"), endpoint.client_of("new", "new-secret"));
-    list(&client, Lane::Work).await.unwrap();
-    list(&client, Lane::Work).await.unwrap();
+    list(&client, Priority::Interactive).await.unwrap();
+    list(&client, Priority::Interactive).await.unwrap();
     let old = endpoint.requests(LIST)[0].credential.clone();
-    let mut waiting = Box::pin(list(&client, Lane::Work));
+    let mut waiting = Box::pin(list(&client, Priority::Interactive));
     assert!(futures::poll!(&mut waiting).is_pending());
     client.switch_login(&new);
     drop(new);

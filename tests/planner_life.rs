@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use model::Server;
 use process_template_operator::api::{AdoptionPolicy, ProcessTemplateSetSpec, ReplacePolicy};
 use process_template_operator::plan::{
-    Cause, Decision, Desired, Fate, Intent, IntentFate, Memory, Owner, Pair, Policy, Properties, Rival, ServerSchema,
-    SetName, Step, Template, Value as PlanValue, forecast, temporary_name,
+    Cause, Decision, Desired, Fate, Intent, IntentFate, Memory, OtherSet, Owner, Pair, Policy, Properties,
+    ServerSchema, SetName, Step, Template, Value as PlanValue, forecast, temporary_name,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -247,11 +247,11 @@ fn the_truth_table_of_adoption_holds() {
             let mut server = Server::stored(&set(json!({ "processes": stored })).0, "somebody");
             if state == "owned" {
                 let template = &server.templates[0];
-                server.rivals.push(Rival {
+                server.other_sets.push(OtherSet {
                     name: Some("web2".to_owned()),
                     wants: ["a".to_owned()].into(),
                     holds: [(template.id, template.created_at.unwrap())].into(),
-                    ..Rival::default()
+                    ..OtherSet::default()
                 });
             }
             let (desired, policy_of_set) = set(json!({ "adoptionPolicy": policy, "processes": [wanted] }));
@@ -275,11 +275,11 @@ fn the_truth_table_of_adoption_holds() {
 fn of_two_sets_that_want_one_name_the_older_gets_it() {
     let (desired, policy) = set(json!({ "processes": [{ "name": "a", "funcName": "a" }] }));
     let mut server = Server::new(ServerSchema::BindInfo);
-    let rival = Rival { name: None, comes_first: true, wants: ["a".to_owned()].into(), ..Rival::default() };
-    server.rivals = vec![rival.clone()];
+    let rival = OtherSet { name: None, comes_first: true, wants: ["a".to_owned()].into(), ..OtherSet::default() };
+    server.other_sets = vec![rival.clone()];
     let plan = server.plan(&desired, &Memory::default(), &policy);
     assert!(matches!(&plan.items[0].decision, Decision::Conflict(conflict) if conflict.owner == Owner::Set(None)));
-    server.rivals = vec![Rival { comes_first: false, ..rival }];
+    server.other_sets = vec![OtherSet { comes_first: false, ..rival }];
     assert_eq!(server.plan(&desired, &Memory::default(), &policy).steps.len(), 1);
 }
 
@@ -297,23 +297,23 @@ fn a_process_that_moves_to_another_set_is_neither_created_nor_deleted() {
     let mut taken = named(&[("y", "b")]);
     taken["processes"][0]["startCmd"] = "./new".into();
     let (taker, _) = set(taken);
-    let giving = Rival::new(Some("web1".to_owned()), true, &by_key(&[("x", "a")]), &memory);
-    let taking = |memory: &Memory| Rival::new(Some("web2".to_owned()), false, &by_key(&[("y", "b")]), memory);
+    let giving = OtherSet::new(Some("web1".to_owned()), true, &by_key(&[("x", "a")]), &memory);
+    let taking = |memory: &Memory| OtherSet::new(Some("web2".to_owned()), false, &by_key(&[("y", "b")]), memory);
     let mut taken = Memory::default();
 
-    server.rivals = vec![taking(&taken)];
+    server.other_sets = vec![taking(&taken)];
     let plan = server.plan(&giver, &memory, &policy);
     assert_eq!((plan.removals[0].fate, plan.steps.len()), (Fate::HandOver, 0));
-    server.rivals = vec![giving];
+    server.other_sets = vec![giving];
     let steps = server.run(&taker, &mut taken, &Policy { ..policy }, usize::MAX);
     assert!(matches!(steps.as_slice(), [Step::Update { .. }]), "{steps:?}");
-    server.rivals = vec![taking(&taken)];
+    server.other_sets = vec![taking(&taken)];
     assert_eq!(server.plan(&giver, &memory, &policy).removals[0].fate, Fate::Released);
 
     // A set of another namespace cannot be seen to take it, and one that does not take it is not waited for for ever.
-    server.rivals = vec![Rival { name: None, ..taking(&Memory::default()) }];
+    server.other_sets = vec![OtherSet { name: None, ..taking(&Memory::default()) }];
     assert_eq!(server.plan(&giver, &memory, &policy).removals[0].fate, Fate::Released);
-    server.rivals = vec![taking(&Memory::default())];
+    server.other_sets = vec![taking(&Memory::default())];
     let over = Policy { hand_overs_are_over: true, ..policy };
     assert_eq!(server.plan(&giver, &memory, &over).removals[0].fate, Fate::Released);
 }
@@ -322,7 +322,7 @@ fn a_process_that_moves_to_another_set_is_neither_created_nor_deleted() {
 fn a_template_that_its_set_is_renaming_is_not_up_for_adoption() {
     let (mut server, memory) = settled(named(&[("x", "a")]));
     let renamed = [("x".to_owned(), "b".to_owned())].into();
-    server.rivals = vec![Rival::new(Some("other".to_owned()), false, &renamed, &memory)];
+    server.other_sets = vec![OtherSet::new(Some("other".to_owned()), false, &renamed, &memory)];
     let (desired, policy) = set(json!({ "processes": [{ "name": "a", "funcName": "f-x" }] }));
     let plan = server.plan(&desired, &Memory::default(), &policy);
     let Decision::Conflict(conflict) = &plan.items[0].decision else { panic!("{plan:?}") };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Error, Fence, Limits, Observer, Operation, Properties, Property, Tls, Transport,
+    Client, Config, Credentials, Error, Limits, Observer, Operation, Properties, Property, Tls, Transport, UrlPolicy,
     UserCredential,
 };
 use process_template_operator::sim::{Effect, Fault, Options, Simulator};
@@ -46,7 +46,7 @@ fn config(url: &str, transport: Transport, user: UserCredential, tls: Tls) -> Co
         url: if is_gateway { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() },
         transport,
         tls,
-        fence: Arc::new(Fence::none()),
+        fence: Arc::new(UrlPolicy::none()),
         supplier_account: "0".to_owned(),
         credentials: Credentials { app_code: "ptset".to_owned(), app_secret: SecretString::from(APP_SECRET), user },
         timeout: Duration::from_secs(5),
@@ -195,7 +195,7 @@ fn the_types(hunt: &mut Hunt) {
         debug(&api::CmdbConnection::new("default", spec.clone()), "CmdbConnection");
         let description = controller::Description::of("shop", &spec);
         debug(&description, "Description");
-        let bounds = controller::Bounds { fence: Arc::new(Fence::none()), limiters: Arc::default() };
+        let bounds = controller::Bounds { fence: Arc::new(UrlPolicy::none()), limiters: Arc::default() };
         let connection = description.connect(
             Credentials {
                 app_code: "ptset".to_owned(),

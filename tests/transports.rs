@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use authority::Authority;
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, PollKey, Properties, Property, Tls,
-    Transport, UserCredential,
+    Client, Config, Credentials, Limits, Observer, Operation, PollKey, Priority, Properties, Property, Tls, Transport,
+    UrlPolicy, UserCredential,
 };
 use process_template_operator::sim::{self, Options, Simulator};
 use rcgen::ExtendedKeyUsagePurpose;
@@ -32,7 +32,7 @@ fn config(url: &str, transport: Transport, tls: Tls) -> Config {
         url,
         transport,
         tls,
-        fence: Arc::new(Fence::none()),
+        fence: Arc::new(UrlPolicy::none()),
         supplier_account: "0".to_owned(),
         credentials: Credentials {
             app_code: if is_direct { String::new() } else { "ptset".to_owned() },
@@ -59,13 +59,13 @@ async fn every_call(client: &Client) {
     let categories = client.list_service_categories(2).await.unwrap();
     let leaf = categories.iter().find(|category| category.bk_parent_id != 0).unwrap().id;
     let scope = client.create_service_template(2, "web", leaf).await.unwrap().id;
-    assert_eq!(client.list_service_templates(Lane::Work, 2).await.unwrap().len(), 1);
+    assert_eq!(client.list_service_templates(Priority::Interactive, 2).await.unwrap().len(), 1);
     let ids = client.create_process_templates(2, scope, &[named("a"), named("b")]).await.unwrap();
     let user = Property { value: json!("root"), as_default_value: Some(false) };
     let changed = [("user".to_owned(), user)].into();
     assert_eq!(client.update_process_template(2, scope, (ids[0], "a"), &changed).await.unwrap().modifier, "ann");
     client.delete_process_templates(2, scope, &[(ids[1], "b")]).await.unwrap();
-    let left = client.list_process_templates(Lane::Poll(PollKey::default()), 2, scope).await.unwrap();
+    let left = client.list_process_templates(Priority::Background(PollKey::default()), 2, scope).await.unwrap();
     assert_eq!(
         left.iter().map(|template| (template.id, template.creator.as_str())).collect::<Vec<_>>(),
         [(ids[0], "ann")]
@@ -133,7 +133,7 @@ async fn a_private_authority_and_a_client_certificate_open_the_way_and_nothing_l
 #[tokio::test]
 async fn a_fence_keeps_a_connection_from_this_machine() {
     let sim = Simulator::start(Options::default()).unwrap();
-    let fence = Arc::new(Fence::around(&[], Vec::new()).unwrap());
+    let fence = Arc::new(UrlPolicy::around(&[], Vec::new()).unwrap());
     for url in [sim.url(), sim.url().replace("http:", "https:"), "https://localhost:1".to_owned()] {
         let config = Config { fence: Arc::clone(&fence), ..config(&url, Transport::Esb, Tls::default()) };
         let Ok(client) = Client::new(config, Arc::new(Silent)) else { continue };

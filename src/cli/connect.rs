@@ -18,7 +18,7 @@ use crate::api::{
 use crate::cli::manifest::files::Document;
 use crate::cli::manifest::yaml::Node;
 use crate::cmdb;
-use crate::cmdb::{Credentials, Fence, Limiters, Operation};
+use crate::cmdb::{Credentials, Limiters, Operation, UrlPolicy};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description};
 use crate::engine::{Connection, Grants, Touched, Unbounded};
@@ -226,7 +226,7 @@ impl Connections {
         identity: Option<SecretString>,
     ) -> anyhow::Result<Connection> {
         // Whoever calls the command may send requests anywhere.
-        let bounds = Bounds { fence: Arc::new(Fence::none()), limiters: Arc::clone(&self.limiters) };
+        let bounds = Bounds { fence: Arc::new(UrlPolicy::none()), limiters: Arc::clone(&self.limiters) };
         let connection = description.connect(credentials, identity, bounds, key, Arc::new(Silent));
         connection.map_err(|reason| anyhow!("{name}: {reason}"))
     }

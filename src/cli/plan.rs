@@ -17,11 +17,11 @@ use super::output;
 use super::output::Output;
 use crate::api::ProcessTemplateSet;
 use crate::cli::manifest::files::Finding;
-use crate::cli::manifest::inventory::{Access, Inventory, Set, is_leaving, rivals};
+use crate::cli::manifest::inventory::{Access, Inventory, Set, is_leaving, other_sets};
 use crate::controller;
 use crate::controller::{ConnectionName, from_status};
 use crate::engine;
-use crate::engine::{Engine, Freshness, Job, Look, Neighbour, Pulse};
+use crate::engine::{Engine, Freshness, Job, OtherSetOfBusiness, Progress, ReadRequest};
 use crate::plan::{
     Counts, Desired, Memory, Observed, Policy, Preview, SetName, Stage, count, forecast, plan as plan_for,
 };
@@ -115,7 +115,7 @@ async fn preview_all<'a>(sets: &'a [Set], accesses: &[Result<Access, String>]) -
         async move {
             let outcome = match (&set.object, access) {
                 (Ok(object), Ok(access)) => {
-                    let others = rivals(sets, accesses, index);
+                    let others = other_sets(sets, accesses, index);
                     preview(engine, &set.name, object, access, others, begun).await
                 }
                 (_, Err(reason)) => Err(reason.clone()),
@@ -132,7 +132,7 @@ async fn preview(
     name: &SetName,
     set: &ProcessTemplateSet,
     access: &Access,
-    others: Vec<Neighbour>,
+    others: Vec<OtherSetOfBusiness>,
     begun: Instant,
 ) -> Result<Preview, String> {
     let desired = if is_leaving(set) {
@@ -156,13 +156,13 @@ async fn preview(
         made_in,
         is_read_only: true,
     };
-    let pulse = Pulse::new(CancellationToken::new());
+    let progress = Progress::new(CancellationToken::new());
     let may_create = set.spec.service_template.create_if_missing.is_some() && !is_leaving(set);
     let (service_template_id, observed, memory, plan) =
-        match engine.view(&job, &memory, Look::for_work(Freshness::Since(begun)), &pulse).await {
+        match engine.view(&job, &memory, ReadRequest::interactive(Freshness::Since(begun)), &progress).await {
             Ok(view) => {
-                let id = Some(view.sight.scope.service_template_id);
-                (id, view.sight.observed, view.memory, view.plan)
+                let id = Some(view.listing.scope.service_template_id);
+                (id, view.listing.observed, view.memory, view.plan)
             }
             Err(engine::Error::ServiceTemplateMissing { .. }) if may_create => {
                 let (observed, memory) = (nothing_yet(&job), Memory::default());
@@ -190,13 +190,13 @@ async fn preview(
 
 // What a service template shows that was just created.
 fn nothing_yet(job: &Job) -> Observed {
-    let is_ours = |other: &&Neighbour| other.service_template.name == job.service_template.name;
-    let rivals = job.others.iter().filter(is_ours).map(|other| other.rival.clone());
+    let is_ours = |other: &&OtherSetOfBusiness| other.service_template.name == job.service_template.name;
+    let other_sets = job.others.iter().filter(is_ours).map(|other| other.rival.clone());
     Observed {
         schema: job.connection.schema,
         templates: Arc::default(),
         user: job.connection.client.user(),
-        rivals: Arc::new(rivals.collect()),
+        other_sets: Arc::new(other_sets.collect()),
     }
 }
 

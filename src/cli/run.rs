@@ -19,9 +19,9 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 
 use crate::api::FIELD_MANAGER;
-use crate::cmdb::{Fence, OpenGate, WriteGate};
+use crate::cmdb::{OpenGate, UrlPolicy, WriteGate};
 use crate::controller;
-use crate::controller::{Election, Leadership, Observer as _, SecretAccess, Settings, Standing, Terms};
+use crate::controller::{Election, Leadership, LeadershipState, Observer as _, SecretAccess, Settings, Terms};
 use crate::telemetry;
 use crate::telemetry::{LogFormat, Metrics};
 
@@ -112,7 +112,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
     // Who runs alone does not stand by.
     if options.lease.is_none() {
-        metrics.stands(&Standing::Leads);
+        metrics.report_standing(&LeadershipState::Leads);
     }
     let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
     let leadership = Arc::<Leadership>::default();
@@ -141,7 +141,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
             identity: identity(),
             terms: Terms::of_seconds(options.lease_duration_seconds),
         };
-        election.run(&leadership, |standing| metrics.stands(standing), work, &shutdown).await;
+        election.run(&leadership, |standing| metrics.report_standing(standing), work, &shutdown).await;
     } else {
         work(shutdown).await;
     }
@@ -204,9 +204,9 @@ fn identity() -> String {
 }
 
 // The API server would take our requests for our own.
-async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<Fence> {
+async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<UrlPolicy> {
     if options.connections_anywhere {
-        return Ok(Fence::none());
+        return Ok(UrlPolicy::none());
     }
     let mut hosts: Vec<String> = std::env::var("KUBERNETES_SERVICE_HOST").into_iter().collect();
     hosts.extend(config.cluster_url.host().map(str::to_owned));
@@ -218,7 +218,7 @@ async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<Fence
             found.with_context(|| format!("the address of the Kubernetes API server, {host:?}, is not known"))?;
         forbidden.extend(found.map(|address| address.ip()));
     }
-    Fence::around(&options.connection_urls, forbidden).map_err(|reason| anyhow!("--connection-urls: {reason}"))
+    UrlPolicy::around(&options.connection_urls, forbidden).map_err(|reason| anyhow!("--connection-urls: {reason}"))
 }
 
 fn unusable(error: kube::Error) -> anyhow::Error {

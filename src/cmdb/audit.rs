@@ -34,7 +34,7 @@ pub(super) struct Subject {
 }
 
 /// The line of one write. It is written when this is dropped: nothing keeps it from being written.
-pub(super) struct Line<'a> {
+pub(super) struct AuditRecord<'a> {
     pub operation: Operation,
     pub endpoint: &'a str,
     pub transport: Transport,
@@ -46,7 +46,7 @@ pub(super) struct Line<'a> {
     result: Option<Result<String, Error>>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> AuditRecord<'a> {
     /// A write that is being sent.
     pub fn new(
         operation: Operation,
@@ -68,7 +68,7 @@ impl<'a> Line<'a> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for AuditRecord<'_> {
     fn drop(&mut self) {
         // Nothing was sent.
         if matches!(self.result, Some(Err(Error::Configuration { .. }))) {
@@ -131,7 +131,7 @@ mod tests {
     use std::io::{Read as _, Seek as _};
     use std::sync::Arc;
 
-    use super::{Behalf, Line, Subject};
+    use super::{AuditRecord, Behalf, Subject};
     use crate::cmdb::{Credentials, Error, Operation, Transport, UserCredential};
 
     fn lines(result: Result<(Vec<i64>, String), Error>) -> String {
@@ -146,7 +146,7 @@ mod tests {
         tracing::subscriber::with_default(logs, || {
             let (operation, to) = (Operation::CreateProcessTemplates, ("http://cmdb", Transport::Esb));
             let behalf = Behalf::default();
-            Line::new(operation, to, &credentials, "1", &behalf, Subject::default()).ended(result);
+            AuditRecord::new(operation, to, &credentials, "1", &behalf, Subject::default()).ended(result);
         });
         let mut text = String::new();
         file.rewind().unwrap();

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::audit::Subject;
 use super::wire::{Ids, List};
 use super::{
-    Behalf, Credentials, Error, Fence, Lane, Limiters, Limits, Observer, Operation, ProcessTemplate, Properties,
-    ServiceCategory, ServiceTemplate, Transport, UserCredential,
+    Behalf, Credentials, Error, Limiters, Limits, Observer, Operation, Priority, ProcessTemplate, Properties,
+    ServiceCategory, ServiceTemplate, Transport, UrlPolicy, UserCredential,
 };
 use crate::cmdb::http::sender::Sender;
 
@@ -37,7 +37,7 @@ pub struct Config {
     /// Whom we trust, and who we are, when the URL is https.
     pub tls: Tls,
     /// Where it may lead.
-    pub fence: Arc<Fence>,
+    pub fence: Arc<UrlPolicy>,
     /// `bk_supplier_account`
     pub supplier_account: String,
     /// Who we are.
@@ -205,29 +205,29 @@ impl Client {
     /// Lists the process templates of a service template, by ascending ID.
     pub async fn list_process_templates(
         &self,
-        lane: Lane,
+        priority: Priority,
         biz_id: i64,
         service_template_id: i64,
     ) -> Result<Vec<ProcessTemplate>, Error> {
         let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
         let operation = Operation::ListProcessTemplates;
-        let list: List<ProcessTemplate> = self.sender.read(operation, lane, &parameters).await?;
+        let list: List<ProcessTemplate> = self.sender.read(operation, priority, &parameters).await?;
         let mut found = list.info;
         found.sort_by_key(|template| template.id);
         Ok(found)
     }
 
     /// Lists the service templates of a business, all pages.
-    pub async fn list_service_templates(&self, lane: Lane, biz_id: i64) -> Result<Vec<ServiceTemplate>, Error> {
+    pub async fn list_service_templates(&self, priority: Priority, biz_id: i64) -> Result<Vec<ServiceTemplate>, Error> {
         let mut found: BTreeMap<i64, ServiceTemplate> = BTreeMap::new();
-        let mut lane = lane;
+        let mut priority = priority;
         loop {
             let (before, page) = (found.len(), json!({ "start": found.len(), "limit": PAGE, "sort": "id" }));
             let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
             let operation = Operation::ListServiceTemplates;
-            let list: List<ServiceTemplate> = self.sender.read(operation, lane, &parameters).await?;
+            let list: List<ServiceTemplate> = self.sender.read(operation, priority, &parameters).await?;
             // Sent away between two pages, it would begin again.
-            lane = Lane::Work;
+            priority = Priority::Interactive;
             let is_last = list.info.len() < PAGE;
             found.extend(list.info.into_iter().map(|template| (template.id, template)));
             let has_all = list.count.is_some_and(|count| found.len() as u64 >= count);
@@ -281,7 +281,7 @@ impl Client {
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
         let operation = Operation::ListServiceCategories;
         let parameters = object([("bk_biz_id", biz_id.into())]);
-        let list: List<ServiceCategory> = self.sender.read(operation, Lane::Work, &parameters).await?;
+        let list: List<ServiceCategory> = self.sender.read(operation, Priority::Interactive, &parameters).await?;
         Ok(list.info)
     }
 }

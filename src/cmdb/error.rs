@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Obstacle, Operation, Speaker};
+use super::{ConnectFailure, Operation, Responder};
 
 /// Most bytes of CMDB's own text that are passed on.
 const TEXT_BYTES: usize = 512;
@@ -22,7 +22,7 @@ pub struct Reply {
     /// `request_id`, for the logs of the other side. In no message: it differs each time.
     pub request_id: Option<String>,
     /// What kept an answer from coming, where that can be told.
-    pub obstacle: Option<Obstacle>,
+    pub obstacle: Option<ConnectFailure>,
 }
 
 impl fmt::Display for Reply {
@@ -52,13 +52,13 @@ impl Reply {
 
     /// Who has spoken.
     #[must_use]
-    pub fn speaker(&self) -> Speaker {
-        Speaker::of(self.code, self.http_status)
+    pub fn speaker(&self) -> Responder {
+        Responder::of(self.code, self.http_status)
     }
 
     // Whether CMDB itself spoke, and not the ESB, the gateway or a proxy before it.
     pub(super) fn is_of_cmdb(&self) -> bool {
-        self.speaker() == Speaker::Cmdb
+        self.speaker() == Responder::Cmdb
     }
 
     /// What we say ourselves, without an answer.
@@ -73,7 +73,7 @@ impl Reply {
 
     // Whether CMDB or the ESB refused, and not the gateway or a proxy before them.
     fn is_theirs(&self) -> bool {
-        matches!(self.speaker(), Speaker::Cmdb | Speaker::Esb)
+        matches!(self.speaker(), Responder::Cmdb | Responder::Esb)
     }
 
     fn text(&self) -> String {

@@ -30,21 +30,21 @@ pub use connection::build::{Bounds, Description, read_credentials, read_identity
 pub use connection::grants::cover;
 pub use connection::name::ConnectionName;
 pub use error::Error;
-pub use leader::election::{Election, Leadership, Standing};
+pub use leader::election::{Election, Leadership, LeadershipState};
 pub use leader::lease::Terms;
 pub use reason::{UNJUDGED, outcomes, reasons};
 pub use set::status_memory::from_status;
-pub use snapshot::{Probe, Readings};
+pub use snapshot::{ControllerState, StateSource};
 pub use watch::readiness::{NO_ANSWER, ReadinessCheck};
 
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ProcessTemplateSet, ServiceTemplateSelector};
 use crate::cmdb;
-use crate::engine::{Engine, Tally, View};
+use crate::engine::{Engine, PlannedView, Tally};
 use crate::plan::Removal;
 use connection::cache::{Connections, ObjectName};
-use connection::lookup::Catalogue;
-use kubernetes::retry_state::Objects;
-use set::stored_set::Watched;
+use connection::lookup::ConnectionLookup;
+use kubernetes::retry_state::RetryState;
+use set::stored_set::StoredSet;
 use set::{events, other_sets, supervise};
 use watch::cluster::Cluster;
 use watch::queue::Queue;
@@ -84,16 +84,16 @@ pub trait Observer: Send + Sync {
     fn status_written(&self, _kind: &'static str) {}
 
     /// A generation of a set has become Ready, so long after this process first knew of it.
-    fn became_ready(&self, _after: Duration) {}
+    fn set_became_ready(&self, _after: Duration) {}
 
     /// Whether a gate is open and what is to be said of it, or what to do if it is not.
     fn gate(&self, _gate: ReadinessCheck, _state: Result<String, String>) {}
 
     /// Whether this process leads.
-    fn stands(&self, _standing: &Standing) {}
+    fn report_standing(&self, _standing: &LeadershipState) {}
 
     /// The controller begins, and tells on this what is true of it, as long as it runs.
-    fn begins(&self, _probe: Weak<dyn Probe>) {}
+    fn controller_started(&self, _probe: Weak<dyn StateSource>) {}
 }
 
 /// How it is learnt that a Secret has changed.
@@ -124,7 +124,7 @@ pub struct Settings {
     /// Time for which what has left a set is not deleted yet: another set may be about to take it over.
     pub removal_delay: Duration,
     /// Where connections may lead.
-    pub fence: cmdb::Fence,
+    pub fence: cmdb::UrlPolicy,
     /// Whether writes to CMDB may begin.
     pub gate: Arc<dyn cmdb::WriteGate>,
 }
@@ -134,9 +134,9 @@ struct Context {
     client: Client,
     engine: Engine,
     connections: Connections,
-    objects: Objects,
-    connection_objects: Objects,
-    store: Store<Watched>,
+    objects: RetryState,
+    connection_objects: RetryState,
+    store: Store<StoredSet>,
     // What is to be looked at, whatever its watch says.
     woken: Woken,
     removal_delay: Duration,
@@ -149,13 +149,13 @@ struct Context {
 
 #[derive(Debug)]
 struct Woken {
-    sets: UnboundedSender<ObjectRef<Watched>>,
+    sets: UnboundedSender<ObjectRef<StoredSet>>,
     connections: UnboundedSender<ObjectRef<DeserializeGuard<CmdbConnection>>>,
     cluster_connections: UnboundedSender<ObjectRef<DeserializeGuard<ClusterCmdbConnection>>>,
 }
 
 struct ToWake {
-    sets: UnboundedReceiver<ObjectRef<Watched>>,
+    sets: UnboundedReceiver<ObjectRef<StoredSet>>,
     connections: UnboundedReceiver<ObjectRef<DeserializeGuard<CmdbConnection>>>,
     cluster_connections: UnboundedReceiver<ObjectRef<DeserializeGuard<ClusterCmdbConnection>>>,
 }
@@ -170,7 +170,7 @@ fn wakers() -> (Woken, ToWake) {
 
 /// What came of a reconcile that looked at CMDB.
 struct Outcome {
-    view: View,
+    view: PlannedView,
     tally: Tally,
     // What has left the set and stays in CMDB.
     released: Vec<Removal>,
@@ -193,14 +193,16 @@ pub async fn run(
     let gate = gates.of(ProcessTemplateSet::crd_name(), namespaces);
     let pages = watcher::Config::default().page_size(PAGE_SIZE);
     let due = Arc::clone(&queue);
-    let is_due = move |set: &Watched| due.is_due(name_of(&ObjectRef::from_obj(set)));
-    let controller = streams::controller::<Watched>(&client, namespaces, &pages, &gate, is_due);
+    let is_due = move |set: &StoredSet| due.note_due(name_of(&ObjectRef::from_obj(set)));
+    let controller = streams::controller::<StoredSet>(&client, namespaces, &pages, &gate, is_due);
     let gate = gates.of(CmdbConnection::crd_name(), namespaces);
     let connections = streams::controller(&client, namespaces, &watcher::Config::default(), &gate, |_| {});
     // Who serves some namespaces needs no rights on the cluster.
     let cluster = namespaces.is_empty().then(|| Cluster::new(&client, &gates));
-    let catalogue =
-        Catalogue { namespaced: connections.store(), shared: cluster.as_ref().map(|cluster| cluster.shared.clone()) };
+    let lookup = ConnectionLookup {
+        namespaced: connections.store(),
+        shared: cluster.as_ref().map(|cluster| cluster.shared.clone()),
+    };
     let store = controller.store();
     let (woken, to_wake) = wakers();
     let limiters = Arc::new(cmdb::Limiters::new(Arc::clone(&settings.gate), shutdown.clone()));
@@ -209,13 +211,13 @@ pub async fn run(
         connections: Connections::new(
             client.clone(),
             settings.secrets,
-            catalogue,
+            lookup,
             settings.fence.clone(),
             &limiters,
             cmdb_observer,
         ),
-        objects: Objects::default(),
-        connection_objects: Objects::default(),
+        objects: RetryState::default(),
+        connection_objects: RetryState::default(),
         store,
         woken,
         removal_delay: settings.removal_delay,
@@ -226,8 +228,8 @@ pub async fn run(
         queue,
         shutdown,
     });
-    let probe: Arc<dyn Probe> = context.clone();
-    observer.begins(Arc::downgrade(&probe));
+    let probe: Arc<dyn StateSource> = context.clone();
+    observer.controller_started(Arc::downgrade(&probe));
     drop(probe);
     let beside = CancellationToken::new();
     tokio::spawn(connection::reconcile::run(connections, to_wake.connections, Arc::clone(&context), beside.clone()));
@@ -245,8 +247,8 @@ pub async fn run(
 
 // Reconciles sets until the shutdown, and until those that are under way then have ended.
 async fn reconcile_sets(
-    mut controller: Controller<Watched>,
-    to_wake: UnboundedReceiver<ObjectRef<Watched>>,
+    mut controller: Controller<StoredSet>,
+    to_wake: UnboundedReceiver<ObjectRef<StoredSet>>,
     context: &Arc<Context>,
     settings: &Settings,
     gates: &Readiness,
@@ -257,25 +259,25 @@ async fn reconcile_sets(
         let changed = streams::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces, &gate);
         controller = controller.watches_stream(changed, move |changed| {
             let sets = of_secret.secret_changed(&changed.metadata);
-            sets.into_iter().inspect(|set| of_secret.queue.is_due(name_of(set))).collect::<Vec<_>>()
+            sets.into_iter().inspect(|set| of_secret.queue.note_due(name_of(set))).collect::<Vec<_>>()
         });
     }
     let (stop, deadline, queue) = (context.shutdown.clone(), settings.deadline, Arc::clone(&context.queue));
     let has_begun = Arc::new(AtomicBool::new(false));
-    let begins = Arc::clone(&has_begun);
+    let note_start = Arc::clone(&has_begun);
     let running = controller
         .with_config(controller::Config::default().concurrency(settings.concurrency))
-        .reconcile_on(to_wake_stream(to_wake).inspect(move |set| queue.is_due(name_of(set))))
+        .reconcile_on(to_wake_stream(to_wake).inspect(move |set| queue.note_due(name_of(set))))
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(
-            move |object: Arc<Watched>, context: Arc<Context>| {
-                begins.store(true, Ordering::Relaxed);
+            move |object: Arc<StoredSet>, context: Arc<Context>| {
+                note_start.store(true, Ordering::Relaxed);
                 let name = name_of(&ObjectRef::from_obj(&*object));
-                context.queue.begins(&name);
+                context.queue.note_start(&name);
                 let supervised = supervise::supervised(object, Arc::clone(&context), stop.clone(), deadline);
                 async move {
                     let action = supervised.await;
-                    context.queue.ends(name, action.after);
+                    context.queue.note_end(name, action.after);
                     Ok::<controller::Action, Infallible>(action.into())
                 }
             },
@@ -334,7 +336,7 @@ fn ended<T>(context: &Context, result: Result<T, controller::Error<Infallible, w
         Ok(_) => {}
         Err(controller::Error::ObjectNotFound(gone)) => {
             let name = (gone.namespace.clone().unwrap_or_default(), gone.name.clone());
-            context.queue.gone(&name);
+            context.queue.forget(&name);
             if let Some(connection) = context.connections.forget(&name) {
                 context.wake_connection(connection);
             }
@@ -367,17 +369,17 @@ impl Context {
 
     // What a set no longer claims, another may have waited for.
     fn wake_neighbours(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
-        for neighbour in other_sets::neighbours(uid, biz_id, selector, self) {
-            self.objects.release(neighbour.namespace.as_deref().unwrap_or_default(), &neighbour.name);
+        for neighbour in other_sets::sets_nearby(uid, biz_id, selector, self) {
+            self.objects.wake(neighbour.namespace.as_deref().unwrap_or_default(), &neighbour.name);
             send(&self.woken.sets, neighbour);
         }
     }
 
     // A Secret is as this metadata says: the sets that are to be looked at.
-    fn secret_changed(&self, metadata: &ObjectMeta) -> Vec<ObjectRef<Watched>> {
+    fn secret_changed(&self, metadata: &ObjectMeta) -> Vec<ObjectRef<StoredSet>> {
         let (connections, sets) = self.connections.secret_changed(metadata);
         for connection in connections {
-            self.connection_objects.release(&connection.namespace, &connection.name);
+            self.connection_objects.wake(&connection.namespace, &connection.name);
             self.wake_connection(connection);
         }
         self.released(sets)
@@ -400,8 +402,8 @@ impl Context {
     }
 
     // The sets that a change concerns; they need not wait any longer.
-    fn released(&self, names: Vec<ObjectName>) -> Vec<ObjectRef<Watched>> {
-        let names = names.into_iter().inspect(|(namespace, name)| self.objects.release(namespace, name));
+    fn released(&self, names: Vec<ObjectName>) -> Vec<ObjectRef<StoredSet>> {
+        let names = names.into_iter().inspect(|(namespace, name)| self.objects.wake(namespace, name));
         names.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)).collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::cmdb::LimiterReadings;
 
 /// What is true of a running controller at a moment.
 #[derive(Clone, Debug, Default)]
-pub struct Readings {
+pub struct ControllerState {
     /// Sets by the reason of their condition Ready.
     pub sets: BTreeMap<&'static str, usize>,
     /// Creates that were announced in a status and whose outcome is not known yet.
@@ -26,15 +26,18 @@ pub struct Readings {
 }
 
 /// Tells what is true of a running controller.
-pub trait Probe: Send + Sync {
+pub trait StateSource: Send + Sync {
     /// What is true now.
-    fn read(&self) -> Readings;
+    fn read(&self) -> ControllerState;
 }
 
-impl Probe for Context {
-    fn read(&self) -> Readings {
-        let mut readings =
-            Readings { running: self.queue.running(), limiters: self.limiters.read(), ..Readings::default() };
+impl StateSource for Context {
+    fn read(&self) -> ControllerState {
+        let mut readings = ControllerState {
+            running: self.queue.running(),
+            limiters: self.limiters.read(),
+            ..ControllerState::default()
+        };
         // None begins any more, and the sets are another's soon.
         if self.shutdown.is_cancelled() {
             return readings;
@@ -45,7 +48,7 @@ impl Probe for Context {
             readings.pending_intents += set.pending();
             let uid = set.meta().uid.as_deref().unwrap_or_default();
             let look =
-                self.objects.look_relied_on(set.namespace().as_deref().unwrap_or_default(), &set.name_any(), uid);
+                self.objects.listing_relied_on(set.namespace().as_deref().unwrap_or_default(), &set.name_any(), uid);
             readings.oldest_look = readings.oldest_look.max(look.map(|look| look.elapsed()));
         }
         readings

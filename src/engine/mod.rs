@@ -12,28 +12,28 @@ use std::time::Duration;
 
 pub use error::{Disposition, Error};
 pub use grants::{Grants, Touched, Unbounded};
-pub use lookup::observe::{Freshness, Look, Sight};
+pub use lookup::observe::{Freshness, Listing, ReadRequest};
 use lookup::service_template::Resolved;
 pub use lookup::service_template::{Connection, Scope};
 use lookup::{observe, service_template, snapshot_cache};
 pub use write::apply::{Tally, Updated};
 pub use write::create::{CHUNK, Journal};
-pub use write::progress::Pulse;
+pub use write::progress::Progress;
 use write::{intents, rejections, translate, write_locks};
 
 use crate::api::ServiceTemplateSelector;
 use crate::cmdb;
-use crate::plan::{Desired, Memory, Place, Plan, Policy, Recall, Rival, ServerSchema, Template, plan, recall};
+use crate::plan::{Desired, Memory, OtherSet, Place, Plan, Policy, Recall, ServerSchema, Template, plan, recall};
 
 /// What is shared by all reconciles.
 #[derive(Debug)]
 pub struct Engine {
     service_templates: service_template::ServiceTemplates,
     service_categories: service_template::ServiceCategories,
-    snapshots: observe::Snapshots,
-    turns: write_locks::Turns<String>,
+    snapshots: observe::ListSnapshots,
+    write_locks: write_locks::WriteLocks<String>,
     intents: intents::IntentClocks,
-    refusals: rejections::Refusals,
+    rejected_items: rejections::RejectedItems,
     // By URL: how the server keeps sockets, once a template has shown it.
     schemas: Mutex<HashMap<String, ServerSchema>>,
 }
@@ -54,7 +54,7 @@ pub struct Job {
     /// What the set allows.
     pub policy: Policy,
     /// The other live sets of the business in this CMDB.
-    pub others: Vec<Neighbour>,
+    pub others: Vec<OtherSetOfBusiness>,
     /// What the set may touch.
     pub grants: Arc<dyn Grants>,
     /// Where the set's memory was made.
@@ -65,20 +65,20 @@ pub struct Job {
 
 /// Another live set of the business in this CMDB.
 #[derive(Clone, Debug)]
-pub struct Neighbour {
+pub struct OtherSetOfBusiness {
     /// The service template that it names.
     pub service_template: ServiceTemplateSelector,
     /// What it claims there.
-    pub rival: Rival,
+    pub rival: OtherSet,
     /// What it may touch: where it may not, it claims nothing.
     pub grants: Arc<dyn Grants>,
 }
 
 /// A set's plan, with what it was made from.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct PlannedView {
     /// What was seen.
-    pub sight: Sight,
+    pub listing: Listing,
     /// Name of the service template, as the business's list had it.
     pub service_template_name: String,
     /// What is remembered, as far as it is of this place.
@@ -89,16 +89,16 @@ pub struct View {
     pub plan: Plan,
 }
 
-impl View {
+impl PlannedView {
     // The process name of a template as it was listed last.
     fn name_of(&self, id: i64) -> String {
-        let listed = self.sight.observed.templates.iter().find(|template| template.id == id);
+        let listed = self.listing.observed.templates.iter().find(|template| template.id == id);
         listed.map(|template| template.process_name.clone()).unwrap_or_default()
     }
 
     // A grant may have been taken back since the plan was made.
     fn check_grant(&self, job: &Job) -> Result<(), Error> {
-        job.check_grant(Some(self.sight.scope.service_template_id), Some(&self.service_template_name))
+        job.check_grant(Some(self.listing.scope.service_template_id), Some(&self.service_template_name))
     }
 }
 
@@ -106,7 +106,7 @@ impl View {
 #[derive(Debug)]
 pub struct Carried {
     /// The plan that is left, made from a list that was taken after the last write if there was one to be had.
-    pub view: View,
+    pub view: PlannedView,
     /// What was written.
     pub tally: Tally,
     /// Why it ended early.
@@ -131,40 +131,52 @@ impl Engine {
         Self {
             service_templates: service_template::ServiceTemplates::default(),
             service_categories: service_template::ServiceCategories::default(),
-            snapshots: observe::Snapshots::default(),
-            turns: write_locks::Turns::default(),
+            snapshots: observe::ListSnapshots::default(),
+            write_locks: write_locks::WriteLocks::default(),
             intents: intents::IntentClocks::new(create_grace),
-            refusals: rejections::Refusals::default(),
+            rejected_items: rejections::RejectedItems::default(),
             schemas: Mutex::default(),
         }
     }
 
     /// Looks at CMDB and plans; writes nothing but, where the set wishes it, a missing service template.
-    pub async fn view(&self, job: &Job, memory: &Memory, look: Look, pulse: &Pulse) -> Result<View, Error> {
-        let Resolved { scope, name, rivals, look } = self.resolve(job, look, pulse).await?;
-        pulse.beat()?;
-        let mut sight = self.observe(&job.connection, scope, look, pulse).await?;
-        sight.observed.rivals = Arc::new(rivals);
-        pulse.beat()?;
-        Ok(self.plan(job, memory.clone(), sight, name))
+    pub async fn view(
+        &self,
+        job: &Job,
+        memory: &Memory,
+        look: ReadRequest,
+        progress: &Progress,
+    ) -> Result<PlannedView, Error> {
+        let Resolved { scope, name, other_sets, look } = self.resolve(job, look, progress).await?;
+        progress.checkpoint()?;
+        let mut listing = self.observe(&job.connection, scope, look, progress).await?;
+        listing.observed.other_sets = Arc::new(other_sets);
+        progress.checkpoint()?;
+        Ok(self.plan(job, memory.clone(), listing, name))
     }
 
-    fn plan(&self, job: &Job, mut memory: Memory, sight: Sight, service_template_name: String) -> View {
-        let recall = recall(&mut memory, &job.made_in, &sight.scope.place(), &sight.observed);
+    fn plan(&self, job: &Job, mut memory: Memory, listing: Listing, service_template_name: String) -> PlannedView {
+        let recall = recall(&mut memory, &job.made_in, &listing.scope.place(), &listing.observed);
         let plan = Plan::default();
-        let mut view = View { sight: sight.clone(), service_template_name, memory, recall, plan };
-        self.plan_anew(job, &mut view, sight);
+        let mut view = PlannedView { listing: listing.clone(), service_template_name, memory, recall, plan };
+        self.plan_anew(job, &mut view, listing);
         view
     }
 
     /// Carries a plan out. Ends with a list that shows what is there, so that nothing is called done that was not seen.
-    pub async fn carry_out<J: Journal>(&self, job: &Job, view: View, pulse: &Pulse, journal: &mut J) -> Carried {
+    pub async fn carry_out<J: Journal>(
+        &self,
+        job: &Job,
+        view: PlannedView,
+        progress: &Progress,
+        journal: &mut J,
+    ) -> Carried {
         let mut carried = Carried { view, tally: Tally::default(), stopped: None, recorded: 0, holds_ended: false };
         if carried.view.plan.has_writes() {
-            carried.stopped = self.write(job, &mut carried, pulse, journal).await.err();
+            carried.stopped = self.write(job, &mut carried, progress, journal).await.err();
         }
         let may_go_on = !matches!(carried.stopped, Some(Error::Stopped | Error::Outdated));
-        let confirmed = if may_go_on { self.confirm(job, &mut carried, pulse).await } else { Ok(()) };
+        let confirmed = if may_go_on { self.confirm(job, &mut carried, progress).await } else { Ok(()) };
         // What was confirmed is stored by what its caller reports; without that, the last IDs are stored here.
         let is_recorded = carried.recorded == carried.tally.created.len() && !carried.holds_ended;
         if !is_recorded
@@ -183,43 +195,49 @@ impl Engine {
         &self,
         job: &Job,
         carried: &mut Carried,
-        pulse: &Pulse,
+        progress: &Progress,
         journal: &mut J,
     ) -> Result<(), Error> {
-        let scope = carried.view.sight.scope.clone();
-        let _turn = pulse.while_waiting(self.turns.take(&scope.writer_key())).await;
-        pulse.beat()?;
+        let scope = carried.view.listing.scope.clone();
+        let _write_guard = progress.excluding_wait(self.write_locks.take(&scope.writer_key())).await;
+        progress.checkpoint()?;
         // While we waited for the turn, others may have written.
-        let look = Look::for_work(Freshness::AtMost(WRITE_FRESHNESS));
-        self.look_again(job, &mut carried.view, look, pulse).await?;
-        self.write_all(job, carried, pulse, journal).await
+        let look = ReadRequest::interactive(Freshness::AtMost(WRITE_FRESHNESS));
+        self.look_again(job, &mut carried.view, look, progress).await?;
+        self.write_all(job, carried, progress, journal).await
     }
 
-    async fn confirm(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
-        let scope = carried.view.sight.scope.clone();
+    async fn confirm(&self, job: &Job, carried: &mut Carried, progress: &Progress) -> Result<(), Error> {
+        let scope = carried.view.listing.scope.clone();
         let written_at = tokio::time::Instant::now();
-        pulse.while_waiting(self.turns.quiet(&scope.writer_key(), CONFIRMATION_PATIENCE)).await;
-        pulse.beat()?;
-        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(written_at)), pulse).await
+        progress.excluding_wait(self.write_locks.quiet(&scope.writer_key(), CONFIRMATION_PATIENCE)).await;
+        progress.checkpoint()?;
+        self.look_again(job, &mut carried.view, ReadRequest::interactive(Freshness::Since(written_at)), progress).await
     }
 
     // Looks once more, unless the grant has been taken back meanwhile, and plans anew.
-    async fn look_again(&self, job: &Job, view: &mut View, look: Look, pulse: &Pulse) -> Result<(), Error> {
+    async fn look_again(
+        &self,
+        job: &Job,
+        view: &mut PlannedView,
+        look: ReadRequest,
+        progress: &Progress,
+    ) -> Result<(), Error> {
         view.check_grant(job)?;
-        let sight = self.observe(&job.connection, view.sight.scope.clone(), look, pulse).await?;
-        self.plan_anew(job, view, sight);
+        let listing = self.observe(&job.connection, view.listing.scope.clone(), look, progress).await?;
+        self.plan_anew(job, view, listing);
         Ok(())
     }
 
     // Plans anew from a newer list; what became of the status's memory was told by the first.
-    fn plan_anew(&self, job: &Job, view: &mut View, mut sight: Sight) {
-        sight.observed.rivals = Arc::clone(&view.sight.observed.rivals);
+    fn plan_anew(&self, job: &Job, view: &mut PlannedView, mut listing: Listing) {
+        listing.observed.other_sets = Arc::clone(&view.listing.observed.other_sets);
         let mut memory = std::mem::take(&mut view.memory);
-        self.intents.judge(&job.set, &mut memory, sight.asked_at);
-        self.refusals.recall(&job.set, &sight.scope, &job.desired, &mut memory);
-        let plan = plan(&job.desired, &sight.observed, &memory, &job.policy);
+        self.intents.judge(&job.set, &mut memory, listing.asked_at);
+        self.rejected_items.recall(&job.set, &listing.scope, &job.desired, &mut memory);
+        let plan = plan(&job.desired, &listing.observed, &memory, &job.policy);
         memory.absorb(&plan);
-        (view.sight, view.memory, view.plan) = (sight, memory, plan);
+        (view.listing, view.memory, view.plan) = (listing, memory, plan);
     }
 
     /// When a set's begun creates can be decided at the latest, from now.
@@ -232,7 +250,7 @@ impl Engine {
     /// Forgets a set that is gone.
     pub fn forget(&self, set: &str) {
         self.intents.forget(set);
-        self.refusals.forget(set);
+        self.rejected_items.forget(set);
     }
 
     /// How the server behind a connection keeps sockets, as far as that is known.
@@ -260,10 +278,10 @@ pub fn shown_schema(listed: Vec<cmdb::ProcessTemplate>) -> Option<ServerSchema> 
     translate::templates(listed).iter().find_map(Template::schema)
 }
 
-type Cells<K, T> = Mutex<HashMap<K, (Arc<snapshot_cache::Shared<T>>, tokio::time::Instant)>>;
+type SnapshotCache<K, T> = Mutex<HashMap<K, (Arc<snapshot_cache::SnapshotCell<T>>, tokio::time::Instant)>>;
 
 // The cell of a key; cells that nobody has asked for in an hour are dropped.
-fn cell<K: std::hash::Hash + Eq, T>(cells: &Cells<K, T>, key: K) -> Arc<snapshot_cache::Shared<T>> {
+fn cell<K: std::hash::Hash + Eq, T>(cells: &SnapshotCache<K, T>, key: K) -> Arc<snapshot_cache::SnapshotCell<T>> {
     const UNUSED_FOR: Duration = Duration::from_hours(1);
     let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
     if !cells.contains_key(&key) {

@@ -22,7 +22,7 @@ pub use desired::{Desired, DesiredItem, SetName};
 pub use forecast::{MOST_PLANS, forecast};
 pub use memory::{Intent, IntentFate, Memory, Remembered};
 pub use observed::{Observed, ServerSchema, Template};
-pub use other_set::{Rival, Whereabouts};
+pub use other_set::{OtherSet, Whereabouts};
 pub use planner::plan;
 pub use policy::Policy;
 pub use properties::compare::Difference;

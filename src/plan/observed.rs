@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Pair, Properties, Rival};
+use super::{OtherSet, Pair, Properties};
 use crate::api::{PROCESS_NAME, Property};
 use crate::plan::properties::property::Name;
 
@@ -28,7 +28,7 @@ pub struct Observed {
     /// Our own user, where the credentials name one.
     pub user: Option<String>,
     /// The other live sets of the scope.
-    pub rivals: Arc<Vec<Rival>>,
+    pub other_sets: Arc<Vec<OtherSet>>,
 }
 
 /// One process template of the scope.

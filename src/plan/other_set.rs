@@ -6,7 +6,7 @@ use super::{Memory, Template};
 
 /// Another set of the same scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rival {
+pub struct OtherSet {
     /// Its name; None when it lives in another namespace, whose names are nobody's business here.
     pub name: Option<String>,
     /// Whether it comes before this set: it is older, or as old and its uid is lower.
@@ -31,7 +31,7 @@ pub enum Whereabouts {
     Unknown,
 }
 
-impl Rival {
+impl OtherSet {
     /// A rival that has these processes, by key, and remembers what its status says.
     #[must_use]
     pub fn new(name: Option<String>, comes_first: bool, processes: &BTreeMap<String, String>, memory: &Memory) -> Self {

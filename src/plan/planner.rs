@@ -7,7 +7,7 @@ use super::properties::rows;
 use super::temporary_name::marked;
 use super::{
     Basis, Cause, Change, Conflict, Create, Decision, Desired, DesiredItem, Difference, Fate, Found, Intent,
-    IntentFate, Item, Memory, Observed, Owner, Plan, Policy, Properties, Remembered, Removal, Rival, Template,
+    IntentFate, Item, Memory, Observed, OtherSet, Owner, Plan, Policy, Properties, Remembered, Removal, Template,
     intent_hash, temporary_name,
 };
 use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, FUNC_NAME, PROCESS_NAME, Property, ReplacePolicy};
@@ -299,7 +299,7 @@ impl<'a> Planner<'a> {
         if let Some(owner) = owner {
             return (None, conflict(Some(template), owner, differences()));
         }
-        let is_handed_over = self.observed.rivals.iter().any(|rival| rival.hands_over(template));
+        let is_handed_over = self.observed.other_sets.iter().any(|rival| rival.hands_over(template));
         if is_handed_over && self.policy.adoption != AdoptionPolicy::Never {
             self.taken.insert(template.id);
             let found = (template, Basis::Remembered);
@@ -389,8 +389,8 @@ impl<'a> Planner<'a> {
         create(name, properties, cause)
     }
 
-    fn rival(&self, claims: impl Fn(&Rival) -> bool) -> Option<Owner> {
-        self.observed.rivals.iter().find(|rival| claims(rival)).map(|rival| Owner::Set(rival.name.clone()))
+    fn rival(&self, claims: impl Fn(&OtherSet) -> bool) -> Option<Owner> {
+        self.observed.other_sets.iter().find(|rival| claims(rival)).map(|rival| Owner::Set(rival.name.clone()))
     }
 
     fn removals(&self) -> Vec<Removal> {
@@ -408,9 +408,10 @@ impl<'a> Planner<'a> {
     }
 
     fn fate(&self, template: &Template) -> Fate {
-        let rivals = || self.observed.rivals.iter();
-        let is_owned = rivals().any(|rival| rival.owns(template));
-        let wanting: Vec<&Rival> = rivals().filter(|rival| rival.wants.contains(&template.process_name)).collect();
+        let other_sets = || self.observed.other_sets.iter();
+        let is_owned = other_sets().any(|rival| rival.owns(template));
+        let wanting: Vec<&OtherSet> =
+            other_sets().filter(|rival| rival.wants.contains(&template.process_name)).collect();
         match self.policy.deletion {
             _ if is_owned => Fate::Released,
             DeletionPolicy::Orphan => Fate::Orphan,

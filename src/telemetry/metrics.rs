@@ -16,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::metric_table;
 use super::metric_table::{Family, Kind, PREFIX};
 use super::readiness::Readiness;
-use crate::controller::{Probe, ReadinessCheck, Readings, Standing};
+use crate::controller::{ControllerState, LeadershipState, ReadinessCheck, StateSource};
 use crate::{cmdb, controller};
 
 type Labels = Vec<(&'static str, &'static str)>;
@@ -26,7 +26,7 @@ type Buckets = fn() -> Histogram;
 pub struct Metrics {
     registry: Registry,
     readiness: Readiness,
-    probe: Mutex<Option<Weak<dyn Probe>>>,
+    probe: Mutex<Option<Weak<dyn StateSource>>>,
     sets: Series<Labels, Gauge>,
     pending_intents: Series<Labels, Gauge>,
     time_to_ready: Series<Labels, Histogram, Buckets>,
@@ -138,7 +138,7 @@ impl Metrics {
         &self.readiness
     }
 
-    fn show(&self, readings: &Readings) {
+    fn show(&self, readings: &ControllerState) {
         for labels in metric_table::SETS.series() {
             let count = labels.first().and_then(|(_, reason)| readings.sets.get(reason)).copied().unwrap_or_default();
             set(&self.sets, &labels, count);
@@ -183,7 +183,7 @@ impl controller::Observer for Metrics {
         self.status_writes.get_or_create(&vec![("kind", kind)]).inc();
     }
 
-    fn became_ready(&self, after: Duration) {
+    fn set_became_ready(&self, after: Duration) {
         self.time_to_ready.get_or_create(&Vec::new()).observe(after.as_secs_f64());
     }
 
@@ -191,12 +191,12 @@ impl controller::Observer for Metrics {
         self.readiness.set(gate, state);
     }
 
-    fn stands(&self, standing: &Standing) {
-        self.readiness.stands(standing);
-        set(&self.leader, &[], usize::from(*standing == Standing::Leads));
+    fn report_standing(&self, standing: &LeadershipState) {
+        self.readiness.report_standing(standing);
+        set(&self.leader, &[], usize::from(*standing == LeadershipState::Leads));
     }
 
-    fn begins(&self, probe: Weak<dyn Probe>) {
+    fn controller_started(&self, probe: Weak<dyn StateSource>) {
         *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
     }
 }
@@ -216,7 +216,7 @@ mod tests {
 
     use super::Metrics;
     use crate::cmdb::{LimiterReadings, Observer as _, Operation};
-    use crate::controller::{Observer as _, Probe, Readings, Standing};
+    use crate::controller::{ControllerState, LeadershipState, Observer as _, StateSource};
     use crate::telemetry::metric_table::FAMILIES;
 
     fn shown(metrics: &Metrics, line: &str) -> bool {
@@ -258,7 +258,7 @@ mod tests {
         metrics.reconciled("Busy");
         metrics.wrote("created", 3);
         metrics.status_written("CmdbConnection");
-        metrics.became_ready(Duration::from_secs(2));
+        metrics.set_became_ready(Duration::from_secs(2));
         for line in [
             "ptset_cmdb_calls_total{operation=\"update_proc_template\",outcome=\"throttled\"} 1",
             "ptset_cmdb_call_duration_seconds_count{operation=\"update_proc_template\"} 1",
@@ -273,9 +273,9 @@ mod tests {
 
     struct Controller;
 
-    impl Probe for Controller {
-        fn read(&self) -> Readings {
-            Readings {
+    impl StateSource for Controller {
+        fn read(&self) -> ControllerState {
+            ControllerState {
                 sets: [("InSync", 2), ("Conflict", 1)].into(),
                 pending_intents: 4,
                 waiting: 5,
@@ -289,9 +289,9 @@ mod tests {
     #[test]
     fn what_is_so_now_is_read_at_each_scrape_and_is_nothing_once_the_controller_has_ended() {
         let metrics = Metrics::default();
-        let controller: Arc<dyn Probe> = Arc::new(Controller);
-        metrics.stands(&Standing::Leads);
-        metrics.begins(Arc::downgrade(&controller));
+        let controller: Arc<dyn StateSource> = Arc::new(Controller);
+        metrics.report_standing(&LeadershipState::Leads);
+        metrics.controller_started(Arc::downgrade(&controller));
         let mut lines = [
             ("ptset_sets{reason=\"InSync\"} ", "2"),
             ("ptset_sets{reason=\"Conflict\"} ", "1"),
@@ -307,7 +307,7 @@ mod tests {
             assert!(shown(&metrics, &format!("{series}{value}")), "{series}{value}\n{}", metrics.render());
         }
         drop(controller);
-        metrics.stands(&Standing::StandsBy);
+        metrics.report_standing(&LeadershipState::StandsBy);
         for (series, value) in &mut lines {
             *value = if series.contains("age") { "0.0" } else { "0" };
             assert!(shown(&metrics, &format!("{series}{value}")), "{series}{value}\n{}", metrics.render());

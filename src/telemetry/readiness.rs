@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::controller::{NO_ANSWER, ReadinessCheck, Standing};
+use crate::controller::{LeadershipState, NO_ANSWER, ReadinessCheck};
 
 /// The gates of `/readyz`.
 #[derive(Debug)]
@@ -30,19 +30,19 @@ impl Readiness {
     }
 
     /// Whether this process leads: who does not needs only that it can look at the lease.
-    pub fn stands(&self, standing: &Standing) {
+    pub fn report_standing(&self, standing: &LeadershipState) {
         let mut gates = self.lock();
         let (leader, others) = match standing {
-            Standing::Leads => (Ok("ok"), Err(NO_ANSWER)),
-            Standing::StandsBy => (Ok("ok: stands by"), Ok("ok: not needed while it stands by")),
-            Standing::Unknown(why) => (Err(why.as_str()), Ok("ok: not needed while it does not lead")),
+            LeadershipState::Leads => (Ok("ok"), Err(NO_ANSWER)),
+            LeadershipState::StandsBy => (Ok("ok: stands by"), Ok("ok: not needed while it stands by")),
+            LeadershipState::Unknown(why) => (Err(why.as_str()), Ok("ok: not needed while it does not lead")),
         };
         let owned = |state: Result<&str, &str>| state.map(str::to_owned).map_err(str::to_owned);
         let was_open = gates
             .insert(ReadinessCheck::Leader, owned(leader))
             .is_some_and(|before| before.is_ok_and(|said| said == "ok"));
         // Who goes on leading has told of the others.
-        if !(was_open && *standing == Standing::Leads) {
+        if !(was_open && *standing == LeadershipState::Leads) {
             for gate in [ReadinessCheck::Crd, ReadinessCheck::Watches] {
                 gates.insert(gate, owned(others));
             }
@@ -73,7 +73,7 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::{NO_ANSWER, Readiness};
-    use crate::controller::{ReadinessCheck, Standing};
+    use crate::controller::{LeadershipState, ReadinessCheck};
 
     #[test]
     fn there_is_one_line_for_each_gate_and_all_must_be_open() {
@@ -82,19 +82,19 @@ mod tests {
             readiness.report(),
             (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: {NO_ANSWER}\n"))
         );
-        readiness.stands(&Standing::StandsBy);
-        let standby = "crd: ok: not needed while it stands by\nwatches: ok: not needed while it stands by\n\
-                       leader: ok: stands by\n";
+        readiness.report_standing(&LeadershipState::StandsBy);
+        let standby = "crd: ok: not needed while it report_standing by\nwatches: ok: not needed while it report_standing by\n\
+                       leader: ok: report_standing by\n";
         assert_eq!(readiness.report(), (true, standby.to_owned()));
-        readiness.stands(&Standing::Leads);
+        readiness.report_standing(&LeadershipState::Leads);
         assert_eq!(readiness.report(), (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: ok\n")));
         readiness.set(ReadinessCheck::Crd, Ok("ok".to_owned()));
         readiness.set(ReadinessCheck::Watches, Err("forbidden".to_owned()));
         assert_eq!(readiness.report(), (false, "crd: ok\nwatches: forbidden\nleader: ok\n".to_owned()));
         readiness.set(ReadinessCheck::Watches, Ok("ok".to_owned()));
-        readiness.stands(&Standing::Leads);
+        readiness.report_standing(&LeadershipState::Leads);
         assert_eq!(readiness.report(), (true, "crd: ok\nwatches: ok\nleader: ok\n".to_owned()));
-        readiness.stands(&Standing::Unknown("the lease cannot be had".to_owned()));
+        readiness.report_standing(&LeadershipState::Unknown("the lease cannot be had".to_owned()));
         let (is_ready, text) = readiness.report();
         assert!(!is_ready && text.ends_with("leader: the lease cannot be had\n"), "{text}");
     }

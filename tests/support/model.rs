@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use process_template_operator::plan::{
-    Desired, Memory, Observed, Plan, Policy, Properties, Rival, ServerSchema, Step, Template, Value, interned, plan,
+    Desired, Memory, Observed, OtherSet, Plan, Policy, Properties, ServerSchema, Step, Template, Value, interned, plan,
 };
 
 const SHARED: &[&str] = &[
@@ -34,13 +34,13 @@ const SHARED: &[&str] = &[
 pub struct Server {
     pub schema: ServerSchema,
     pub templates: Vec<Template>,
-    pub rivals: Vec<Rival>,
+    pub other_sets: Vec<OtherSet>,
     next_id: i64,
 }
 
 impl Server {
     pub fn new(schema: ServerSchema) -> Self {
-        Self { schema, templates: Vec::new(), rivals: Vec::new(), next_id: 100 }
+        Self { schema, templates: Vec::new(), other_sets: Vec::new(), next_id: 100 }
     }
 
     /// A server that has these items, created by somebody.
@@ -54,8 +54,8 @@ impl Server {
 
     pub fn observed(&self) -> Observed {
         let schema = if self.templates.is_empty() { ServerSchema::Unknown } else { self.schema };
-        let (templates, rivals) = (Arc::new(self.templates.clone()), Arc::new(self.rivals.clone()));
-        Observed { schema, templates, user: Some("ours".to_owned()), rivals }
+        let (templates, other_sets) = (Arc::new(self.templates.clone()), Arc::new(self.other_sets.clone()));
+        Observed { schema, templates, user: Some("ours".to_owned()), other_sets }
     }
 
     pub fn named(&self, name: &str) -> Option<&Template> {

@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use process_template_operator::api::{GROUP, VERSION};
-use process_template_operator::cmdb::{self, Fence, OpenGate, Operation};
-use process_template_operator::controller::{self, Probe, ReadinessCheck, Readings, SecretAccess, Settings};
+use process_template_operator::cmdb::{self, OpenGate, Operation, UrlPolicy};
+use process_template_operator::controller::{
+    self, ControllerState, ReadinessCheck, SecretAccess, Settings, StateSource,
+};
 use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -67,7 +69,7 @@ pub struct Call {
 pub struct Told {
     calls: Mutex<Vec<Call>>,
     reconciles: Mutex<Vec<(Instant, &'static str)>>,
-    probe: Mutex<Option<Weak<dyn Probe>>>,
+    probe: Mutex<Option<Weak<dyn StateSource>>>,
     gates: Mutex<BTreeMap<ReadinessCheck, Result<String, String>>>,
 }
 
@@ -86,14 +88,14 @@ impl controller::Observer for Told {
         self.gates.lock().unwrap().insert(gate, state);
     }
 
-    fn begins(&self, probe: Weak<dyn Probe>) {
+    fn controller_started(&self, probe: Weak<dyn StateSource>) {
         *self.probe.lock().unwrap() = Some(probe);
     }
 }
 
 impl Told {
     /// What is true of the operator now.
-    pub fn readings(&self) -> Readings {
+    pub fn readings(&self) -> ControllerState {
         let probe = self.probe.lock().unwrap().as_ref().and_then(Weak::upgrade).unwrap();
         probe.read()
     }
@@ -223,7 +225,7 @@ impl Paused {
             deadline: self.deadline,
             create_grace: Duration::from_secs(150),
             removal_delay: Duration::from_secs(10),
-            fence: Fence::none(),
+            fence: UrlPolicy::none(),
             gate: Arc::new(OpenGate),
         };
         change(&mut settings);

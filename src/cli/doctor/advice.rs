@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::stage::stage;
 use super::step::{Name, Trouble};
 use crate::cmdb;
-use crate::cmdb::{Obstacle, Speaker, Transport};
+use crate::cmdb::{ConnectFailure, Responder, Transport};
 use crate::{controller, engine};
 
 /// What is known of the way to CMDB.
@@ -43,15 +43,15 @@ fn special(error: &cmdb::Error, way: &Way) -> Option<String> {
         return Some(past(obstacle, way).to_owned());
     }
     match (stage(error)?, reply.map(cmdb::Reply::speaker)) {
-        (Name::Network, _) => Some(past(Obstacle::Refused, way).to_owned()),
+        (Name::Network, _) => Some(past(ConnectFailure::Refused, way).to_owned()),
         (Name::Cmdb, Some(speaker)) => Some(of_cmdb(error, speaker, way)),
-        (Name::Credentials, Some(speaker @ (Speaker::Esb | Speaker::Gateway)))
+        (Name::Credentials, Some(speaker @ (Responder::Esb | Responder::Gateway)))
             if way.transport == Transport::Direct =>
         {
             Some(of_cmdb(error, speaker, way))
         }
         // Nobody has vouched for the user: there is no gateway in between.
-        (Name::Credentials, Some(Speaker::Cmdb)) if way.transport == Transport::Gateway => Some(format!(
+        (Name::Credentials, Some(Responder::Cmdb)) if way.transport == Transport::Gateway => Some(format!(
             "Check the credentials; and if CMDB's own API server answers here: {}.",
             wants(Transport::Gateway)
         )),
@@ -65,27 +65,31 @@ fn special(error: &cmdb::Error, way: &Way) -> Option<String> {
     }
 }
 
-fn past(obstacle: Obstacle, way: &Way) -> &'static str {
+fn past(obstacle: ConnectFailure, way: &Way) -> &'static str {
     match obstacle {
-        Obstacle::Unresolved => "Check the host in spec.url; here it has no address in DNS.",
-        Obstacle::Forbidden | Obstacle::Refused => {
+        ConnectFailure::Unresolved => "Check the host in spec.url; here it has no address in DNS.",
+        ConnectFailure::Forbidden | ConnectFailure::Refused => {
             "Check host and port in spec.url, and whether a firewall lets this machine there."
         }
-        Obstacle::NotTrusted if way.has_ca_bundle => {
+        ConnectFailure::NotTrusted if way.has_ca_bundle => {
             "Put the certificate of the authority that signed it, in PEM, into spec.tls.caBundle: those there have not."
         }
-        Obstacle::NotTrusted => "Put the certificate of the authority that signed it, in PEM, into spec.tls.caBundle.",
-        Obstacle::WrongName => "Use a name that stands in the certificate in spec.url, or have one made for this name.",
-        Obstacle::OutOfDate => "Have the server's certificate renewed; and check this machine's clock.",
-        Obstacle::CertificateWanted => {
+        ConnectFailure::NotTrusted => {
+            "Put the certificate of the authority that signed it, in PEM, into spec.tls.caBundle."
+        }
+        ConnectFailure::WrongName => {
+            "Use a name that stands in the certificate in spec.url, or have one made for this name."
+        }
+        ConnectFailure::OutOfDate => "Have the server's certificate renewed; and check this machine's clock.",
+        ConnectFailure::CertificateWanted => {
             "Put a certificate and its key into a Secret, as tls.crt and tls.key, and name it in \
              spec.tls.clientCertificateSecretRef."
         }
-        Obstacle::CertificateRefused => {
+        ConnectFailure::CertificateRefused => {
             "Put one that the server trusts into the Secret of spec.tls.clientCertificateSecretRef."
         }
-        Obstacle::NotTls => "Check scheme and port of spec.url: this may be the port of plain http.",
-        Obstacle::Tls => {
+        ConnectFailure::NotTls => "Check scheme and port of spec.url: this may be the port of plain http.",
+        ConnectFailure::Tls => {
             "Check what answers on the port of spec.url: it may have no version or cipher of TLS in common with this, or \
              want a client certificate."
         }
@@ -94,48 +98,48 @@ fn past(obstacle: Obstacle, way: &Way) -> &'static str {
 
 const GATEWAY: &str = "spec.url with the gateway's name and stage, as in https://bkapi.example.com/api/bk-cmdb/prod";
 
-fn of_cmdb(error: &cmdb::Error, speaker: Speaker, way: &Way) -> String {
+fn of_cmdb(error: &cmdb::Error, speaker: Responder, way: &Way) -> String {
     let status = error.reply().and_then(|reply| reply.http_status);
     match (speaker, way.transport, status) {
-        (Speaker::Nobody, ..) if !way.is_secure => {
+        (Responder::Nobody, ..) if !way.is_secure => {
             "It took the connection and gave no answer: check the port of spec.url, and whether it is an https URL."
                 .to_owned()
         }
-        (Speaker::Nobody, ..) if !way.has_certificate => {
+        (Responder::Nobody, ..) if !way.has_certificate => {
             "It took the connection and gave no answer: it may want a client certificate \
              (spec.tls.clientCertificateSecretRef)."
                 .to_owned()
         }
-        (Speaker::Nobody, ..) => "It took the connection and gave no answer: check the port of spec.url.".to_owned(),
-        (Speaker::Stranger, _, Some(300..=399)) => {
+        (Responder::Nobody, ..) => "It took the connection and gave no answer: check the port of spec.url.".to_owned(),
+        (Responder::Stranger, _, Some(300..=399)) => {
             "Redirects are not followed: put the URL that this one leads to into spec.url (curl -sI shows it)."
                 .to_owned()
         }
         // nginx says so in a page.
-        (Speaker::Stranger, _, Some(400 | 495 | 496)) if way.is_secure && !way.has_certificate => {
+        (Responder::Stranger, _, Some(400 | 495 | 496)) if way.is_secure && !way.has_certificate => {
             "Check spec.url; or a proxy before CMDB wants a client certificate (spec.tls.clientCertificateSecretRef)."
                 .to_owned()
         }
-        (Speaker::Stranger, _, Some(401 | 403 | 407)) => {
+        (Responder::Stranger, _, Some(401 | 403 | 407)) => {
             "A proxy or a login page answers before CMDB: check spec.url, and the way there.".to_owned()
         }
-        (Speaker::Stranger, _, Some(500..=599)) => {
+        (Responder::Stranger, _, Some(500..=599)) => {
             "A server before CMDB answers, and does not reach it: see whether CMDB runs.".to_owned()
         }
-        (Speaker::Gateway, Transport::Esb | Transport::Direct, _) => {
+        (Responder::Gateway, Transport::Esb | Transport::Direct, _) => {
             format!("An API gateway answers: spec.transport is Gateway, and {GATEWAY}.")
         }
-        (Speaker::Esb, Transport::Gateway | Transport::Direct, _) => {
+        (Responder::Esb, Transport::Gateway | Transport::Direct, _) => {
             "An ESB answers: spec.transport is Esb, and spec.url has no path.".to_owned()
         }
-        (Speaker::Gateway, Transport::Gateway, _) if matches!(error, cmdb::Error::Protocol { .. }) => {
+        (Responder::Gateway, Transport::Gateway, _) if matches!(error, cmdb::Error::Protocol { .. }) => {
             format!("The gateway has no such API: {GATEWAY}.")
         }
-        (Speaker::Esb | Speaker::Gateway, ..) if matches!(error, cmdb::Error::OutcomeUnknown { .. }) => {
+        (Responder::Esb | Responder::Gateway, ..) if matches!(error, cmdb::Error::OutcomeUnknown { .. }) => {
             "It answers, and has not reached CMDB: see whether CMDB runs.".to_owned()
         }
-        (Speaker::Cmdb, ..) => "CMDB answers, and fails: its logs say why.".to_owned(),
-        (Speaker::Esb, ..) => "Have whoever runs the ESB enable CMDB's process template calls there.".to_owned(),
+        (Responder::Cmdb, ..) => "CMDB answers, and fails: its logs say why.".to_owned(),
+        (Responder::Esb, ..) => "Have whoever runs the ESB enable CMDB's process template calls there.".to_owned(),
         (_, transport, _) => format!("Check spec.url and spec.transport: {}.", wants(transport)),
     }
 }

@@ -14,7 +14,7 @@ use super::{grants, listed};
 use crate::api::{SecretRef, TransportChoice};
 use crate::cli::connect::{Silent, from_environment};
 use crate::cmdb;
-use crate::cmdb::{Credentials, Fence, Speaker, Transport, UserCredential, proxy_for};
+use crate::cmdb::{Credentials, Responder, Transport, UrlPolicy, UserCredential, proxy_for};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description, read_identity};
 use crate::engine::Connection;
@@ -67,7 +67,7 @@ async fn walk(subject: &Subject, found: &Found, evidence: &Evidence, question: &
         return steps.failed(Name::Url, trouble);
     }
     let user = user(&keys.credentials);
-    let connection = match connect(description, keys, Fence::none()) {
+    let connection = match connect(description, keys, UrlPolicy::none()) {
         Ok(connection) => connection,
         Err(reason) => {
             return steps.failed(Name::Tls, Trouble::new(reason, "Correct spec.tls, or the Secret that it names."));
@@ -169,9 +169,9 @@ fn url(
 ) -> Result<(), Trouble> {
     let keys = || Keys { credentials: credentials.clone(), identity: None };
     let alone = Description { ca_bundle: None, ..description.clone() };
-    let connection = connect(&alone, keys(), Fence::none())
+    let connection = connect(&alone, keys(), UrlPolicy::none())
         .map_err(|reason| Trouble::new(reason, "Correct spec.url, as in https://bkapi.example.com."))?;
-    let closed = Fence::around(&[], Vec::new()).unwrap_or_default();
+    let closed = UrlPolicy::around(&[], Vec::new()).unwrap_or_default();
     let hint = match &subject.name {
         None => String::new(),
         Some(name) => {
@@ -186,7 +186,7 @@ fn url(
     Ok(())
 }
 
-fn connect(description: &Description, keys: Keys, fence: Fence) -> Result<Connection, String> {
+fn connect(description: &Description, keys: Keys, fence: UrlPolicy) -> Result<Connection, String> {
     let bounds = Bounds { fence: Arc::new(fence), limiters: Arc::default() };
     description.connect(keys.credentials, keys.identity, bounds, String::new(), Arc::new(Silent))
 }
@@ -216,8 +216,8 @@ fn go(error: Option<&cmdb::Error>, way: &Way, user: &str, steps: &mut Steps) -> 
 
 fn answers(error: Option<&cmdb::Error>, way: &Way) -> String {
     match error.and_then(cmdb::Error::reply).map(cmdb::Reply::speaker) {
-        Some(Speaker::Esb) => "an ESB answers".to_owned(),
-        Some(Speaker::Gateway) => "an API gateway answers".to_owned(),
+        Some(Responder::Esb) => "an ESB answers".to_owned(),
+        Some(Responder::Gateway) => "an API gateway answers".to_owned(),
         _ => format!("a CMDB answers over {}", way.transport.as_str()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::advice::{Way, trouble};
 use super::step::{Name, Steps, Trouble};
-use crate::cmdb::{Lane, ProcessTemplate, ServiceTemplate, Transport};
+use crate::cmdb::{Priority, ProcessTemplate, ServiceTemplate, Transport};
 use crate::controller;
 use crate::engine;
 use crate::engine::{Connection, shown_schema};
@@ -41,7 +41,7 @@ async fn permission(
     steps: &mut Steps,
 ) -> Vec<ProcessTemplate> {
     let client = &connection.client;
-    let found = match client.list_service_templates(Lane::Work, biz_id).await {
+    let found = match client.list_service_templates(Priority::Interactive, biz_id).await {
         Ok(found) => found,
         Err(error) => {
             steps.failed(Name::Permission, trouble(&error, way));
@@ -53,7 +53,7 @@ async fn permission(
         none(biz_id, found.is_empty(), wanted, &total, steps);
         return Vec::new();
     };
-    match client.list_process_templates(Lane::Work, biz_id, chosen.id).await {
+    match client.list_process_templates(Priority::Interactive, biz_id, chosen.id).await {
         Ok(templates) => {
             let fact = format!("{total}, and {} of {:?}", count(templates.len(), "process template"), chosen.name);
             steps.ok_with(Name::Permission, fact, WRITING);

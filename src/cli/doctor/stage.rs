@@ -1,18 +1,18 @@
 //! How far a call came on its way to CMDB. Pure.
 
 use super::step::Name;
-use crate::cmdb::{Error, Speaker};
+use crate::cmdb::{Error, Responder};
 
 /// The step at which a call failed; None: CMDB answered, and it is about the call and not about the way.
 pub fn stage(error: &Error) -> Option<Name> {
     if let Some(obstacle) = error.reply().and_then(|reply| reply.obstacle) {
         return Some(if obstacle.is_of_tls() { Name::Tls } else { Name::Network });
     }
-    let speaker = error.reply().map_or(Speaker::Nobody, crate::cmdb::Reply::speaker);
+    let speaker = error.reply().map_or(Responder::Nobody, crate::cmdb::Reply::speaker);
     match (error, speaker) {
-        (Error::Unavailable { .. }, Speaker::Nobody) => Some(Name::Network),
+        (Error::Unavailable { .. }, Responder::Nobody) => Some(Name::Network),
         // Whatever it says: it is not said by CMDB, nor by what belongs to it.
-        (_, Speaker::Stranger)
+        (_, Responder::Stranger)
         | (
             Error::Protocol { .. }
             | Error::OutcomeUnknown { .. }
@@ -25,10 +25,10 @@ pub fn stage(error: &Error) -> Option<Name> {
         (Error::Authentication { .. } | Error::Throttled { .. } | Error::Configuration { .. }, _) => {
             Some(Name::Credentials)
         }
-        (Error::Permission { .. }, Speaker::Esb | Speaker::Gateway) => Some(Name::Permission),
+        (Error::Permission { .. }, Responder::Esb | Responder::Gateway) => Some(Name::Permission),
         (
             Error::Permission { .. } | Error::Invalid { .. } | Error::Conflict { .. } | Error::NotFound { .. },
-            Speaker::Cmdb | Speaker::Esb | Speaker::Gateway | Speaker::Nobody,
+            Responder::Cmdb | Responder::Esb | Responder::Gateway | Responder::Nobody,
         ) => None,
     }
 }

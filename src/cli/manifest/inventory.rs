@@ -14,8 +14,8 @@ use super::validate_object::{Judge, Kind};
 use crate::api::ProcessTemplateSet;
 use crate::cli::connect::Connections;
 use crate::controller::from_status;
-use crate::engine::{Connection, Grants, Neighbour, Unbounded};
-use crate::plan::{Desired, Rival, SetName, Whereabouts};
+use crate::engine::{Connection, Grants, OtherSetOfBusiness, Unbounded};
+use crate::plan::{Desired, OtherSet, SetName, Whereabouts};
 
 /// A set of the files.
 pub struct Set {
@@ -106,10 +106,10 @@ pub fn is_leaving(set: &ProcessTemplateSet) -> bool {
 
 /// What the other sets of the files claim in the same business of the same CMDB, as the controller has it.
 /// `accesses` holds what each set has of CMDB, where it has any.
-pub fn rivals(sets: &[Set], accesses: &[Result<Access, String>], index: usize) -> Vec<Neighbour> {
+pub fn other_sets(sets: &[Set], accesses: &[Result<Access, String>], index: usize) -> Vec<OtherSetOfBusiness> {
     let (Ok(own), Ok(access)) = (&sets[index].object, &accesses[index]) else { return Vec::new() };
     let endpoint = access.connection.client.url();
-    let mut rivals = Vec::new();
+    let mut other_sets = Vec::new();
     for (other_index, other) in sets.iter().enumerate().filter(|(other_index, _)| *other_index != index) {
         let Ok(object) = &other.object else { continue };
         if object.spec.biz_id != own.spec.biz_id {
@@ -127,10 +127,10 @@ pub fn rivals(sets: &[Set], accesses: &[Result<Access, String>], index: usize) -
         let (memory, _) = from_status(&object.status.clone().unwrap_or_default());
         // What a set that goes still remembers, it gives.
         let processes = if is_leaving(object) { BTreeMap::new() } else { Desired::process_names(&object.spec) };
-        let rival = Rival::new(name, comes_first, &processes, &memory).at(whereabouts);
-        rivals.push(Neighbour { service_template: object.spec.service_template.clone(), rival, grants });
+        let rival = OtherSet::new(name, comes_first, &processes, &memory).at(whereabouts);
+        other_sets.push(OtherSetOfBusiness { service_template: object.spec.service_template.clone(), rival, grants });
     }
-    rivals
+    other_sets
 }
 
 // Sets that a cluster knows are older than those that only a file knows; these are as old as they stand.

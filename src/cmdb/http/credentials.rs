@@ -53,11 +53,11 @@ impl Credentials {
     }
 
     // What the other side says may repeat what we sent.
-    pub(in crate::cmdb) fn masked(&self, text: &str) -> String {
+    pub(in crate::cmdb) fn redacted(&self, text: &str) -> String {
         let token = match &self.user {
             UserCredential::Username(_) => "",
             UserCredential::Token(token) | UserCredential::AccessToken(token) => token.expose_secret(),
         };
-        redact::masked(text, &[self.app_secret.expose_secret(), token])
+        redact::redacted(text, &[self.app_secret.expose_secret(), token])
     }
 }

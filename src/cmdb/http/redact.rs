@@ -22,7 +22,7 @@ const ENTITIES: &[(char, &[&str])] = &[
 
 /// The text without these secrets: neither plain nor as JSON, URLs, HTML or base64 write them, nor in several of these
 /// writings at once.
-pub fn masked(text: &str, secrets: &[&str]) -> String {
+pub fn redacted(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
         text = without(&text, secret, |_, found| found);
@@ -148,7 +148,7 @@ fn whole_word(text: &str, found: Range<usize>) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::redacted;
 
     #[test]
     fn a_secret_is_masked_in_every_writing_and_the_rest_stays() {
@@ -162,7 +162,7 @@ mod tests {
             "a%255C%255Cb%2522c%252Fd%2520e%252525%252Bf%2526g%2527%25C3%25BC",
             "a\\\\b&quot;c/d e%25+f&amp;g&#x27;ü",
         ] {
-            assert_eq!(masked(&format!("app <{written}> failed"), &[secret]), "app <***> failed", "{written}");
+            assert_eq!(redacted(&format!("app <{written}> failed"), &[secret]), "app <***> failed", "{written}");
         }
     }
 
@@ -172,14 +172,14 @@ mod tests {
         let secret = "s3cr?t>key~";
         for encoded in ["czNjcj90PmtleX4=", "YXBwOnMzY3I/dD5rZXl+", "YXBwOnMzY3I_dD5rZXl-", "YXBwczpzM2NyP3Q+a2V5fjp4"]
         {
-            assert_eq!(masked(&format!("Basic {encoded}, twice: {encoded}."), &[secret]), "Basic ***, twice: ***.");
+            assert_eq!(redacted(&format!("Basic {encoded}, twice: {encoded}."), &[secret]), "Basic ***, twice: ***.");
         }
     }
 
     #[test]
     fn other_words_stay_and_so_does_what_is_too_short_to_be_a_secret() {
         for text in ["nothing of it: 100 %", "\\", "%", "%2", "\\u00", "a-secre", "ü%"] {
-            assert_eq!(masked(text, &["a-secret", "", "not"]), text);
+            assert_eq!(redacted(text, &["a-secret", "", "not"]), text);
         }
     }
 }

@@ -10,7 +10,7 @@ const GATEWAY_CODES: RangeInclusive<i64> = 1_640_000..=1_659_999;
 
 /// Who has spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
+pub enum Responder {
     /// CMDB.
     Cmdb,
     /// The ESB before it.
@@ -23,7 +23,7 @@ pub enum Speaker {
     Nobody,
 }
 
-impl Speaker {
+impl Responder {
     /// Who gives this code, with this HTTP status. 0 is that of a success, which may come from anywhere.
     pub(in crate::cmdb) fn of(code: Option<i64>, http_status: Option<u16>) -> Self {
         match code.filter(|code| *code != 0) {

@@ -16,16 +16,16 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, trace_span};
 
 use super::login::{CurrentLogin, Login};
-use super::url_policy::FencedResolver;
+use super::url_policy::PolicyResolver;
 use super::version;
-use crate::cmdb::audit::{Behalf, Line, Subject};
+use crate::cmdb::audit::{AuditRecord, Behalf, Subject};
 use crate::cmdb::classify::{classify, is_out_of_reach};
-use crate::cmdb::limits::limiter::{Answer, Lane, Permit, Refusal};
+use crate::cmdb::limits::limiter::{Answer, Permit, Priority, Rejected};
 use crate::cmdb::limits::limiters::Caller;
 use crate::cmdb::limits::rate::Quota;
 use crate::cmdb::wire::{Envelope, Success};
 use crate::cmdb::write_gate::WriteGate;
-use crate::cmdb::{Config, Error, Observer, Obstacle, Operation, Reply, Transport};
+use crate::cmdb::{Config, ConnectFailure, Error, Observer, Operation, Reply, Transport};
 
 /// Largest answer that is read.
 const BODY_BYTES: usize = 32 << 20;
@@ -74,7 +74,7 @@ impl Sender {
             .connect_timeout(CONNECT.min(config.timeout))
             .timeout(config.timeout);
         if config.fence.is_closed() {
-            http = http.dns_resolver(FencedResolver(Arc::clone(&config.fence)));
+            http = http.dns_resolver(PolicyResolver(Arc::clone(&config.fence)));
         }
         if let Some(bundle) = &config.tls.ca_bundle {
             // A text without any is read as an empty list, which would trust nobody.
@@ -132,7 +132,7 @@ impl Sender {
     pub async fn read<T: DeserializeOwned>(
         &self,
         operation: Operation,
-        lane: Lane,
+        priority: Priority,
         parameters: &Map<String, Value>,
     ) -> Result<T, Error> {
         let tries = ExponentialBuilder::default()
@@ -140,14 +140,14 @@ impl Sender {
             .with_factor(2.0)
             .with_max_times(2)
             .with_jitter();
-        let mut first = Some(self.enter(operation, lane).await?);
+        let mut first = Some(self.enter(operation, priority).await?);
         let deadline = Instant::now() + self.timeout;
         let attempt = || {
             let first = first.take();
             async move {
                 let (login, permit) = match first {
                     Some(entered) => entered,
-                    None => self.enter(operation, lane).await?,
+                    None => self.enter(operation, priority).await?,
                 };
                 let id = self.next_id();
                 let call = self.once(&login, permit, (operation, &id), parameters, Some(deadline));
@@ -168,7 +168,7 @@ impl Sender {
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<T, Error> {
-        let (login, permit) = self.enter(operation, Lane::Work).await?;
+        let (login, permit) = self.enter(operation, Priority::Interactive).await?;
         let deadline = Instant::now() + self.timeout;
         let id = self.next_id();
         let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
@@ -182,7 +182,7 @@ impl Sender {
         }
         let login = self.login();
         // A failure here says nothing about the calls.
-        let _permit = login.member.limiter().enter(Lane::Work).await.ok()?;
+        let _permit = login.member.limiter().enter(Priority::Interactive).await.ok()?;
         version::ask(&login.http, &self.url).await
     }
 
@@ -194,13 +194,13 @@ impl Sender {
         (behalf, subject): (&Behalf, Subject),
         ids: impl FnOnce(&T) -> Vec<i64>,
     ) -> Result<T, Error> {
-        let (login, permit) = self.enter(operation, Lane::Work).await?;
+        let (login, permit) = self.enter(operation, Priority::Interactive).await?;
         if !self.gate.is_open() {
             return Err(Error::Halted { operation });
         }
         let id = self.next_id();
         let to = (self.url.as_str(), self.transport);
-        let line = Line::new(operation, to, &login.credentials, &id, behalf, subject);
+        let line = AuditRecord::new(operation, to, &login.credentials, &id, behalf, subject);
         let result = self.once(&login, permit, (operation, &id), parameters, None).await;
         line.ended(result.as_ref().map(|(data, id)| (ids(data), id.clone())).map_err(Clone::clone));
         result.map(|(data, _)| data)
@@ -212,9 +212,9 @@ impl Sender {
     }
 
     // Waits for the call's turn; the login is that of the moment when it has come.
-    async fn enter(&self, operation: Operation, lane: Lane) -> Result<(Arc<Login>, Permit), Error> {
+    async fn enter(&self, operation: Operation, priority: Priority) -> Result<(Arc<Login>, Permit), Error> {
         loop {
-            let entered = self.login().member.limiter().enter(lane).await;
+            let entered = self.login().member.limiter().enter(priority).await;
             let permit = entered.map_err(|refusal| refused(operation, refusal))?;
             let login = self.login();
             if Arc::ptr_eq(permit.limiter(), login.member.limiter()) {
@@ -231,7 +231,8 @@ impl Sender {
         parameters: &Map<String, Value>,
         deadline: Option<Instant>,
     ) -> Result<(T, String), Error> {
-        let mut told = Told { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
+        let mut told =
+            CallGuard { observer: &*self.observer, operation, begun: Instant::now(), outcome: "outcome_unknown" };
         let mut quota = None;
         let span = trace_span!(target: "traces", "call", otel.name = operation.as_str(), otel.kind = "client",
                                operation = operation.as_str(), correlation_id = id, outcome = Empty,
@@ -289,7 +290,7 @@ impl Sender {
         let header_id = header(&response, "X-Bkapi-Request-Id").or_else(|| header(&response, "X-Request-Id"));
         let bytes = body(operation, response, id).await?;
         // Even what should be an ID may repeat a secret.
-        let theirs = |request_id: &str| login.credentials.masked(request_id);
+        let theirs = |request_id: &str| login.credentials.redacted(request_id);
         let reply = |code, message: &str, request_id: Option<&str>| Reply {
             operation,
             code,
@@ -305,7 +306,7 @@ impl Sender {
             return Err(classify(reply(None, &message, None), reset));
         };
         if !envelope.is_success() {
-            let message = login.credentials.masked(envelope.message().unwrap_or("no message"));
+            let message = login.credentials.redacted(envelope.message().unwrap_or("no message"));
             let error = classify(reply(envelope.code(), &message, envelope.request_id()), reset);
             if matches!(error, Error::Throttled { .. }) {
                 // Who says only when to go on has nothing left.
@@ -324,14 +325,14 @@ impl Sender {
 }
 
 // Tells the observer of a call that ends, also of one that is given up.
-struct Told<'a> {
+struct CallGuard<'a> {
     observer: &'a dyn Observer,
     operation: Operation,
     begun: Instant,
     outcome: &'static str,
 }
 
-impl Drop for Told<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         self.observer.call_finished(self.operation, self.outcome, self.begun.elapsed());
     }
@@ -353,15 +354,15 @@ fn normalised(url: &str) -> Result<Url, String> {
 }
 
 // What is told of a call that was not sent.
-fn refused(operation: Operation, refusal: Refusal) -> Error {
+fn refused(operation: Operation, refusal: Rejected) -> Error {
     match refusal {
-        Refusal::Busy(retry_after) => Error::Busy { operation, retry_after },
-        Refusal::Ending => Error::Ending { operation },
-        Refusal::Down(cause, retry_after) => {
+        Rejected::Busy(retry_after) => Error::Busy { operation, retry_after },
+        Rejected::Ending => Error::Ending { operation },
+        Rejected::Down(cause, retry_after) => {
             let message = format!("no answer lately ({cause}), so the call was not made");
             Error::Unavailable { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
         }
-        Refusal::Stopped(retry_after) => {
+        Rejected::Stopped(retry_after) => {
             let message = "nothing is left of the quota; it was not sent".to_owned();
             Error::Throttled { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
         }
@@ -374,7 +375,7 @@ fn tell_down<T>(operation: Operation, result: &mut Result<T, Error>, down: Optio
     match error {
         Error::OutcomeUnknown { .. } if operation.is_write() => {}
         Error::OutcomeUnknown { .. } | Error::Unavailable { .. } if was_down => {
-            *error = refused(operation, Refusal::Down(cause, wait));
+            *error = refused(operation, Rejected::Down(cause, wait));
         }
         Error::Unavailable { retry_after, .. } => *retry_after = Some(wait),
         _ => {}
@@ -394,7 +395,7 @@ fn not_sent(operation: Operation, error: &reqwest::Error, id: &str, has_certific
     if error.is_builder() {
         return Error::Configuration { message: "the request could not be built".to_owned() };
     }
-    let obstacle = Obstacle::of(error, has_certificate);
+    let obstacle = ConnectFailure::of(error, has_certificate);
     let message = match (obstacle, error.is_connect(), error.is_timeout()) {
         (Some(obstacle), _, _) => obstacle.to_string(),
         (None, true, true) => "no connection in time".to_owned(),
@@ -404,7 +405,7 @@ fn not_sent(operation: Operation, error: &reqwest::Error, id: &str, has_certific
     };
     let reply = Reply { obstacle, ..Reply::none(operation, &message, id) };
     // The endpoint is there, and does not know us.
-    if matches!(obstacle, Some(Obstacle::CertificateWanted | Obstacle::CertificateRefused)) {
+    if matches!(obstacle, Some(ConnectFailure::CertificateWanted | ConnectFailure::CertificateRefused)) {
         return Error::Authentication { reply };
     }
     if error.is_connect() { Error::Unavailable { reply, retry_after: None } } else { Error::OutcomeUnknown { reply } }

@@ -8,7 +8,7 @@ use rustls::{AlertDescription, CertificateError};
 
 /// What kept a call from being answered, where that can be told. As a text it has no names and no addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
+pub enum ConnectFailure {
     /// DNS does not know the host.
     #[error("the name of the host is not known")]
     Unresolved,
@@ -41,7 +41,7 @@ pub enum Obstacle {
     Tls,
 }
 
-impl Obstacle {
+impl ConnectFailure {
     /// What an error of the HTTP client is about. `has_certificate`: whether we have one to show.
     pub(in crate::cmdb) fn of(error: &reqwest::Error, has_certificate: bool) -> Option<Self> {
         let first: &(dyn StdError + 'static) = error;
@@ -82,17 +82,19 @@ fn next<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + '
     }
 }
 
-fn of_tls(error: &rustls::Error, has_certificate: bool) -> Obstacle {
+fn of_tls(error: &rustls::Error, has_certificate: bool) -> ConnectFailure {
     match error {
         rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Obstacle::WrongName,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                ConnectFailure::WrongName
+            }
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => Obstacle::OutOfDate,
-            _ => Obstacle::NotTrusted,
+            | CertificateError::NotValidYetContext { .. } => ConnectFailure::OutOfDate,
+            _ => ConnectFailure::NotTrusted,
         },
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Obstacle::CertificateWanted,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => ConnectFailure::CertificateWanted,
         rustls::Error::AlertReceived(
             AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate
@@ -104,9 +106,9 @@ fn of_tls(error: &rustls::Error, has_certificate: bool) -> Obstacle {
             | AlertDescription::DecryptError,
         ) => {
             // Servers in Go say "bad certificate" of one that is not there.
-            if has_certificate { Obstacle::CertificateRefused } else { Obstacle::CertificateWanted }
+            if has_certificate { ConnectFailure::CertificateRefused } else { ConnectFailure::CertificateWanted }
         }
-        rustls::Error::InvalidMessage(_) => Obstacle::NotTls,
-        _ => Obstacle::Tls,
+        rustls::Error::InvalidMessage(_) => ConnectFailure::NotTls,
+        _ => ConnectFailure::Tls,
     }
 }

@@ -7,11 +7,11 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
 
-use crate::cmdb::Obstacle;
+use crate::cmdb::ConnectFailure;
 
 /// Where connections may lead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fence {
+pub struct UrlPolicy {
     rules: Option<Rules>,
 }
 
@@ -22,7 +22,7 @@ struct Rules {
     forbidden: Vec<IpAddr>,
 }
 
-impl Fence {
+impl UrlPolicy {
     /// Everywhere.
     #[must_use]
     pub fn none() -> Self {
@@ -67,7 +67,7 @@ impl Fence {
             Some(Host::Domain(_)) | None => None,
         };
         match address {
-            Some(address) if !self.permits(address) => Err(Obstacle::Forbidden.to_string()),
+            Some(address) if !self.permits(address) => Err(ConnectFailure::Forbidden.to_string()),
             _ => Ok(()),
         }
     }
@@ -83,7 +83,7 @@ impl Fence {
         !is_local && !address.is_multicast() && !rules.forbidden.iter().any(|other| other.to_canonical() == address)
     }
 
-    /// Whether names have to be resolved by [`FencedResolver`].
+    /// Whether names have to be resolved by [`PolicyResolver`].
     pub(in crate::cmdb) fn is_closed(&self) -> bool {
         self.rules.is_some()
     }
@@ -102,16 +102,16 @@ fn begins_with(url: &Url, allowed: &Url) -> bool {
 
 /// Resolves names, and leaves out the addresses that no connection may lead to: a name may lead anywhere, and elsewhere
 /// tomorrow.
-pub(in crate::cmdb) struct FencedResolver(pub Arc<Fence>);
+pub(in crate::cmdb) struct PolicyResolver(pub Arc<UrlPolicy>);
 
-impl Resolve for FencedResolver {
+impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let fence = Arc::clone(&self.0);
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let permitted: Vec<SocketAddr> = found.into_iter().filter(|address| fence.permits(address.ip())).collect();
             if permitted.is_empty() {
-                return Err(Obstacle::Forbidden.into());
+                return Err(ConnectFailure::Forbidden.into());
             }
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })
@@ -124,16 +124,16 @@ mod tests {
 
     use reqwest::Url;
 
-    use super::Fence;
+    use super::UrlPolicy;
 
-    fn may(fence: &Fence, url: &str) -> bool {
+    fn may(fence: &UrlPolicy, url: &str) -> bool {
         fence.check(&Url::parse(url).unwrap()).is_ok()
     }
 
     #[test]
     fn without_a_list_every_https_url_may_be_named_but_no_local_address() {
         let api_server: IpAddr = "10.96.0.1".parse().unwrap();
-        let fence = Fence::around(&[], vec![api_server]).unwrap();
+        let fence = UrlPolicy::around(&[], vec![api_server]).unwrap();
         for url in ["https://bkapi.example.com", "https://bkapi.example.com:8443/api/bk-cmdb/prod", "https://10.0.0.7"]
         {
             assert!(may(&fence, url), "{url}");
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn with_a_list_only_what_begins_with_one_of_it_may_be_named() {
         let urls = ["https://bkapi.example.com/api/bk-cmdb".to_owned(), "http://esb.example.com:8080/".to_owned()];
-        let fence = Fence::around(&urls, Vec::new()).unwrap();
+        let fence = UrlPolicy::around(&urls, Vec::new()).unwrap();
         for url in [
             "https://bkapi.example.com/api/bk-cmdb/prod",
             "https://BKAPI.example.com:443/api/bk-cmdb",
@@ -182,8 +182,8 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_leads_to_this_machine_is_not_followed() {
         use reqwest::dns::Resolve;
-        let fence = std::sync::Arc::new(Fence::around(&[], Vec::new()).unwrap());
-        let resolved = super::FencedResolver(fence).resolve("localhost".parse().unwrap()).await;
+        let fence = std::sync::Arc::new(UrlPolicy::around(&[], Vec::new()).unwrap());
+        let resolved = super::PolicyResolver(fence).resolve("localhost".parse().unwrap()).await;
         assert!(resolved.is_err());
     }
 }

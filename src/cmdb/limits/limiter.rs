@@ -14,21 +14,21 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::circuit_breaker::{Breaker, Way};
-use super::rate::{Pace, Quota, Turn, count};
+use super::rate::{Admission, Pace, Quota, count};
 use crate::cmdb::limits::limiter::poll_queue::Polls;
 use crate::cmdb::{LimiterReadings, Limits};
 
-/// Who waits for a call.
+/// How urgent a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// Somebody: an edit, a deletion, and what they need. It waits in line.
-    Work,
-    /// A write whose outcome is not known, and a look that may tell. It waits in line too, and goes also when all others may
-    /// not, for the process ends.
-    Settling,
-    /// Nobody: it is only looked whether all is still well. It never waits in line, for then an edit of the same set could
-    /// not overtake it: what cannot go now comes again later, and goes before those that came first after it.
-    Poll(PollKey),
+pub enum Priority {
+    /// Somebody waits for it: an edit, a deletion, and what they need. It queues.
+    Interactive,
+    /// A write whose outcome is unknown, and the list that may tell. It queues too, and is sent even when the process is
+    /// shutting down and all other calls are rejected.
+    Resolve,
+    /// A poll of a set at rest. Polls never queue (an edit of the same set must be able to overtake them); they are rejected
+    /// with a retry-after, and keep the order in which they first came.
+    Background(PollKey),
 }
 
 /// Tells one poll from another: the same each time that it comes again.
@@ -56,7 +56,7 @@ const MEMORY: f64 = 0.1;
 
 /// Why a call was not let through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejected {
     /// It is not its turn; that comes after this long.
     Busy(Duration),
     /// The endpoint does not answer, for this cause; it is tried again after this long.
@@ -124,7 +124,7 @@ pub struct Member {
 
 enum Step {
     Go(Permit),
-    Refused(Refusal),
+    Refused(Rejected),
     // Look again when something has changed, or then.
     Wait(Option<Instant>),
 }
@@ -157,13 +157,13 @@ impl Limiter {
     }
 
     /// Lets a call through, or says why not.
-    pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
-        if let Lane::Poll(_) = lane {
-            return self.admitted(lane).await;
+    pub async fn enter(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
+        if let Priority::Background(_) = priority {
+            return self.admitted(priority).await;
         }
         let _in_line = InLine::of(self);
         let _first = self.line.lock().await;
-        self.admitted(lane).await
+        self.admitted(priority).await
     }
 
     /// When the endpoint is tried again, and why; None: it is up.
@@ -197,13 +197,13 @@ impl Limiter {
         readings.polls_waiting += state.polls.waiting(now);
     }
 
-    async fn admitted(self: &Arc<Self>, lane: Lane) -> Result<Permit, Refusal> {
+    async fn admitted(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
         let patience = Instant::now() + PROBE_PATIENCE;
         loop {
             // Before the look: what changes after it is noticed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let until = match self.step(lane, patience) {
+            let until = match self.step(priority, patience) {
                 Step::Go(permit) => return Ok(permit),
                 Step::Refused(refusal) => return Err(refusal),
                 Step::Wait(until) => until,
@@ -216,19 +216,19 @@ impl Limiter {
             };
             tokio::select! {
                 () = wait => {}
-                () = self.ends.cancelled(), if lane != Lane::Settling => {}
+                () = self.ends.cancelled(), if priority != Priority::Resolve => {}
             }
         }
     }
 
-    fn step(self: &Arc<Self>, lane: Lane, patience: Instant) -> Step {
-        if lane != Lane::Settling && self.ends.is_cancelled() {
-            return Step::Refused(Refusal::Ending);
+    fn step(self: &Arc<Self>, priority: Priority, patience: Instant) -> Step {
+        if priority != Priority::Resolve && self.ends.is_cancelled() {
+            return Step::Refused(Rejected::Ending);
         }
         let now = Instant::now();
         let state = &mut *self.lock();
-        let poll = if let Lane::Poll(key) = lane { Some(key) } else { None };
-        let busy = |state: &mut State, poll| Step::Refused(Refusal::Busy(state.ticket(poll, now)));
+        let poll = if let Priority::Background(key) = priority { Some(key) } else { None };
+        let busy = |state: &mut State, poll| Step::Refused(Rejected::Busy(state.ticket(poll, now)));
         let way = state.breaker.way(now);
         match way {
             Way::Open | Way::Probe => {}
@@ -241,7 +241,7 @@ impl Limiter {
             }
             Way::Closed(due) => {
                 let cause = state.breaker.cause().unwrap_or_default().to_owned();
-                return Step::Refused(Refusal::Down(cause, due.saturating_duration_since(now)));
+                return Step::Refused(Rejected::Down(cause, due.saturating_duration_since(now)));
             }
         }
         let before = poll.map_or(0, |poll| state.polls.due_before(poll, now));
@@ -251,9 +251,9 @@ impl Limiter {
         {
             return busy(state, poll);
         }
-        let turn = state.pace.turn(lane, before, now, state.in_flight);
+        let turn = state.pace.turn(priority, before, now, state.in_flight);
         let waits_until = match turn {
-            Turn::Now | Turn::Probe if has_place => {
+            Admission::Now | Admission::Probe if has_place => {
                 state.pace.take();
                 if let Some(poll) = poll {
                     state.polls.gone(poll);
@@ -266,15 +266,15 @@ impl Limiter {
                     limiter: Arc::clone(self),
                     sent_at: now,
                     probes_endpoint: way == Way::Probe,
-                    probes_pace: turn == Turn::Probe,
+                    probes_pace: turn == Admission::Probe,
                     has_ended: false,
                 });
             }
-            Turn::Now | Turn::Probe | Turn::AfterProbe => None,
-            Turn::Stopped(until) if poll.is_none() && until > now + LONGEST_STOP => {
-                return Step::Refused(Refusal::Stopped(until.saturating_duration_since(now)));
+            Admission::Now | Admission::Probe | Admission::AfterProbe => None,
+            Admission::Stopped(until) if poll.is_none() && until > now + LONGEST_STOP => {
+                return Step::Refused(Rejected::Stopped(until.saturating_duration_since(now)));
             }
-            Turn::At(until) | Turn::Stopped(until) => Some(until),
+            Admission::At(until) | Admission::Stopped(until) => Some(until),
         };
         match poll {
             Some(poll) => busy(state, poll),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::jitter::by_chance;
-use crate::cmdb::Lane;
+use crate::cmdb::Priority;
 
 /// Tokens that polls leave in the bucket: what one edit needs, which is two lists, a write and a list.
 const RESERVE: f64 = 4.0;
@@ -44,7 +44,7 @@ pub struct Quota {
 
 /// Whether a call may go now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Admission {
     /// Yes.
     Now,
     /// Yes, as the one that tells whether the others may go on.
@@ -127,32 +127,32 @@ impl Pace {
     }
 
     /// Whether a call may go, when so many go before it.
-    pub fn turn(&mut self, lane: Lane, before: usize, now: Instant, in_flight: usize) -> Turn {
+    pub fn turn(&mut self, priority: Priority, before: usize, now: Instant, in_flight: usize) -> Admission {
         self.advance(now, in_flight);
         if let Some(stop) = self.stop {
             return if stop.is_probing {
-                Turn::AfterProbe
+                Admission::AfterProbe
             } else if now < stop.until {
-                Turn::At(stop.until)
+                Admission::At(stop.until)
             } else {
-                Turn::Probe
+                Admission::Probe
             };
         }
-        let (reserve, window_reserve) = match (lane, self.window) {
-            (Lane::Work | Lane::Settling, _) => (0.0, 0.0),
-            (Lane::Poll(_), window) => (self.reserve(), window.map_or(0.0, |window| window.reserve)),
+        let (reserve, window_reserve) = match (priority, self.window) {
+            (Priority::Interactive | Priority::Resolve, _) => (0.0, 0.0),
+            (Priority::Background(_), window) => (self.reserve(), window.map_or(0.0, |window| window.reserve)),
         };
         let wanted = 1.0 + count(before);
         if let Some(window) = self.window.filter(|window| window.available(in_flight) < wanted + window_reserve) {
-            return if window.remaining < 1.0 { Turn::Stopped(window.ends) } else { Turn::At(window.ends) };
+            return if window.remaining < 1.0 { Admission::Stopped(window.ends) } else { Admission::At(window.ends) };
         }
         let missing = wanted + reserve - self.tokens;
         if missing <= 1e-6 {
-            return Turn::Now;
+            return Admission::Now;
         }
         let rate = self.spread(now, in_flight);
         let wait = if rate > 0.0 { Duration::try_from_secs_f64(missing / rate).ok() } else { None };
-        Turn::At(now + wait.unwrap_or(LONGEST_TICKET).clamp(TICK, LONGEST_TICKET))
+        Admission::At(now + wait.unwrap_or(LONGEST_TICKET).clamp(TICK, LONGEST_TICKET))
     }
 
     /// A call goes.
@@ -291,8 +291,8 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Pace, Quota, Turn};
-    use crate::cmdb::{Lane, PollKey};
+    use super::{Admission, Pace, Quota};
+    use crate::cmdb::{PollKey, Priority};
 
     const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -301,11 +301,11 @@ mod tests {
     }
 
     // How many go when as many as may do, each answered at once.
-    fn greedy(pace: &mut Pace, lane: Lane, from: Instant, time: Duration) -> usize {
+    fn greedy(pace: &mut Pace, priority: Priority, from: Instant, time: Duration) -> usize {
         let mut gone = 0;
         let mut now = from;
         while now < from + time {
-            while matches!(pace.turn(lane, 0, now, 0), Turn::Now | Turn::Probe) {
+            while matches!(pace.turn(priority, 0, now, 0), Admission::Now | Admission::Probe) {
                 pace.take();
                 pace.probed(Some(false), now);
                 gone += 1;
@@ -318,7 +318,7 @@ mod tests {
     // A bucket with nothing saved up.
     fn drained(rate: f64, now: Instant) -> Pace {
         let mut pace = Pace::new(rate, now);
-        while pace.turn(Lane::Work, 0, now, 0) == Turn::Now {
+        while pace.turn(Priority::Interactive, 0, now, 0) == Admission::Now {
             pace.take();
         }
         pace
@@ -328,17 +328,17 @@ mod tests {
     fn a_second_of_the_rate_may_go_at_once_and_the_rest_at_the_rate() {
         let now = Instant::now();
         let mut pace = Pace::new(20.0, now);
-        assert_eq!(greedy(&mut pace, Lane::Work, now, MILLISECOND), 20);
-        let gone = greedy(&mut pace, Lane::Work, now, Duration::from_secs(10));
+        assert_eq!(greedy(&mut pace, Priority::Interactive, now, MILLISECOND), 20);
+        let gone = greedy(&mut pace, Priority::Interactive, now, Duration::from_secs(10));
         assert!((199..=200).contains(&gone), "{gone}");
     }
 
     #[test]
     fn at_one_a_second_one_goes_at_a_time_in_either_lane() {
-        for lane in [Lane::Work, Lane::Poll(PollKey::default())] {
+        for priority in [Priority::Interactive, Priority::Background(PollKey::default())] {
             let now = Instant::now();
-            let gone = greedy(&mut Pace::new(1.0, now), lane, now, Duration::from_secs(10));
-            assert!((10..=11).contains(&gone), "{lane:?}: {gone}");
+            let gone = greedy(&mut Pace::new(1.0, now), priority, now, Duration::from_secs(10));
+            assert!((10..=11).contains(&gone), "{priority:?}: {gone}");
         }
     }
 
@@ -346,9 +346,9 @@ mod tests {
     fn a_wait_that_is_told_is_long_enough() {
         let now = Instant::now();
         let mut pace = drained(20.0, now);
-        let Turn::At(at) = pace.turn(Lane::Work, 0, now, 0) else { panic!("there are tokens left") };
+        let Admission::At(at) = pace.turn(Priority::Interactive, 0, now, 0) else { panic!("there are tokens left") };
         assert_eq!(at - now, Duration::from_millis(50));
-        assert_eq!(pace.turn(Lane::Work, 0, at, 0), Turn::Now);
+        assert_eq!(pace.turn(Priority::Interactive, 0, at, 0), Admission::Now);
     }
 
     #[test]
@@ -387,24 +387,24 @@ mod tests {
         pace.answered(true, None, now, now);
         let mut stops = Vec::new();
         for _ in 0..6 {
-            let Turn::At(at) = pace.turn(Lane::Work, 0, now, 0) else { panic!("it goes on at once") };
+            let Admission::At(at) = pace.turn(Priority::Interactive, 0, now, 0) else { panic!("it goes on at once") };
             stops.push((at - now).as_millis());
             now = at;
-            assert_eq!(pace.turn(Lane::Poll(PollKey::default()), 0, now, 0), Turn::Probe);
+            assert_eq!(pace.turn(Priority::Background(PollKey::default()), 0, now, 0), Admission::Probe);
             pace.take();
-            assert_eq!(pace.turn(Lane::Work, 0, now, 1), Turn::AfterProbe);
+            assert_eq!(pace.turn(Priority::Interactive, 0, now, 1), Admission::AfterProbe);
             pace.answered(true, None, now, now);
             pace.probed(Some(true), now);
         }
         assert_eq!(stops, [500, 1000, 2000, 4000, 8000, 8000]);
         now += Duration::from_secs(8);
-        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Probe);
+        assert_eq!(pace.turn(Priority::Interactive, 0, now, 0), Admission::Probe);
         pace.take();
         pace.probed(None, now);
-        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Probe, "nobody knows: another tries");
+        assert_eq!(pace.turn(Priority::Interactive, 0, now, 0), Admission::Probe, "nobody knows: another tries");
         pace.take();
         pace.probed(Some(false), now);
-        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Now);
+        assert_eq!(pace.turn(Priority::Interactive, 0, now, 0), Admission::Now);
     }
 
     #[test]
@@ -416,7 +416,7 @@ mod tests {
         let mut gone_by = Vec::new();
         for step in 0..10_000 {
             let at = now + MILLISECOND * step;
-            if pace.turn(Lane::Work, 0, at, 0) == Turn::Now {
+            if pace.turn(Priority::Interactive, 0, at, 0) == Admission::Now {
                 pace.take();
                 remaining -= 1;
                 let left = u64::from((10_000 - step).div_ceil(1000));
@@ -436,8 +436,8 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(20.0, now);
         pace.answered(false, Some(quota(3, 10)), now, now);
-        assert_eq!(pace.turn(Lane::Work, 0, now, 2), Turn::Now);
-        assert_eq!(pace.turn(Lane::Work, 0, now, 3), Turn::At(now + Duration::from_secs(10)));
+        assert_eq!(pace.turn(Priority::Interactive, 0, now, 2), Admission::Now);
+        assert_eq!(pace.turn(Priority::Interactive, 0, now, 3), Admission::At(now + Duration::from_secs(10)));
     }
 
     #[test]
@@ -446,9 +446,9 @@ mod tests {
         let mut pace = Pace::new(20.0, now);
         pace.answered(true, Some(quota(0, 3)), now, now);
         let ends = now + Duration::from_secs(3);
-        assert_eq!(pace.turn(Lane::Work, 0, now, 0), Turn::Stopped(ends));
+        assert_eq!(pace.turn(Priority::Interactive, 0, now, 0), Admission::Stopped(ends));
         assert!(pace.rate(now, 0) < 1e-9);
-        assert_eq!(pace.turn(Lane::Work, 0, ends, 0), Turn::Now);
+        assert_eq!(pace.turn(Priority::Interactive, 0, ends, 0), Admission::Now);
         assert!((pace.rate(ends, 0) - 20.0).abs() < 1e-9);
     }
 
@@ -459,17 +459,17 @@ mod tests {
         let mut pace = Pace::new(20.0, now);
         pace.answered(false, Some(quota(0, 1)), before, now + MILLISECOND);
         pace.answered(false, Some(quota(7, 1)), before, after);
-        assert!(matches!(pace.turn(Lane::Work, 0, after, 0), Turn::Stopped(_)));
+        assert!(matches!(pace.turn(Priority::Interactive, 0, after, 0), Admission::Stopped(_)));
         pace.answered(false, Some(quota(99, 1)), after, after + MILLISECOND);
-        assert_eq!(pace.turn(Lane::Work, 0, after + MILLISECOND, 0), Turn::Now);
+        assert_eq!(pace.turn(Priority::Interactive, 0, after + MILLISECOND, 0), Admission::Now);
     }
 
     #[test]
     fn polls_leave_what_one_edit_needs() {
         let now = Instant::now();
         let mut pace = Pace::new(20.0, now);
-        assert_eq!(greedy(&mut pace, Lane::Poll(PollKey::default()), now, MILLISECOND), 16);
-        assert_eq!(greedy(&mut pace, Lane::Work, now, MILLISECOND), 4);
+        assert_eq!(greedy(&mut pace, Priority::Background(PollKey::default()), now, MILLISECOND), 16);
+        assert_eq!(greedy(&mut pace, Priority::Interactive, now, MILLISECOND), 4);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::api::{
     DEFAULT_TIMEOUT_SECONDS, EndpointSpec, LimitsSpec, SchemaChoice, SecretRef, TransportChoice,
 };
 use crate::cmdb;
-use crate::cmdb::{Credentials, Fence, Limiters, Limits, Observer, Tls, Transport, UserCredential};
+use crate::cmdb::{Credentials, Limiters, Limits, Observer, Tls, Transport, UrlPolicy, UserCredential};
 use crate::controller::Error;
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
@@ -33,7 +33,7 @@ pub struct Description {
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Where it may lead.
-    pub fence: Arc<Fence>,
+    pub fence: Arc<UrlPolicy>,
     /// What it shares with others that lead there.
     pub limiters: Arc<Limiters>,
 }

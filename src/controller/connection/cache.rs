@@ -13,12 +13,12 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::build::{Bounds, Description, read_identity};
-use super::last_answer::{Heard, LastAnswer};
-use super::lookup::{Catalogue, Found, key};
+use super::last_answer::{Answer, AnswerObserver};
+use super::lookup::{ConnectionLookup, Found, key};
 use super::name::ConnectionName;
 use crate::api::SecretRef;
 use crate::cmdb;
-use crate::cmdb::{Fence, Limiters, Observer};
+use crate::cmdb::{Limiters, Observer, UrlPolicy};
 use crate::controller::kubernetes::status_writer::{Failure, bounded};
 use crate::controller::{Error, SecretAccess};
 use crate::engine;
@@ -43,7 +43,7 @@ pub struct Connections {
     secrets: SecretAccess,
     bounds: Bounds,
     shared_bounds: Bounds,
-    catalogue: Catalogue,
+    lookup: ConnectionLookup,
     entries: Mutex<HashMap<ConnectionName, Arc<Entry>>>,
     // By set: the connection that it uses.
     uses: Mutex<HashMap<ObjectName, ConnectionName>>,
@@ -59,18 +59,18 @@ pub struct Live {
     /// `resourceVersion` of the Secret whose credentials are in use.
     pub credentials_version: String,
     /// Why newer credentials are not in use.
-    pub refused: Option<Arc<cmdb::Error>>,
+    pub pending_credentials_error: Option<Arc<cmdb::Error>>,
     /// When it was made.
     pub built_at: Instant,
     spec_key: String,
     secrets_key: String,
-    heard: Arc<Heard>,
+    answers: Arc<AnswerObserver>,
 }
 
 impl Live {
     /// What was last heard from CMDB over this connection.
-    pub fn last_answer(&self) -> Option<LastAnswer> {
-        self.heard.last()
+    pub fn last_answer(&self) -> Option<Answer> {
+        self.answers.last()
     }
 }
 
@@ -135,8 +135,8 @@ impl Connections {
     pub fn new(
         client: Client,
         secrets: SecretAccess,
-        catalogue: Catalogue,
-        fence: Fence,
+        lookup: ConnectionLookup,
+        fence: UrlPolicy,
         limiters: &Arc<Limiters>,
         observer: Arc<dyn Observer>,
     ) -> Self {
@@ -147,7 +147,7 @@ impl Connections {
             observer,
             shared_bounds: bounds(fence.for_any_url()),
             bounds: bounds(fence),
-            catalogue,
+            lookup,
             entries: Mutex::default(),
             uses: Mutex::default(),
             kept: Mutex::default(),
@@ -189,15 +189,19 @@ impl Connections {
         let live = self.build(&entry, name, &found, secrets, built.live.as_ref()).await?;
         // Time alone may mend it.
         let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
-        let due = live.refused.as_ref().filter(|error| may_change(error)).map(|_| Instant::now() + RETRY_AFTER);
+        let due = live
+            .pending_credentials_error
+            .as_ref()
+            .filter(|error| may_change(error))
+            .map(|_| Instant::now() + RETRY_AFTER);
         *lock(&entry.built) = Built { at: change, live: Some(live.clone()), due, read_at, read };
         Ok(live)
     }
 
     /// The normalised URL that a connection leads the sets of a namespace to. Waits for nobody's CMDB: it is asked for
     /// another's set, which that must not hold up.
-    pub async fn leads_to(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<String, Error> {
-        let found = self.catalogue.find(name).await?;
+    pub async fn endpoint_of(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<String, Error> {
+        let found = self.lookup.find(name).await?;
         self.check_grant(namespace, name, biz_id).await?;
         let entry = self.entry(name);
         let change = *lock(&entry.changes);
@@ -210,7 +214,7 @@ impl Connections {
     }
 
     /// Whether CMDB was last heard to refuse the credentials of a connection.
-    pub fn are_credentials_refused(&self, name: &ConnectionName) -> bool {
+    pub fn has_refused_credentials(&self, name: &ConnectionName) -> bool {
         let entry = self.entry(name);
         let built = lock(&entry.built);
         built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
@@ -225,7 +229,7 @@ impl Connections {
     }
 
     async fn find(&self, entry: &Entry, name: &ConnectionName) -> Result<Found, Error> {
-        let found = self.catalogue.find(name).await;
+        let found = self.lookup.find(name).await;
         *lock(&entry.sought) = match &found {
             Ok(found) => Sought::Found(found.key.clone()),
             Err(_) => Sought::Missing,
@@ -235,7 +239,7 @@ impl Connections {
 
     /// What the sets of a namespace may touch through a connection.
     pub async fn grants(&self, namespace: &str, name: &ConnectionName) -> Result<Arc<dyn Grants>, Error> {
-        self.catalogue.grants(namespace, name).await
+        self.lookup.grants(namespace, name).await
     }
 
     /// Keeps a connection that worked, for when the set goes and the connection has gone before it.
@@ -304,7 +308,7 @@ impl Connections {
     ) -> Result<Live, Error> {
         let last = last.filter(|last| last.spec_key == found.key);
         if let Some(last) = last.filter(|last| last.secrets_key == secrets.key()) {
-            return Ok(Live { refused: None, ..last.clone() });
+            return Ok(Live { pending_credentials_error: None, ..last.clone() });
         }
         let live = self.candidate(name, found, &secrets)?;
         Ok(match last {
@@ -327,13 +331,21 @@ impl Connections {
             _ => None,
         };
         let bounds = if name.is_shared() { &self.shared_bounds } else { &self.bounds }.clone();
-        let heard = Arc::new(Heard::new(Arc::clone(&self.observer)));
+        let answers = Arc::new(AnswerObserver::new(Arc::clone(&self.observer)));
         let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
         let key = format!("{spec_key} {secrets_key}");
-        let candidate = description.connect(credentials, identity, bounds, key, heard.clone()).map_err(invalid)?;
+        let candidate = description.connect(credentials, identity, bounds, key, answers.clone()).map_err(invalid)?;
         let credentials_version = secret.metadata.resource_version.clone().unwrap_or_default();
         let built_at = Instant::now();
-        Ok(Live { connection: candidate, credentials_version, refused: None, built_at, spec_key, secrets_key, heard })
+        Ok(Live {
+            connection: candidate,
+            credentials_version,
+            pending_credentials_error: None,
+            built_at,
+            spec_key,
+            secrets_key,
+            answers,
+        })
     }
 
     async fn secret(&self, connection: &ConnectionName, reference: &SecretRef) -> Result<Secret, Error> {
@@ -442,7 +454,7 @@ impl Connections {
     }
 
     /// CMDB refused the credentials: they are read anew before the next use, but not for each set that is refused.
-    pub fn refused(&self, name: &ConnectionName) {
+    pub fn reread_credentials(&self, name: &ConnectionName) {
         let entry = self.entry(name);
         let now = Instant::now();
         let mut refused_at = lock(&entry.refused_at);
@@ -497,12 +509,12 @@ async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
             client.switch_login(&candidate.connection.client);
             tracing::info!(url = client.url(), "changed credentials are in use");
             let connection = Connection { client, ..candidate.connection };
-            Live { connection, heard: Arc::clone(&last.heard), ..candidate }
+            Live { connection, answers: Arc::clone(&last.answers), ..candidate }
         }
         Err(cmdb::Error::Ending { .. }) => last.clone(),
         Err(error) => {
             tracing::warn!(%error, "changed credentials are not taken into use; those before them are");
-            Live { refused: Some(Arc::new(error)), ..last.clone() }
+            Live { pending_credentials_error: Some(Arc::new(error)), ..last.clone() }
         }
     }
 }

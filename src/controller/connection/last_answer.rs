@@ -9,7 +9,7 @@ use crate::cmdb::{Observer, Operation};
 
 /// What was last heard from CMDB over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastAnswer {
+pub struct Answer {
     /// When.
     pub at: Instant,
     /// Whether it shows that CMDB is there and takes the credentials.
@@ -19,36 +19,36 @@ pub struct LastAnswer {
 }
 
 /// Hears what CMDB answers.
-pub struct Heard {
+pub struct AnswerObserver {
     observer: Arc<dyn Observer>,
-    last: Mutex<Option<LastAnswer>>,
+    last: Mutex<Option<Answer>>,
 }
 
-impl std::fmt::Debug for Heard {
+impl std::fmt::Debug for AnswerObserver {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Heard").field("last", &self.last).finish_non_exhaustive()
     }
 }
 
-impl Heard {
+impl AnswerObserver {
     /// Nothing is heard yet; `observer` hears it too.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
         Self { observer, last: Mutex::default() }
     }
 
     /// What was last heard.
-    pub fn last(&self) -> Option<LastAnswer> {
+    pub fn last(&self) -> Option<Answer> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Observer for Heard {
+impl Observer for AnswerObserver {
     fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration) {
         // A call that was not made, or that others took the turn of, says nothing.
         if !matches!(outcome, "busy" | "throttled") {
             let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
             let refuses = outcome == "authentication";
-            let answer = LastAnswer { at: Instant::now(), is_good: !is_bad, refuses };
+            let answer = Answer { at: Instant::now(), is_good: !is_bad, refuses };
             *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
         }
         self.observer.call_finished(operation, outcome, elapsed);

@@ -20,7 +20,7 @@ use crate::engine::{Grants, Unbounded};
 const FIRST_LIST: Duration = Duration::from_secs(10);
 
 /// The connections that there are.
-pub struct Catalogue {
+pub struct ConnectionLookup {
     /// Those of namespaces.
     pub namespaced: Store<DeserializeGuard<CmdbConnection>>,
     /// Those of the cluster, and its namespaces; None where only some namespaces are watched.
@@ -49,7 +49,7 @@ pub fn key(metadata: &ObjectMeta) -> String {
     format!("{}/{}", metadata.uid.as_deref().unwrap_or_default(), metadata.generation.unwrap_or_default())
 }
 
-impl Catalogue {
+impl ConnectionLookup {
     /// A connection.
     pub async fn find(&self, name: &ConnectionName) -> Result<Found, Error> {
         match name.kind {

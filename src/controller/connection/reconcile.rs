@@ -134,10 +134,17 @@ async fn look<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Conte
     let generation = metadata.generation.unwrap_or_default();
     context.wake_sets(context.connections.seen(&name, metadata));
     if let Some(users) = context.connections.look_at_secrets(&name).await {
-        context.connection_objects.release(&name.namespace, &name.name);
+        context.connection_objects.wake(&name.namespace, &name.name);
         context.wake_sets(users);
     }
-    let begun = context.connection_objects.begin(&target.namespace, &target.name, &target.uid, generation, false, None);
+    let begun = context.connection_objects.begin_reconcile(
+        &target.namespace,
+        &target.name,
+        &target.uid,
+        generation,
+        false,
+        None,
+    );
     if let Some(left) = begun.held_for {
         return Some(left);
     }
@@ -168,8 +175,10 @@ async fn look<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Conte
         return None;
     }
     let verdict = match (&checked, &looked) {
-        (Err(error), _) => conditions::blocked(error),
-        (Ok(()), live) => status::reachable(live.as_ref().ok().and_then(|live| live.refused.as_deref())),
+        (Err(error), _) => conditions::from_error(error),
+        (Ok(()), live) => {
+            status::reachable(live.as_ref().ok().and_then(|live| live.pending_credentials_error.as_deref()))
+        }
     };
     let version = match (&looked, &checked) {
         (Ok(live), Ok(())) => version(live, &previous, generation).await,
@@ -256,16 +265,16 @@ async fn write<K: ConnectionObject>(
 fn next(context: &Context, target: &Target, error: Option<&Error>) -> Duration {
     let Target { namespace, name, uid, .. } = target;
     let Some(error) = error else {
-        context.connection_objects.settled(namespace, name, uid);
+        context.connection_objects.reset_backoff(namespace, name, uid);
         return CHECK_AFTER;
     };
-    let backoff = context.connection_objects.next_try(namespace, name, uid);
+    let backoff = context.connection_objects.next_backoff(namespace, name, uid);
     let wait = match error.disposition() {
         engine::Disposition::RetryLater(Some(after)) => after,
         engine::Disposition::RetryLater(None) | engine::Disposition::RetryNow => backoff,
         engine::Disposition::WaitForChange => CHECK_AFTER,
     };
     // Not before that, though its own status and the sets that fail wake it.
-    context.connection_objects.hold(namespace, name, uid, wait);
+    context.connection_objects.back_off(namespace, name, uid, wait);
     wait
 }

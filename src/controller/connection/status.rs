@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::{ConnectionStatus, SchemaChoice};
 use crate::cmdb;
 use crate::controller::Error;
-use crate::controller::kubernetes::conditions::{Outlook, Verdict, clip};
+use crate::controller::kubernetes::conditions::{ConditionSet, WorkState, clip};
 use crate::engine;
 
 /// What is known of a connection.
@@ -27,28 +27,33 @@ pub struct Facts {
     pub credentials_version: Option<String>,
 }
 
-/// The verdict on a connection over which CMDB answers; `refused` tells why newer credentials are not in use.
-pub fn reachable(refused: Option<&cmdb::Error>) -> Verdict {
-    let Some(error) = refused else {
+/// The verdict on a connection over which CMDB answers; `pending_credentials_error` tells why newer credentials are not in use.
+pub fn reachable(pending_credentials_error: Option<&cmdb::Error>) -> ConditionSet {
+    let Some(error) = pending_credentials_error else {
         let message = "CMDB answers and takes the credentials".to_owned();
-        return Verdict { ready: true, reason: "Reachable", message, outlook: Outlook::Settled };
+        return ConditionSet { ready: true, reason: "Reachable", message, work_state: WorkState::Settled };
     };
     let why = Error::Engine(engine::Error::Cmdb(std::sync::Arc::new(error.clone())));
     let message = format!("the changed credentials are not in use, and those before them still are: {}", why.message());
-    Verdict { ready: true, reason: "NewCredentialsRefused", message: clip(message), outlook: Outlook::Settled }
+    ConditionSet {
+        ready: true,
+        reason: "NewCredentialsRefused",
+        message: clip(message),
+        work_state: WorkState::Settled,
+    }
 }
 
 /// The status that says so.
-pub fn compose(previous: &ConnectionStatus, facts: &Facts, verdict: &Verdict) -> ConnectionStatus {
+pub fn compose(previous: &ConnectionStatus, facts: &Facts, conditions: &ConditionSet) -> ConnectionStatus {
     let mut status = previous.clone();
-    verdict.put(&mut status.conditions, facts.generation, &facts.now);
+    conditions.write_to(&mut status.conditions, facts.generation, &facts.now);
     status.observed_generation = Some(facts.generation);
     status.sets = i32::try_from(facts.sets).ok();
     if previous.observed_generation != Some(facts.generation) {
         // It may lead elsewhere now.
         status.version = None;
     }
-    if verdict.ready {
+    if conditions.ready {
         status.schema = facts.schema.or(status.schema);
         status.version.clone_from(&facts.version);
         status.requests_per_second = facts.requests_per_second.and_then(whole);

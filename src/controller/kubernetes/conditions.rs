@@ -11,7 +11,7 @@ const MESSAGE_BYTES: usize = 1024;
 
 /// Condition Ready and, at most, one of Reconciling and Stalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ConditionSet {
     /// Whether the object is Ready.
     pub ready: bool,
     /// Reason of Ready.
@@ -19,12 +19,12 @@ pub struct Verdict {
     /// Message of every condition.
     pub message: String,
     /// What is outstanding.
-    pub outlook: Outlook,
+    pub work_state: WorkState,
 }
 
 /// What is outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outlook {
+pub enum WorkState {
     /// Nothing.
     Settled,
     /// Something that time alone may do; the reason of Reconciling.
@@ -34,23 +34,23 @@ pub enum Outlook {
 }
 
 /// The verdict on an object that could not be looked at.
-pub fn blocked(error: &Error) -> Verdict {
-    let outlook = match error.disposition() {
-        Disposition::WaitForChange => Outlook::Stalled,
-        Disposition::RetryNow => Outlook::Reconciling("Progressing"),
-        Disposition::RetryLater(_) if error.label().starts_with("WaitingFor") => Outlook::Reconciling(error.label()),
-        Disposition::RetryLater(_) => Outlook::Reconciling("ProgressingWithRetry"),
+pub fn from_error(error: &Error) -> ConditionSet {
+    let work_state = match error.disposition() {
+        Disposition::WaitForChange => WorkState::Stalled,
+        Disposition::RetryNow => WorkState::Reconciling("Progressing"),
+        Disposition::RetryLater(_) if error.label().starts_with("WaitingFor") => WorkState::Reconciling(error.label()),
+        Disposition::RetryLater(_) => WorkState::Reconciling("ProgressingWithRetry"),
     };
-    Verdict { ready: false, reason: error.label(), message: clip(error.message()), outlook }
+    ConditionSet { ready: false, reason: error.label(), message: clip(error.message()), work_state }
 }
 
-impl Verdict {
+impl ConditionSet {
     /// Puts the verdict on this generation into an object's conditions.
-    pub fn put(&self, conditions: &mut Vec<Condition>, generation: i64, now: &Time) {
-        let (reconciling, stalled) = match self.outlook {
-            Outlook::Settled => (None, None),
-            Outlook::Reconciling(reason) => (Some(reason), None),
-            Outlook::Stalled => (None, Some(self.reason)),
+    pub fn write_to(&self, conditions: &mut Vec<Condition>, generation: i64, now: &Time) {
+        let (reconciling, stalled) = match self.work_state {
+            WorkState::Settled => (None, None),
+            WorkState::Reconciling(reason) => (Some(reason), None),
+            WorkState::Stalled => (None, Some(self.reason)),
         };
         let mut set = |type_, said| set(conditions, generation, now, type_, said, &self.message);
         set("Ready", Some((self.ready, self.reason)));

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Move, Sight, Terms};
+use super::lease::{LeaseAction, LeaseObserver, Terms};
 use crate::cmdb::WriteGate;
 
 /// Whether this process leads, by its own clock: open from a renewal until the lease counts as lost.
@@ -39,7 +39,7 @@ impl WriteGate for Leadership {
 
 /// Whether this process leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeadershipState {
     /// It leads, or runs alone.
     Leads,
     /// Another leads.
@@ -81,23 +81,23 @@ struct Held {
 
 impl Election {
     /// Leads whenever the lease is ours, until `shutdown`: `work` is begun with a token that tells it to end, and ends when
-    /// all that it had under way has ended. `stands` is told of each change.
+    /// all that it had under way has ended. `report_standing` is told of each change.
     pub async fn run<W>(
         &self,
         leadership: &Leadership,
-        stands: impl Fn(&Standing),
+        report_standing: impl Fn(&LeadershipState),
         work: impl Fn(CancellationToken) -> W,
         shutdown: &CancellationToken,
     ) where
         W: Future<Output = ()> + Send + 'static,
     {
-        while let Some(held) = self.acquire(&stands, shutdown).await {
+        while let Some(held) = self.acquire(&report_standing, shutdown).await {
             leadership.set(Some(held.sent_at + self.terms.renew_deadline()));
             tracing::info!(lease = self.name, identity = self.identity, "leads");
-            stands(&Standing::Leads);
-            let held = self.hold(held, leadership, &stands, &work, shutdown).await;
+            report_standing(&LeadershipState::Leads);
+            let held = self.hold(held, leadership, &report_standing, &work, shutdown).await;
             leadership.set(None);
-            stands(&Standing::StandsBy);
+            report_standing(&LeadershipState::StandsBy);
             if let Some(held) = held {
                 self.release(held).await;
             }
@@ -106,16 +106,18 @@ impl Election {
     }
 
     // Until the lease is ours; None at the shutdown.
-    async fn acquire(&self, stands: impl Fn(&Standing), shutdown: &CancellationToken) -> Option<Held> {
-        let mut sight = Sight::new(self.terms);
+    async fn acquire(&self, report_standing: impl Fn(&LeadershipState), shutdown: &CancellationToken) -> Option<Held> {
+        let mut sight = LeaseObserver::new(self.terms);
         while !shutdown.is_cancelled() {
             match self.try_acquire(&mut sight).await {
                 Ok(Some(held)) => return Some(held),
-                Ok(None) => stands(&Standing::StandsBy),
+                Ok(None) => report_standing(&LeadershipState::StandsBy),
                 Err(error) => {
                     tracing::warn!(lease = self.name, %error, "the lease cannot be had and is tried again");
                     let lease = format!("lease {:?} of namespace {:?}", self.name, self.namespace);
-                    stands(&Standing::Unknown(format!("{lease} cannot be had and is tried again: {error}")));
+                    report_standing(&LeadershipState::Unknown(format!(
+                        "{lease} cannot be had and is tried again: {error}"
+                    )));
                 }
             }
             self.pause(self.terms.look(), shutdown).await;
@@ -127,20 +129,20 @@ impl Election {
         let _ = timeout(time, shutdown.cancelled()).await;
     }
 
-    async fn try_acquire(&self, sight: &mut Sight) -> Result<Option<Held>, CallError> {
+    async fn try_acquire(&self, sight: &mut LeaseObserver) -> Result<Option<Held>, CallError> {
         let leases = self.leases();
         let found = self.in_time(leases.get_opt(&self.name)).await?;
         let lease = found.as_ref().and_then(|lease| lease.spec.as_ref());
         let sent_at = Instant::now();
         let taken = match sight.evaluate(lease, &self.identity, sent_at) {
-            Move::Wait => return Ok(None),
-            Move::Create => {
+            LeaseAction::Wait => return Ok(None),
+            LeaseAction::Create => {
                 let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
                 let lease = Lease { metadata, spec: Some(self.taken(None)) };
                 self.in_time(leases.create(&PostParams::default(), &lease)).await
             }
             // The version of what was read guards it: of two who try, one is refused.
-            Move::Take | Move::Renew => {
+            LeaseAction::Take | LeaseAction::Renew => {
                 let mut lease = found.unwrap_or_default();
                 lease.spec = Some(self.taken(lease.spec.as_ref()));
                 self.replace(&lease).await
@@ -158,7 +160,7 @@ impl Election {
         &self,
         mut held: Held,
         leadership: &Leadership,
-        stands: impl Fn(&Standing),
+        report_standing: impl Fn(&LeadershipState),
         work: impl Fn(CancellationToken) -> W,
         shutdown: &CancellationToken,
     ) -> Option<Held>
@@ -201,7 +203,7 @@ impl Election {
                     is_ours = false;
                     leadership.set(None);
                     stop.cancel();
-                    stands(&Standing::StandsBy);
+                    report_standing(&LeadershipState::StandsBy);
                 }
             }
         }
@@ -396,7 +398,7 @@ mod tests {
     /// A candidate that runs, and what became of it.
     struct Running {
         leadership: Arc<Leadership>,
-        stands: Arc<Mutex<Vec<Standing>>>,
+        report_standing: Arc<Mutex<Vec<LeadershipState>>>,
         shutdown: CancellationToken,
         task: tokio::task::JoinHandle<()>,
     }
@@ -404,12 +406,12 @@ mod tests {
     impl Running {
         fn new(server: &Server) -> Self {
             let leadership = Arc::<Leadership>::default();
-            let stands = Arc::<Mutex<Vec<Standing>>>::default();
+            let report_standing = Arc::<Mutex<Vec<LeadershipState>>>::default();
             let shutdown = CancellationToken::new();
             let (election, open, told, stop) =
-                (server.election(), leadership.clone(), stands.clone(), shutdown.clone());
+                (server.election(), leadership.clone(), report_standing.clone(), shutdown.clone());
             let task = tokio::spawn(async move {
-                let tell = |standing: &Standing| {
+                let tell = |standing: &LeadershipState| {
                     let mut told = told.lock().unwrap();
                     if told.last() != Some(standing) {
                         told.push(standing.clone());
@@ -418,11 +420,11 @@ mod tests {
                 let work = |stop: CancellationToken| async move { stop.cancelled().await };
                 election.run(&open, tell, work, &stop).await;
             });
-            Self { leadership, stands, shutdown, task }
+            Self { leadership, report_standing, shutdown, task }
         }
 
-        fn stands(&self) -> Vec<Standing> {
-            self.stands.lock().unwrap().clone()
+        fn report_standing(&self) -> Vec<LeadershipState> {
+            self.report_standing.lock().unwrap().clone()
         }
 
         async fn ends_within(self, time: Duration) {
@@ -438,11 +440,11 @@ mod tests {
         let server = Server::new(Duration::ZERO);
         let running = Running::new(&server);
         sleep(5 * SECOND).await;
-        assert_eq!(running.stands(), [Standing::Leads]);
+        assert_eq!(running.report_standing(), [LeadershipState::Leads]);
         server.takes(None);
         sleep(11 * SECOND).await;
         assert!(!running.leadership.is_open());
-        assert_eq!(running.stands()[..2], [Standing::Leads, Standing::StandsBy]);
+        assert_eq!(running.report_standing()[..2], [LeadershipState::Leads, LeadershipState::StandsBy]);
         running.ends_within(10 * SECOND).await;
     }
 
@@ -451,7 +453,11 @@ mod tests {
         let server = Server::default();
         let running = Running::new(&server);
         sleep(11 * SECOND).await;
-        assert!(matches!(running.stands()[..], [Standing::Unknown(_)]), "{:?}", running.stands());
+        assert!(
+            matches!(running.report_standing()[..], [LeadershipState::Unknown(_)]),
+            "{:?}",
+            running.report_standing()
+        );
         running.ends_within(6 * SECOND).await;
     }
 
@@ -461,7 +467,7 @@ mod tests {
             let server = Server::new(Duration::from_millis(takes));
             let running = Running::new(&server);
             sleep(300 * SECOND).await;
-            assert_eq!(running.stands(), [Standing::Leads], "{takes} ms");
+            assert_eq!(running.report_standing(), [LeadershipState::Leads], "{takes} ms");
             assert!(running.leadership.is_open(), "{takes} ms");
             running.ends_within(20 * SECOND).await;
             assert_eq!(server.holder(), json!(""), "{takes} ms");
@@ -483,7 +489,7 @@ mod tests {
             server.lease(change);
             sleep(Duration::from_millis(2100)).await;
             assert!(!running.leadership.is_open());
-            assert_eq!(running.stands(), [Standing::Leads, Standing::StandsBy]);
+            assert_eq!(running.report_standing(), [LeadershipState::Leads, LeadershipState::StandsBy]);
             running.ends_within(SECOND).await;
         }
     }

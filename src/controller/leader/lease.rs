@@ -48,7 +48,7 @@ impl Terms {
 
 /// What is to be done about a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
+pub enum LeaseAction {
     /// There is none: make it.
     Create,
     /// It is nobody's, or its holder has let it end: take it.
@@ -61,28 +61,28 @@ pub enum Move {
 
 /// The lease as it was last seen to change.
 #[derive(Debug)]
-pub struct Sight {
+pub struct LeaseObserver {
     terms: Terms,
     seen: Option<(LeaseSpec, Instant)>,
 }
 
-impl Sight {
+impl LeaseObserver {
     /// Nothing seen yet.
     pub fn new(terms: Terms) -> Self {
         Self { terms, seen: None }
     }
 
     /// What `me` is to do about the lease as it is now.
-    pub fn evaluate(&mut self, lease: Option<&LeaseSpec>, me: &str, now: Instant) -> Move {
+    pub fn evaluate(&mut self, lease: Option<&LeaseSpec>, me: &str, now: Instant) -> LeaseAction {
         if let Some(lease) = lease
             && self.seen.as_ref().is_none_or(|(seen, _)| seen != lease)
         {
             self.seen = Some((lease.clone(), now));
         }
-        let Some((seen, since)) = &self.seen else { return Move::Create };
+        let Some((seen, since)) = &self.seen else { return LeaseAction::Create };
         let holder = seen.holder_identity.as_deref().unwrap_or_default();
         if holder == me && lease.is_some() {
-            return Move::Renew;
+            return LeaseAction::Renew;
         }
         // A record that does not say how long it lasts is taken to last as long as ours.
         let lasts = seen.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
@@ -90,9 +90,9 @@ impl Sight {
         // Who held a lease that was deleted may not know it yet.
         let is_free = holder.is_empty() || holder == me || now >= *since + lasts;
         match lease {
-            _ if !is_free => Move::Wait,
-            Some(_) => Move::Take,
-            None => Move::Create,
+            _ if !is_free => LeaseAction::Wait,
+            Some(_) => LeaseAction::Take,
+            None => LeaseAction::Create,
         }
     }
 }
@@ -112,39 +112,39 @@ mod tests {
 
     #[test]
     fn a_lease_is_made_taken_when_free_and_renewed_when_ours() {
-        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
-        assert_eq!(sight.evaluate(None, "me", now), Move::Create);
-        assert_eq!(sight.evaluate(Some(&lease("", 0)), "me", now), Move::Take);
-        assert_eq!(sight.evaluate(Some(&lease("me", 0)), "me", now), Move::Renew);
+        let (mut sight, now) = (LeaseObserver::new(Terms::of_seconds(15)), Instant::now());
+        assert_eq!(sight.evaluate(None, "me", now), LeaseAction::Create);
+        assert_eq!(sight.evaluate(Some(&lease("", 0)), "me", now), LeaseAction::Take);
+        assert_eq!(sight.evaluate(Some(&lease("me", 0)), "me", now), LeaseAction::Renew);
     }
 
     #[test]
     fn anothers_lease_is_taken_only_when_it_has_not_changed_before_our_eyes_for_as_long_as_it_lasts() {
-        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
+        let (mut sight, now) = (LeaseObserver::new(Terms::of_seconds(15)), Instant::now());
         let second = Duration::from_secs(1);
-        assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now), Move::Wait);
-        assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now + second * 14), Move::Wait);
+        assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now), LeaseAction::Wait);
+        assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now + second * 14), LeaseAction::Wait);
         // Renewed: whatever its times say, it lasts from now.
-        assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 15), Move::Wait);
-        assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 29), Move::Wait);
-        assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 30), Move::Take);
+        assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 15), LeaseAction::Wait);
+        assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 29), LeaseAction::Wait);
+        assert_eq!(sight.evaluate(Some(&lease("other", 1)), "me", now + second * 30), LeaseAction::Take);
     }
 
     #[test]
     fn a_lease_that_is_deleted_is_made_only_when_its_holder_must_have_given_up() {
-        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
+        let (mut sight, now) = (LeaseObserver::new(Terms::of_seconds(15)), Instant::now());
         let second = Duration::from_secs(1);
-        assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now), Move::Wait);
-        assert_eq!(sight.evaluate(None, "me", now + second * 14), Move::Wait);
-        assert_eq!(sight.evaluate(None, "me", now + second * 15), Move::Create);
+        assert_eq!(sight.evaluate(Some(&lease("other", 0)), "me", now), LeaseAction::Wait);
+        assert_eq!(sight.evaluate(None, "me", now + second * 14), LeaseAction::Wait);
+        assert_eq!(sight.evaluate(None, "me", now + second * 15), LeaseAction::Create);
     }
 
     #[test]
     fn a_lease_that_does_not_say_how_long_it_lasts_lasts_as_long_as_ours() {
-        let (mut sight, now) = (Sight::new(Terms::of_seconds(15)), Instant::now());
+        let (mut sight, now) = (LeaseObserver::new(Terms::of_seconds(15)), Instant::now());
         let silent = LeaseSpec { lease_duration_seconds: None, ..lease("other", 0) };
-        assert_eq!(sight.evaluate(Some(&silent), "me", now), Move::Wait);
-        assert_eq!(sight.evaluate(Some(&silent), "me", now + Duration::from_secs(15)), Move::Take);
+        assert_eq!(sight.evaluate(Some(&silent), "me", now), LeaseAction::Wait);
+        assert_eq!(sight.evaluate(Some(&silent), "me", now + Duration::from_secs(15)), LeaseAction::Take);
     }
 
     #[test]

@@ -13,30 +13,30 @@ use crate::controller::action::Action;
 use crate::controller::kubernetes::status_writer::{WriteError, bounded};
 use crate::controller::{Context, Error};
 use crate::engine;
-use crate::engine::{Disposition, Freshness, Job, Look, Pulse, Tally, View};
+use crate::engine::{Disposition, Freshness, Job, PlannedView, Progress, ReadRequest, Tally};
 use crate::plan::{Desired, Memory, Policy, Recall};
 
 // How far a deletion has come.
-enum Progress {
+enum DeletionState {
     /// Nothing of the set is left in CMDB.
     Done(Tally),
     /// Something is left: what, and what stopped it.
-    Left(Box<View>, Tally, Option<Error>),
+    Left(Box<PlannedView>, Tally, Option<Error>),
 }
 
 /// Lets a set go.
-pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) -> Action {
+pub async fn delete(set: &ProcessTemplateSet, context: &Context, progress: &Progress) -> Action {
     if !finalizer::holds(set) {
         return Action::await_change();
     }
     let (namespace, name, uid) = (namespace(set), set.name_any(), uid(set));
     let mut journal = StatusJournal::new(context, subject(set), target(set));
     let is_orphaned = is_orphaned(set, context).await;
-    context.objects.rests(&namespace, &name, &uid, false);
+    context.objects.set_idle(&namespace, &name, &uid, false);
     if matches!(is_orphaned, Ok(true)) || has_made_nothing(set.status.as_ref()) {
         return let_go(set, context, &mut journal, Tally::default()).await;
     }
-    let begun = context.objects.begin(&namespace, &name, &uid, generation(set), false, None);
+    let begun = context.objects.begin_reconcile(&namespace, &name, &uid, generation(set), false, None);
     if begun.is_edited {
         // What it gives, another may have waited for.
         context.wake_neighbours(&uid, set.spec.biz_id, &set.spec.service_template);
@@ -45,12 +45,12 @@ pub async fn delete(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) 
         return held(left);
     }
     let progress = match is_orphaned {
-        Ok(_) => work(set, context, pulse, &mut journal).await,
+        Ok(_) => work(set, context, progress, &mut journal).await,
         Err(error) => Err(error),
     };
     match progress {
-        Ok(Progress::Done(tally)) => let_go(set, context, &mut journal, tally).await,
-        Ok(Progress::Left(view, tally, stopped)) => {
+        Ok(DeletionState::Done(tally)) => let_go(set, context, &mut journal, tally).await,
+        Ok(DeletionState::Left(view, tally, stopped)) => {
             events::deleted(context, set, &tally);
             let verdict = status::deleting(set, &view, stopped.as_ref());
             let status = status::observed(&journal.subject, &view, &verdict);
@@ -87,9 +87,9 @@ fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
 async fn work(
     set: &ProcessTemplateSet,
     context: &Context,
-    pulse: &Pulse,
+    progress: &Progress,
     journal: &mut StatusJournal<'_>,
-) -> Result<Progress, Error> {
+) -> Result<DeletionState, Error> {
     if set.spec.is_suspended() {
         return Err(Error::Suspended);
     }
@@ -102,24 +102,24 @@ async fn work(
     let job = job(set, context, connection, made_in).await?;
     let job = Job { policy: Policy { removals_are_due: true, ..job.policy }, is_read_only: true, ..job };
 
-    let view = match look(set, context, &job, memory, pulse).await {
+    let view = match look(set, context, &job, memory, progress).await {
         Err(engine::Error::ServiceTemplateMissing { .. } | engine::Error::ServiceTemplateUnknown { .. })
             if endpoint.is_none() =>
         {
-            return Ok(Progress::Done(Tally::default()));
+            return Ok(DeletionState::Done(Tally::default()));
         }
         view => view?,
     };
     if let (Recall::OtherEndpoint, Some(made_in)) = (view.recall, endpoint) {
         return Err(engine::Error::EndpointChanged { made_in, here }.into());
     }
-    let carried = context.engine.carry_out(&job, view, pulse, journal).await;
+    let carried = context.engine.carry_out(&job, view, progress, journal).await;
     let plan = &carried.view.plan;
     let is_done = carried.stopped.is_none() && !plan.has_removals() && plan.undecided.is_empty();
     Ok(if is_done {
-        Progress::Done(carried.tally)
+        DeletionState::Done(carried.tally)
     } else {
-        Progress::Left(Box::new(carried.view), carried.tally, carried.stopped.map(Error::from))
+        DeletionState::Left(Box::new(carried.view), carried.tally, carried.stopped.map(Error::from))
     })
 }
 
@@ -128,15 +128,15 @@ async fn look(
     context: &Context,
     job: &Job,
     mut memory: Memory,
-    pulse: &Pulse,
-) -> Result<View, engine::Error> {
-    let now = || Look::for_work(Freshness::Since(tokio::time::Instant::now()));
+    progress: &Progress,
+) -> Result<PlannedView, engine::Error> {
+    let now = || ReadRequest::interactive(Freshness::Since(tokio::time::Instant::now()));
     // A status that was lost is found again first, as a living set's would be.
     if memory == Memory::default() {
         let living = Job { desired: Desired::from_spec(set_name(set), &set.spec), ..job.clone() };
-        memory = context.engine.view(&living, &memory, now(), pulse).await?.memory;
+        memory = context.engine.view(&living, &memory, now(), progress).await?.memory;
     }
-    context.engine.view(job, &memory, now(), pulse).await
+    context.engine.view(job, &memory, now(), progress).await
 }
 
 async fn let_go(set: &ProcessTemplateSet, context: &Context, journal: &mut StatusJournal<'_>, tally: Tally) -> Action {
@@ -166,7 +166,7 @@ async fn wait(
     }
     match journal.write(status).await {
         Ok(_) | Err(WriteError::Outdated) => {
-            context.objects.told(&namespace(set), &set.name_any(), &uid(set));
+            context.objects.status_reported(&namespace(set), &set.name_any(), &uid(set));
             context.reconciled(stopped.map_or("ok", Error::label));
         }
         Err(WriteError::Failed(reason)) => report::untold(context, set, &Error::ApiServer(reason)),

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::status;
 use super::status_memory;
 use crate::api::{FIELD_MANAGER, ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::controller::kubernetes::conditions::Verdict;
+use crate::controller::kubernetes::conditions::ConditionSet;
 use crate::controller::kubernetes::status_writer::bounded;
 use crate::controller::{Context, Error, Outcome};
 use crate::engine::{Tally, Updated};
@@ -28,12 +28,12 @@ const QUEUE: usize = 1000;
 
 /// Where reconciles leave their events.
 pub struct Events {
-    queue: mpsc::Sender<Told>,
+    queue: mpsc::Sender<QueuedEvent>,
 }
 
 impl Events {
     // Does not wait, whatever the API server does.
-    fn leave(&self, told: Told) {
+    fn leave(&self, told: QueuedEvent) {
         if let Err(error) = self.queue.try_send(told) {
             let told = error.into_inner();
             let (namespace, name) = (told.namespace(), told.about.name.as_deref());
@@ -43,7 +43,7 @@ impl Events {
 }
 
 /// An event about a set or a connection.
-pub struct Told {
+pub struct QueuedEvent {
     about: ObjectReference,
     type_: &'static str,
     reason: String,
@@ -54,7 +54,7 @@ pub struct Told {
 /// A queue of events, and what publishes them one by one until nobody can add any more. Each is an object of its own: a
 /// series keeps only the text of its first.
 pub fn queue(client: Client, instance: String) -> (Events, impl Future<Output = ()>) {
-    let (queue, mut waiting) = mpsc::channel::<Told>(QUEUE);
+    let (queue, mut waiting) = mpsc::channel::<QueuedEvent>(QUEUE);
     let publishing = async move {
         while let Some(told) = waiting.recv().await {
             let api: Api<Event> = Api::namespaced(client.clone(), told.namespace());
@@ -67,7 +67,7 @@ pub fn queue(client: Client, instance: String) -> (Events, impl Future<Output = 
     (Events { queue }, publishing)
 }
 
-impl Told {
+impl QueuedEvent {
     // Events about objects of the cluster are kept in the namespace "default", as Kubernetes does.
     fn namespace(&self) -> &str {
         self.about.namespace.as_deref().unwrap_or("default")
@@ -95,7 +95,7 @@ impl Told {
 
 /// What was written to CMDB, and what was taken over without a write.
 pub fn written(context: &Context, set: &ProcessTemplateSet, before: &ProcessTemplateSetStatus, outcome: &Outcome) {
-    let id = outcome.view.sight.scope.service_template_id;
+    let id = outcome.view.listing.scope.service_template_id;
     let created = &outcome.tally.created;
     context.observer.wrote("created", created.len());
     context.observer.wrote("updated", outcome.tally.updated.len());
@@ -217,7 +217,7 @@ fn ignored_of(item: &Item) -> String {
 }
 
 /// Ready has turned, or has another reason.
-pub fn turned(context: &Context, about: ObjectReference, before: &[Condition], verdict: &Verdict) {
+pub fn turned(context: &Context, about: ObjectReference, before: &[Condition], verdict: &ConditionSet) {
     let ready = before.iter().find(|condition| condition.type_ == "Ready");
     let same = |(status, reason): (&str, &str)| {
         ready.is_some_and(|condition| condition.status == status && condition.reason == reason)
@@ -272,7 +272,7 @@ fn tell(
     mut note: String,
 ) {
     note.truncate(note.floor_char_boundary(NOTE_BYTES));
-    context.events.leave(Told { about, type_, reason: reason.to_owned(), action, note });
+    context.events.leave(QueuedEvent { about, type_, reason: reason.to_owned(), action, note });
 }
 
 fn list(ids: &[i64]) -> String {
@@ -290,7 +290,7 @@ mod tests {
     use kube::Client;
     use kube::client::Body;
 
-    use super::{NORMAL, QUEUE, Told, queue};
+    use super::{NORMAL, QUEUE, QueuedEvent, queue};
 
     #[tokio::test]
     async fn events_that_find_no_place_are_dropped_and_hold_nobody_up() {
@@ -305,7 +305,7 @@ mod tests {
         for number in 0..QUEUE + 10 {
             let (reason, note) = ("Created".to_owned(), number.to_string());
             let about = ObjectReference { name: Some("web".to_owned()), ..ObjectReference::default() };
-            events.leave(Told { about, type_: NORMAL, reason, action: "Create", note });
+            events.leave(QueuedEvent { about, type_: NORMAL, reason, action: "Create", note });
         }
         drop(events);
         publishing.await;

@@ -10,7 +10,7 @@ use crate::controller::Context;
 use crate::controller::kubernetes::status_writer;
 use crate::controller::kubernetes::status_writer::{Target, WriteError};
 use crate::engine;
-use crate::engine::{Journal, View};
+use crate::engine::{Journal, PlannedView};
 
 /// Tries to put IDs into a status that others write too.
 const MERGE_TRIES: usize = 10;
@@ -67,7 +67,7 @@ impl<'a> StatusJournal<'a> {
 }
 
 impl Journal for StatusJournal<'_> {
-    async fn begin(&mut self, view: &View) -> Result<(), engine::Error> {
+    async fn begin(&mut self, view: &PlannedView) -> Result<(), engine::Error> {
         let status = status::observed(&self.subject, view, &status::progressing(view));
         match self.write(status).await {
             Ok(_) => Ok(()),
@@ -76,7 +76,7 @@ impl Journal for StatusJournal<'_> {
         }
     }
 
-    async fn record(&mut self, view: &View) -> Result<(), engine::Error> {
+    async fn record(&mut self, view: &PlannedView) -> Result<(), engine::Error> {
         let status = status::observed(&self.subject, view, &status::progressing(view));
         let written = match self.write(status.clone()).await {
             Err(WriteError::Outdated) => {

@@ -10,7 +10,7 @@ use crate::api::{ItemState, ProcessStatus, ProcessTemplateSet, ProcessTemplateSe
 use crate::controller::kubernetes::status_writer;
 use crate::controller::{Context, Error};
 use crate::engine;
-use crate::engine::View;
+use crate::engine::PlannedView;
 
 /// Largest object that is begun with. etcd takes requests of 1.5 MiB; the rest is for what other writers add.
 const LIMIT_BYTES: usize = 1_400_000;
@@ -21,7 +21,7 @@ pub async fn check(
     context: &Context,
     set: &ProcessTemplateSet,
     journal: &StatusJournal<'_>,
-    view: &View,
+    view: &PlannedView,
 ) -> Result<(), Error> {
     let at_the_end = 2 * size(&end(&journal.subject, view));
     // What we keep of an object lacks what its managers' notes take; most sets are far from the limit with any.
@@ -36,7 +36,7 @@ pub async fn check(
 }
 
 // The status when everything is in sync.
-fn end(subject: &Subject, view: &View) -> ProcessTemplateSetStatus {
+fn end(subject: &Subject, view: &PlannedView) -> ProcessTemplateSetStatus {
     let processes = view.plan.items.iter().map(|item| ProcessStatus {
         name: item.key.clone(),
         id: Some(i64::MAX),

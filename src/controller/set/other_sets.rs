@@ -8,19 +8,19 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 
 use super::reconcile;
-use super::stored_set::{Claims, Watched};
+use super::stored_set::{Claims, StoredSet};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
 use crate::controller::Context;
-use crate::engine::Neighbour;
-use crate::plan::{Rival, Whereabouts};
+use crate::engine::OtherSetOfBusiness;
+use crate::plan::{OtherSet, Whereabouts};
 
 /// The other sets that may name the same service template in the CMDB of this URL.
-pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str) -> Vec<Neighbour> {
+pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str) -> Vec<OtherSetOfBusiness> {
     let mut others = Vec::new();
     for other in context.store.state() {
         let Some(claims) = claims_beside(set, &other) else { continue };
         let owner = (other.namespace().unwrap_or_default(), other.name_any());
-        let url = context.connections.leads_to(&owner.0, &claims.connection, claims.biz_id).await;
+        let url = context.connections.endpoint_of(&owner.0, &claims.connection, claims.biz_id).await;
         let nothing = BTreeMap::new();
         // What a set that goes still remembers, it gives.
         let is_leaving = other.meta().deletion_timestamp.is_some();
@@ -28,35 +28,35 @@ pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str)
         let Ok(grants) = context.connections.grants(&owner.0, &claims.connection).await else { continue };
         let name = Some(owner.1).filter(|_| owner.0 == reconcile::namespace(set));
         // Anybody can name this URL; who may write there has credentials.
-        let is_stranger = context.connections.are_credentials_refused(&claims.connection);
+        let has_refused_credentials = context.connections.has_refused_credentials(&claims.connection);
         let whereabouts = match url {
-            Ok(_) if is_stranger => Whereabouts::Unknown,
+            Ok(_) if has_refused_credentials => Whereabouts::Unknown,
             Ok(url) if url == endpoint => Whereabouts::Here,
             Ok(_) => Whereabouts::Elsewhere,
             Err(_) => Whereabouts::Unknown,
         };
-        let rival = Rival::new(name, comes_first(&other, set), processes, &claims.memory).at(whereabouts);
-        others.push(Neighbour { service_template: claims.service_template.clone(), rival, grants });
+        let rival = OtherSet::new(name, comes_first(&other, set), processes, &claims.memory).at(whereabouts);
+        others.push(OtherSetOfBusiness { service_template: claims.service_template.clone(), rival, grants });
     }
     others
 }
 
 /// The sets that may have waited for what the set of this uid claimed in a service template.
-pub fn neighbours(
+pub fn sets_nearby(
     uid: &str,
     biz_id: i64,
     selector: &ServiceTemplateSelector,
     context: &Context,
-) -> Vec<ObjectRef<Watched>> {
+) -> Vec<ObjectRef<StoredSet>> {
     let state = context.store.state();
-    let is_near = |other: &&Arc<Watched>| {
+    let is_near = |other: &&Arc<StoredSet>| {
         other.meta().uid.as_deref() != Some(uid)
             && other.claims().is_some_and(|claims| may_meet(biz_id, selector, claims))
     };
     state.iter().filter(is_near).map(|other| ObjectRef::from_obj(&**other)).collect()
 }
 
-fn claims_beside<'a>(set: &ProcessTemplateSet, other: &'a Watched) -> Option<&'a Claims> {
+fn claims_beside<'a>(set: &ProcessTemplateSet, other: &'a StoredSet) -> Option<&'a Claims> {
     if other.meta().uid == set.metadata.uid {
         return None;
     }
@@ -70,7 +70,7 @@ fn may_meet(biz_id: i64, ours: &ServiceTemplateSelector, claims: &Claims) -> boo
         && (ours.id.is_some() != theirs.id.is_some() || ours.id == theirs.id && ours.name == theirs.name)
 }
 
-fn comes_first(other: &Watched, set: &ProcessTemplateSet) -> bool {
+fn comes_first(other: &StoredSet, set: &ProcessTemplateSet) -> bool {
     let order = |metadata: &ObjectMeta| {
         (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.uid.clone().unwrap_or_default())
     };

@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use super::journal::{StatusJournal, remembered};
 use super::status;
 use super::status::Subject;
-use super::stored_set::Watched;
+use super::stored_set::StoredSet;
 use super::{delete, events, finalizer, object_size, other_sets, report, schedule};
 use crate::api::{DeletionPolicy, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
 use crate::cmdb::{Behalf, PollKey};
@@ -21,7 +21,7 @@ use crate::controller::connection::name::ConnectionName;
 use crate::controller::kubernetes::status_writer;
 use crate::controller::kubernetes::status_writer::Target;
 use crate::controller::{Context, Error, Outcome};
-use crate::engine::{Connection, Freshness, Job, Look, Pulse, Tally, Touched};
+use crate::engine::{Connection, Freshness, Job, Progress, ReadRequest, Tally, Touched};
 use crate::plan::{Desired, Place, Plan, Policy, Recall, Removal, SetName};
 
 // A set with something outstanding is shown what happened up to so long ago.
@@ -31,16 +31,16 @@ const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
 const HAND_OVER: Duration = Duration::from_mins(1);
 
 /// Reconciles one object as the watch delivered it.
-pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -> Action {
+pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Progress) -> Action {
     let is_leaving = object.meta().deletion_timestamp.is_some();
     match object.read().or_else(|error| if is_leaving { object.read_leniently() } else { Err(error) }) {
         Ok(set) => match newest(&set, context).await {
             Ok(Some(set)) => {
-                context.objects.sees(&namespace(&set), &set.name_any(), &uid(&set), set.status.as_ref());
+                context.objects.observe_status(&namespace(&set), &set.name_any(), &uid(&set), set.status.as_ref());
                 if set.metadata.deletion_timestamp.is_some() {
-                    delete::delete(&set, context, pulse).await
+                    delete::delete(&set, context, progress).await
                 } else {
-                    reconcile_set(&set, context, pulse).await
+                    reconcile_set(&set, context, progress).await
                 }
             }
             Ok(None) => Action::await_change(),
@@ -50,7 +50,7 @@ pub async fn reconcile(object: Arc<Watched>, context: &Context, pulse: &Pulse) -
     }
 }
 
-async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Pulse) -> Action {
+async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, progress: &Progress) -> Action {
     let name = (namespace(set), set.name_any());
     if context.connections.note_use(&name, &connection_name(set)) {
         context.wake_connection(connection_name(set));
@@ -58,10 +58,10 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
     let asked = is_asked_for(set);
     let may_rest = schedule::is_at_rest(set) && !asked && context.objects.is_new(&name.0, &name.1, &uid(set));
     let rest = if may_rest && is_as_it_was(set, context, &name).await { Some(schedule::first_look(set)) } else { None };
-    let begun = context.objects.begin(&name.0, &name.1, &uid(set), generation(set), asked, rest);
+    let begun = context.objects.begin_reconcile(&name.0, &name.1, &uid(set), generation(set), asked, rest);
     note_what_it_is(set, context, &name);
     let (biz_id, selector) = (set.spec.biz_id, &set.spec.service_template);
-    context.objects.names(&name.0, &name.1, &uid(set), biz_id, selector);
+    context.objects.record_target(&name.0, &name.1, &uid(set), biz_id, selector);
     if begun.is_edited {
         context.wake_neighbours(&uid(set), biz_id, selector);
     }
@@ -69,16 +69,16 @@ async fn reconcile_set(set: &ProcessTemplateSet, context: &Context, pulse: &Puls
         return held(left);
     }
     let mut journal = StatusJournal::new(context, subject(set), target(set));
-    let outcome = work(set, context, pulse, &mut journal).await;
+    let outcome = work(set, context, progress, &mut journal).await;
     report::report(context, set, &mut journal, outcome).await
 }
 
 fn note_what_it_is(set: &ProcessTemplateSet, context: &Context, name: &ObjectName) {
     let (status, generation) = (set.status.as_ref(), generation(set));
     let is_at_rest = status.is_some_and(|status| status::was_in_sync(status, generation));
-    context.objects.rests(&name.0, &name.1, &uid(set), is_at_rest);
+    context.objects.set_idle(&name.0, &name.1, &uid(set), is_at_rest);
     if status.is_some_and(|status| status::is_ready(status, generation)) {
-        context.objects.is_ready(&name.0, &name.1, &uid(set), generation);
+        context.objects.note_ready(&name.0, &name.1, &uid(set), generation);
     }
 }
 
@@ -91,7 +91,7 @@ pub fn held(left: Duration) -> Action {
 async fn work(
     set: &ProcessTemplateSet,
     context: &Context,
-    pulse: &Pulse,
+    progress: &Progress,
     journal: &mut StatusJournal<'_>,
 ) -> Result<Outcome, Error> {
     let name = (namespace(set), set.name_any());
@@ -104,7 +104,7 @@ async fn work(
     let (memory, made_in) = remembered(journal);
     let job = Job { desired, ..job(set, context, connection, made_in).await? };
 
-    let view = context.engine.view(&job, &memory, look(set), pulse).await?;
+    let view = context.engine.view(&job, &memory, look(set), progress).await?;
     if set.spec.deletion() == DeletionPolicy::Delete {
         context.connections.keep(&name, &job.connection);
     }
@@ -117,7 +117,7 @@ async fn work(
     }
     object_size::check(context, set, journal, &view).await?;
     let released = released(&view.plan);
-    let carried = context.engine.carry_out(&job, view, pulse, journal).await;
+    let carried = context.engine.carry_out(&job, view, progress, journal).await;
     let stopped = carried.stopped.map(Error::from);
     Ok(Outcome { view: carried.view, tally: carried.tally, released, stopped })
 }
@@ -174,7 +174,7 @@ pub async fn job(
 }
 
 // An object that cannot be read gets a status all the same.
-async fn reconcile_malformed(object: &Watched, reason: &str, context: &Context) -> Action {
+async fn reconcile_malformed(object: &StoredSet, reason: &str, context: &Context) -> Action {
     let metadata = object.meta();
     let target = Target {
         namespace: object.namespace().unwrap_or_default(),
@@ -198,7 +198,7 @@ async fn newest<'a>(
 }
 
 // At rest, one list an interval serves all sets of a scope, and gives way to work; who asks is shown the present.
-fn look(set: &ProcessTemplateSet) -> Look {
+fn look(set: &ProcessTemplateSet) -> ReadRequest {
     let status = set.status.as_ref();
     let was_in_sync =
         status.is_some_and(|status| status::was_in_sync(status, generation(set)) && status.pending.is_empty());
@@ -206,14 +206,14 @@ fn look(set: &ProcessTemplateSet) -> Look {
     let selector = &set.spec.service_template;
     let poll = PollKey::of((set.spec.biz_id, selector.id, &selector.name));
     if is_asked_for(set) {
-        Look::for_work(Freshness::Since(tokio::time::Instant::now()))
+        ReadRequest::interactive(Freshness::Since(tokio::time::Instant::now()))
     } else if schedule::is_at_rest(set) {
-        Look::at_rest(Freshness::AtMost(schedule::period(set)), poll)
+        ReadRequest::background(Freshness::AtMost(schedule::period(set)), poll)
     } else if was_in_sync {
         // It could not be checked for long: those are many at once when CMDB comes back, and nobody waits for them.
-        Look::at_rest(Freshness::AtMost(OUTSTANDING_FRESHNESS), poll)
+        ReadRequest::background(Freshness::AtMost(OUTSTANDING_FRESHNESS), poll)
     } else {
-        Look::for_work(Freshness::AtMost(OUTSTANDING_FRESHNESS))
+        ReadRequest::interactive(Freshness::AtMost(OUTSTANDING_FRESHNESS))
     }
 }
 

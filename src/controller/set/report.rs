@@ -15,12 +15,12 @@ use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::cmdb;
 use crate::controller::action::Action;
 use crate::controller::kubernetes::conditions;
-use crate::controller::kubernetes::conditions::Outlook;
+use crate::controller::kubernetes::conditions::WorkState;
 use crate::controller::kubernetes::status_writer;
 use crate::controller::kubernetes::status_writer::{Target, WriteError};
 use crate::controller::{Context, Error, Outcome};
 use crate::engine;
-use crate::engine::{Disposition, Tally, View};
+use crate::engine::{Disposition, PlannedView, Tally};
 
 // A set that was in sync and cannot be checked stays Ready for so many intervals.
 const STALE_AFTER_INTERVALS: u32 = 3;
@@ -88,12 +88,12 @@ async fn say(
             }
             status::stale(error)
         }
-        (None, Some(error)) => conditions::blocked(error),
+        (None, Some(error)) => conditions::from_error(error),
         (None, None) => return Ok(Action::await_change()),
     };
     let name = (namespace(set), set.name_any());
     if let (Some(view), None) = (view, stopped) {
-        context.objects.looked(&name.0, &name.1, &uid(set), view.sight.asked_at);
+        context.objects.note_listing(&name.0, &name.1, &uid(set), view.listing.asked_at);
     }
     let status = match view {
         Some(view) => status::observed(&journal.subject, view, &verdict),
@@ -107,12 +107,12 @@ async fn say(
     };
     let has_told = tell(context, set, &before, &outcome);
     if written.is_ok() {
-        context.objects.told(&name.0, &name.1, &uid(set));
-        let stands = &journal.subject.previous;
-        context.objects.rests(&name.0, &name.1, &uid(set), status::was_in_sync(stands, generation(set)));
-        let took = verdict.ready.then(|| context.objects.is_ready(&name.0, &name.1, &uid(set), generation(set)));
+        context.objects.status_reported(&name.0, &name.1, &uid(set));
+        let report_standing = &journal.subject.previous;
+        context.objects.set_idle(&name.0, &name.1, &uid(set), status::was_in_sync(report_standing, generation(set)));
+        let took = verdict.ready.then(|| context.objects.note_ready(&name.0, &name.1, &uid(set), generation(set)));
         if let Some(took) = took.flatten() {
-            context.observer.became_ready(took);
+            context.observer.set_became_ready(took);
         }
     }
     match written {
@@ -124,7 +124,7 @@ async fn say(
         Err(WriteError::Outdated) => return Ok(Action::requeue(AGAIN)),
         Err(WriteError::Failed(reason)) => return Err(Error::ApiServer(reason)),
     }
-    Ok(next(context, set, view, stopped, verdict.outlook))
+    Ok(next(context, set, view, stopped, verdict.work_state))
 }
 
 // Tells of what was written to CMDB; whether anything was.
@@ -166,16 +166,16 @@ fn until_stale(context: &Context, set: &ProcessTemplateSet) -> Option<Duration> 
 fn next(
     context: &Context,
     set: &ProcessTemplateSet,
-    view: Option<&View>,
+    view: Option<&PlannedView>,
     stopped: Option<&Error>,
-    outlook: Outlook,
+    work_state: WorkState,
 ) -> Action {
     let interval = set.spec.resync_interval();
-    if !matches!(outlook, Outlook::Reconciling(_)) {
-        context.objects.settled(&namespace(set), &set.name_any(), &uid(set));
+    if !matches!(work_state, WorkState::Reconciling(_)) {
+        context.objects.reset_backoff(&namespace(set), &set.name_any(), &uid(set));
     }
-    match outlook {
-        Outlook::Reconciling(_) => {
+    match work_state {
+        WorkState::Reconciling(_) => {
             let wait = wait(context, set, stopped);
             let decided = view.and_then(|view| context.engine.undecided_for(&uid(set), &view.memory));
             let removal = view.filter(|view| view.plan.has_removals()).and_then(|_| {
@@ -186,10 +186,10 @@ fn next(
             let due = decided.map(|due| due.max(SOON)).into_iter().chain(removal.filter(|_| stopped.is_none())).min();
             later(context, set, due.map_or(wait, |due| wait.min(due)))
         }
-        Outlook::Stalled => later(context, set, interval),
+        WorkState::Stalled => later(context, set, interval),
         // The next look is due when the list that was shown has grown old.
-        Outlook::Settled => {
-            let age = view.map_or(Duration::ZERO, |view| view.sight.asked_at.elapsed());
+        WorkState::Settled => {
+            let age = view.map_or(Duration::ZERO, |view| view.listing.asked_at.elapsed());
             Action::requeue(schedule::period(set).saturating_sub(age) + MARGIN)
         }
     }
@@ -197,7 +197,7 @@ fn next(
 
 // Not before that, whatever else wakes the controller.
 fn later(context: &Context, set: &ProcessTemplateSet, wait: Duration) -> Action {
-    context.objects.hold(&namespace(set), &set.name_any(), &uid(set), wait);
+    context.objects.back_off(&namespace(set), &set.name_any(), &uid(set), wait);
     Action::requeue(wait)
 }
 
@@ -212,7 +212,7 @@ pub fn untold(context: &Context, set: &ProcessTemplateSet, error: &Error) {
     context.reconciled(error.label());
     let (namespace, name) = (namespace(set), set.name_any());
     tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still, and its status does not say so");
-    if context.objects.untold_anew(&namespace, &name, &uid(set)) {
+    if context.objects.note_unreported(&namespace, &name, &uid(set)) {
         events::failed(context, set, error);
     }
 }
@@ -233,7 +233,7 @@ fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> D
     if let Some(due) = error.and_then(Error::due) {
         return due + cmdb::by_chance(JITTER.0, JITTER.1);
     }
-    let backoff = context.objects.next_try(&namespace(set), &set.name_any(), &uid(set));
+    let backoff = context.objects.next_backoff(&namespace(set), &set.name_any(), &uid(set));
     let wait = match error.map(Error::disposition) {
         Some(Disposition::RetryNow) => AGAIN,
         Some(Disposition::RetryLater(Some(after))) => after.max(backoff),
@@ -246,7 +246,7 @@ fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> D
 pub fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
     let (namespace, name) = (namespace(set), set.name_any());
     let told = stopped.filter(|error| error.disposition() != Disposition::RetryNow);
-    let is_new = told.is_some_and(|error| context.objects.fails_anew(&namespace, &name, &uid(set), error.label()));
+    let is_new = told.is_some_and(|error| context.objects.note_failure(&namespace, &name, &uid(set), error.label()));
     match stopped {
         None => context.objects.checked(&namespace, &name, &uid(set)),
         Some(error) => {
@@ -259,7 +259,7 @@ pub fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>
             if let Error::Engine(engine::Error::Cmdb(error)) = error {
                 let connection = connection_name(set);
                 if matches!(**error, cmdb::Error::Authentication { .. }) {
-                    context.connections.refused(&connection);
+                    context.connections.reread_credentials(&connection);
                 }
                 context.wake_connection(connection);
             }
@@ -276,7 +276,7 @@ pub async fn malformed(context: &Context, target: Target, generation: i64, reaso
     context.reconciled(error.label());
     let (namespace, name) = (target.namespace.clone(), target.name.clone());
     tracing::warn!(namespace, name, %error, "a set cannot be read");
-    let again = Action::requeue(context.objects.next_try(&namespace, &name, &target.uid));
+    let again = Action::requeue(context.objects.next_backoff(&namespace, &name, &target.uid));
     let previous = match status_writer::read_status(&context.client, &target).await {
         Ok(Some(previous)) => previous,
         Ok(None) => return again,
@@ -287,7 +287,7 @@ pub async fn malformed(context: &Context, target: Target, generation: i64, reaso
     };
     let now = Time(Timestamp::now());
     let subject = Subject { generation, keys: Vec::new(), previous, requested_at: None, now };
-    let status = status::unobserved(&subject, &conditions::blocked(&error));
+    let status = status::unobserved(&subject, &conditions::from_error(&error));
     match StatusJournal::new(context, subject, target).write(status).await {
         Ok(_) => return Action::await_change(),
         Err(WriteError::Outdated) => {}

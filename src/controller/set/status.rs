@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use super::status_memory;
 use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::controller::Error;
-use crate::controller::kubernetes::conditions::{Outlook, Verdict, blocked, clip};
-use crate::engine::View;
+use crate::controller::kubernetes::conditions::{ConditionSet, WorkState, clip, from_error};
+use crate::engine::PlannedView;
 use crate::plan::explain;
 use crate::plan::{Decision, Item, Step, count, state};
 
@@ -33,42 +33,44 @@ pub struct Subject {
 }
 
 /// The verdict on a set that was looked at, and on what stopped it.
-pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
+pub fn judge(view: &PlannedView, stopped: Option<&Error>) -> ConditionSet {
     let mut states: BTreeMap<ItemState, Vec<&Item>> = BTreeMap::new();
     for item in &view.plan.items {
         states.entry(state(item)).or_default().push(item);
     }
     let total = view.plan.items.len();
     let in_sync = states.get(&ItemState::InSync).map_or(0, Vec::len);
-    let id = view.sight.scope.service_template_id;
+    let id = view.listing.scope.service_template_id;
     let has_left = view.plan.has_removals() || !view.plan.undecided.is_empty();
     if in_sync == total && stopped.is_none() && has_left {
         let (reason, message) = left(view);
-        return Verdict { ready: false, reason, message, outlook: Outlook::Reconciling(reason) };
+        return ConditionSet { ready: false, reason, message, work_state: WorkState::Reconciling(reason) };
     }
     if in_sync == total && !has_left {
         let message = format!("{} of service template {id} as the set says", count(total, "process template"));
-        return Verdict { ready: true, reason: "InSync", message, outlook: Outlook::Settled };
+        return ConditionSet { ready: true, reason: "InSync", message, work_state: WorkState::Settled };
     }
     if let Some(error) = stopped {
-        let verdict = blocked(error);
+        let verdict = from_error(error);
         // While an outcome is open, time alone may change something.
-        let outlook = match verdict.outlook {
-            Outlook::Stalled if states.contains_key(&ItemState::Undecided) => Outlook::Reconciling("WaitingForOutcome"),
-            outlook => outlook,
+        let work_state = match verdict.work_state {
+            WorkState::Stalled if states.contains_key(&ItemState::Undecided) => {
+                WorkState::Reconciling("WaitingForOutcome")
+            }
+            work_state => work_state,
         };
         let message = clip(format!("{in_sync} of {total} in sync. {}", error.message()));
-        return Verdict { message, outlook, ..verdict };
+        return ConditionSet { message, work_state, ..verdict };
     }
     let moving = [ItemState::Undecided, ItemState::Created, ItemState::Missing, ItemState::Differs];
     let stuck =
         [ItemState::Invalid, ItemState::Refused, ItemState::Conflict, ItemState::NeedsReplacement, ItemState::Drifted];
     let worst = moving.iter().chain(&stuck).find(|state| states.contains_key(state));
     let reason = worst.map_or("Progressing", |state| reason(*state));
-    let outlook = match worst {
-        Some(state) if stuck.contains(state) && !view.plan.has_removals() => Outlook::Stalled,
-        Some(ItemState::Undecided) => Outlook::Reconciling("WaitingForOutcome"),
-        _ => Outlook::Reconciling("Progressing"),
+    let work_state = match worst {
+        Some(state) if stuck.contains(state) && !view.plan.has_removals() => WorkState::Stalled,
+        Some(ItemState::Undecided) => WorkState::Reconciling("WaitingForOutcome"),
+        _ => WorkState::Reconciling("Progressing"),
     };
     let mut message = format!("{in_sync} of {total} in sync");
     for state in moving.iter().chain(&stuck) {
@@ -76,11 +78,11 @@ pub fn judge(view: &View, stopped: Option<&Error>) -> Verdict {
         let first = items.first().map(|item| format!("{:?}: {}", item.key, explain(item))).unwrap_or_default();
         let _ = write!(message, "; {} {}, first {first}", items.len(), reason_in_words(*state));
     }
-    Verdict { ready: false, reason, message: clip(message), outlook }
+    ConditionSet { ready: false, reason, message: clip(message), work_state }
 }
 
 /// The verdict on a set that is suspended: what would be done.
-pub fn suspended(view: &View) -> Verdict {
+pub fn suspended(view: &PlannedView) -> ConditionSet {
     let judged = judge(view, None);
     let mut would = view.plan.steps.iter().fold([0_usize; 3], |[creates, updates, deletes], step| match step {
         Step::Create { .. } => [creates + 1, updates, deletes],
@@ -95,20 +97,20 @@ pub fn suspended(view: &View) -> Verdict {
         let counts = format!("would create {creates}, update {updates} and delete {deletes}");
         clip(format!("suspended, nothing is written; {counts}. {}", judged.message))
     };
-    Verdict { ready: judged.ready, reason: "Suspended", message, outlook: Outlook::Settled }
+    ConditionSet { ready: judged.ready, reason: "Suspended", message, work_state: WorkState::Settled }
 }
 
 /// The verdict on a set that goes, when something of it is left.
-pub fn deleting(set: &ProcessTemplateSet, view: &View, stopped: Option<&Error>) -> Verdict {
+pub fn deleting(set: &ProcessTemplateSet, view: &PlannedView, stopped: Option<&Error>) -> ConditionSet {
     if let Some(error) = stopped {
         return deletion_blocked(set, error);
     }
-    let (outlook, message) = left(view);
-    Verdict { ready: false, reason: "Deleting", message, outlook: Outlook::Reconciling(outlook) }
+    let (work_state, message) = left(view);
+    ConditionSet { ready: false, reason: "Deleting", message, work_state: WorkState::Reconciling(work_state) }
 }
 
 /// The verdict on a set that cannot go: why, and the way out.
-pub fn deletion_blocked(set: &ProcessTemplateSet, error: &Error) -> Verdict {
+pub fn deletion_blocked(set: &ProcessTemplateSet, error: &Error) -> ConditionSet {
     let message = clip(format!(
         "{}: {} Or let it go and leave its templates in CMDB: kubectl patch ptset {} -n {} --type merge -p \
          '{{\"spec\":{{\"deletionPolicy\":\"Orphan\"}}}}'",
@@ -117,11 +119,16 @@ pub fn deletion_blocked(set: &ProcessTemplateSet, error: &Error) -> Verdict {
         set.name_any(),
         set.namespace().unwrap_or_default(),
     ));
-    Verdict { ready: false, reason: "DeletionBlocked", message, outlook: Outlook::Reconciling("DeletionBlocked") }
+    ConditionSet {
+        ready: false,
+        reason: "DeletionBlocked",
+        message,
+        work_state: WorkState::Reconciling("DeletionBlocked"),
+    }
 }
 
 // What is outstanding of processes that have left the set: in a word, and in a sentence.
-fn left(view: &View) -> (&'static str, String) {
+fn left(view: &PlannedView) -> (&'static str, String) {
     let undecided = view.plan.undecided.len();
     if undecided > 0 {
         return ("WaitingForOutcome", format!("waits for the outcome of {}", count(undecided, "create")));
@@ -131,27 +138,27 @@ fn left(view: &View) -> (&'static str, String) {
 }
 
 /// The verdict on a set that was in sync and cannot be checked for three intervals.
-pub fn stale(error: &Error) -> Verdict {
+pub fn stale(error: &Error) -> ConditionSet {
     let message = clip(format!("not checked for three intervals: {}", error.message()));
-    Verdict { ready: false, reason: STALE, message, outlook: Outlook::Reconciling("ProgressingWithRetry") }
+    ConditionSet { ready: false, reason: STALE, message, work_state: WorkState::Reconciling("ProgressingWithRetry") }
 }
 
 /// The verdict on a set whose plan is being carried out.
-pub fn progressing(view: &View) -> Verdict {
+pub fn progressing(view: &PlannedView) -> ConditionSet {
     let message = format!("carrying out {}", count(view.plan.steps.len(), "write"));
-    Verdict { ready: false, reason: "Progressing", message, outlook: Outlook::Reconciling("Progressing") }
+    ConditionSet { ready: false, reason: "Progressing", message, work_state: WorkState::Reconciling("Progressing") }
 }
 
 /// The status of a set that was looked at.
-pub fn observed(subject: &Subject, view: &View, verdict: &Verdict) -> ProcessTemplateSetStatus {
+pub fn observed(subject: &Subject, view: &PlannedView, verdict: &ConditionSet) -> ProcessTemplateSetStatus {
     let memory = &view.memory;
     let mut processes: Vec<ProcessStatus> = view.plan.items.iter().map(|item| process(item, view)).collect();
     let total = subject.keys.len();
     let ready = processes.iter().filter(|process| process.state == ItemState::InSync).count();
     processes.extend(leaving(view));
     ProcessTemplateSetStatus {
-        endpoint: Some(view.sight.scope.endpoint.clone()),
-        service_template_id: Some(view.sight.scope.service_template_id),
+        endpoint: Some(view.listing.scope.endpoint.clone()),
+        service_template_id: Some(view.listing.scope.service_template_id),
         process_count: i32::try_from(total).ok(),
         ready_count: i32::try_from(ready).ok(),
         summary: Some(format!("{ready}/{total}")),
@@ -162,7 +169,7 @@ pub fn observed(subject: &Subject, view: &View, verdict: &Verdict) -> ProcessTem
 }
 
 /// The status of a set that could not be looked at: what is remembered stays as it is.
-pub fn unobserved(subject: &Subject, verdict: &Verdict) -> ProcessTemplateSetStatus {
+pub fn unobserved(subject: &Subject, verdict: &ConditionSet) -> ProcessTemplateSetStatus {
     let total = subject.keys.len();
     let mut status = subject.previous.clone();
     if status.observed_generation != Some(subject.generation) {
@@ -172,7 +179,7 @@ pub fn unobserved(subject: &Subject, verdict: &Verdict) -> ProcessTemplateSetSta
     status.summary = Some(format!("{}/{total}", status.ready_count.unwrap_or_default()));
     status.observed_generation = Some(subject.generation);
     status.last_handled_reconcile_at.clone_from(&subject.requested_at);
-    verdict.put(&mut status.conditions, subject.generation, &subject.now);
+    verdict.write_to(&mut status.conditions, subject.generation, &subject.now);
     status
 }
 
@@ -211,7 +218,7 @@ pub fn was_in_sync(status: &ProcessTemplateSetStatus, generation: i64) -> bool {
         || status.observed_generation == Some(generation) && ready.is_some_and(|condition| condition.reason == STALE)
 }
 
-fn process(item: &Item, view: &View) -> ProcessStatus {
+fn process(item: &Item, view: &PlannedView) -> ProcessStatus {
     let remembered = view.memory.items.get(&item.key);
     let is_announced = view.memory.intents.contains_key(&item.key);
     let state = match state(item) {
@@ -239,7 +246,7 @@ fn process(item: &Item, view: &View) -> ProcessStatus {
 }
 
 // Keys that have left the spec and whose templates are still to be deleted.
-fn leaving(view: &View) -> impl Iterator<Item = ProcessStatus> {
+fn leaving(view: &PlannedView) -> impl Iterator<Item = ProcessStatus> {
     let is_item = |key: &str| view.plan.items.iter().any(|item| item.key == key);
     let outstanding = view.plan.removals.iter().filter(|removal| removal.is_outstanding());
     outstanding.filter(move |removal| !is_item(&removal.key)).filter_map(|removal| {
@@ -345,7 +352,7 @@ mod tests {
     #[test]
     fn each_class_of_cmdbs_errors_leads_to_its_reason_and_to_one_condition() {
         for (error, reason, reconciling) in classes() {
-            let verdict = blocked(&Error::from(engine::Error::from(Arc::new(error))));
+            let verdict = from_error(&Error::from(engine::Error::from(Arc::new(error))));
             let subject = Subject {
                 generation: 3,
                 keys: Vec::new(),

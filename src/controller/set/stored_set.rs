@@ -23,7 +23,7 @@ use crate::plan::{Desired, Memory};
 
 /// A set as the watch delivers it.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct StoredSet {
     metadata: ObjectMeta,
     spec: Box<str>,
     status: Box<str>,
@@ -71,7 +71,7 @@ struct Metadata {
     annotations: BTreeMap<String, String>,
 }
 
-impl<'de> Deserialize<'de> for Watched {
+impl<'de> Deserialize<'de> for StoredSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
         let requested_at = metadata.annotations.into_iter().filter(|(name, _)| name == RECONCILE_REQUESTED_AT);
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Watched {
     }
 }
 
-impl Watched {
+impl StoredSet {
     /// The set; or why it cannot be read as one.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Watched {
     }
 }
 
-impl Resource for Watched {
+impl Resource for StoredSet {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
@@ -186,12 +186,12 @@ mod tests {
     use kube::ResourceExt;
     use serde_json::json;
 
-    use super::Watched;
+    use super::StoredSet;
 
     #[test]
     fn an_object_of_another_shape_still_has_its_name_and_says_why() {
         let object = json!({ "metadata": { "name": "web", "generation": 3 }, "spec": { "bizId": "two" } });
-        let watched: Watched = serde_json::from_value(object).unwrap();
+        let watched: StoredSet = serde_json::from_value(object).unwrap();
         assert_eq!(watched.name_any(), "web");
         let reason = watched.read().unwrap_err().to_string();
         assert!(reason.contains("two"), "{reason}");
@@ -203,11 +203,12 @@ mod tests {
             "conditions": [{ "type": "Stalled", "reason": "Other" }, { "type": "Ready", "reason": "Conflict" }],
             "pending": [{}, {}],
         });
-        let watched: Watched = serde_json::from_value(json!({ "metadata": {}, "spec": {}, "status": status })).unwrap();
+        let watched: StoredSet =
+            serde_json::from_value(json!({ "metadata": {}, "spec": {}, "status": status })).unwrap();
         assert_eq!((watched.reason(), watched.pending()), (Some("Conflict"), 2));
         let strange = json!({ "status": { "conditions": [{ "type": "Ready", "reason": "Somebody" }] } });
         for object in [json!({}), json!({ "status": { "conditions": 7 } }), strange] {
-            let watched: Watched = serde_json::from_value(object).unwrap();
+            let watched: StoredSet = serde_json::from_value(object).unwrap();
             assert_eq!((watched.reason(), watched.pending()), (None, 0));
         }
     }
@@ -221,7 +222,7 @@ mod tests {
             } },
             "spec": { "bizId": 2, "serviceTemplate": { "id": 1 }, "processes": [] },
         });
-        let watched: Watched = serde_json::from_value(object).unwrap();
+        let watched: StoredSet = serde_json::from_value(object).unwrap();
         assert_eq!(watched.annotations().len(), 1);
         assert!(watched.read().unwrap().metadata.managed_fields.is_none());
     }

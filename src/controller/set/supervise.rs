@@ -10,29 +10,29 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, trace_span};
 
 use super::reconcile::reconcile;
-use super::stored_set::Watched;
+use super::stored_set::StoredSet;
 use crate::controller::action::Action;
 use crate::controller::{Context, Error};
-use crate::engine::Pulse;
+use crate::engine::Progress;
 
 /// Runs one reconcile to its end.
 pub async fn supervised(
-    object: Arc<Watched>,
+    object: Arc<StoredSet>,
     context: Arc<Context>,
     shutdown: CancellationToken,
     deadline: Duration,
 ) -> Action {
-    let pulse = Arc::new(Pulse::new(shutdown.child_token()));
+    let progress = Arc::new(Progress::new(shutdown.child_token()));
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let span = trace_span!(target: "traces", parent: None, "reconcile", namespace, name, outcome = Empty,
                            otel.status_code = Empty);
     let mut task = tokio::spawn({
-        let (object, context, pulse) = (Arc::clone(&object), Arc::clone(&context), Arc::clone(&pulse));
-        async move { reconcile(object, &context, &pulse).await }.instrument(span.clone())
+        let (object, context, progress) = (Arc::clone(&object), Arc::clone(&context), Arc::clone(&progress));
+        async move { reconcile(object, &context, &progress).await }.instrument(span.clone())
     });
     let ended = tokio::select! {
         ended = &mut task => ended,
-        () = pulse.expired(deadline) => {
+        () = progress.expired(deadline) => {
             tracing::error!(namespace, name, deadline = ?deadline, "no progress: told to stop after the present call");
             task.await
         }
@@ -42,7 +42,7 @@ pub async fn supervised(
         Err(panic) => {
             tracing::error!(namespace, name, %panic, "the reconcile panicked: a defect");
             span.in_scope(|| context.reconciled(Error::Panicked.label()));
-            Action::requeue(context.objects.next_try(&namespace, &name, &object.uid().unwrap_or_default()))
+            Action::requeue(context.objects.next_backoff(&namespace, &name, &object.uid().unwrap_or_default()))
         }
     }
 }

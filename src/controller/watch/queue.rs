@@ -24,19 +24,19 @@ struct State {
 
 impl Queue {
     /// A reconcile of this set is due now.
-    pub fn is_due(&self, set: ObjectName) {
+    pub fn note_due(&self, set: ObjectName) {
         self.lock().due_at(set, Instant::now());
     }
 
     /// It begins.
-    pub fn begins(&self, set: &ObjectName) {
+    pub fn note_start(&self, set: &ObjectName) {
         let mut state = self.lock();
         state.due.remove(set);
         state.running += 1;
     }
 
     /// It has ended; the next is due after this long, if nothing wakes the set before.
-    pub fn ends(&self, set: ObjectName, next: Option<Duration>) {
+    pub fn note_end(&self, set: ObjectName, next: Option<Duration>) {
         let mut state = self.lock();
         state.running = state.running.saturating_sub(1);
         if let Some(at) = next.and_then(|next| Instant::now().checked_add(next)) {
@@ -45,7 +45,7 @@ impl Queue {
     }
 
     /// The set is gone: its reconcile will not begin.
-    pub fn gone(&self, set: &ObjectName) {
+    pub fn forget(&self, set: &ObjectName) {
         self.lock().due.remove(set);
     }
 
@@ -88,23 +88,23 @@ mod tests {
     async fn a_set_waits_from_when_it_is_due_until_its_reconcile_begins() {
         let queue = Queue::default();
         let state = || (queue.waiting(), queue.running());
-        queue.is_due(set("web"));
-        queue.is_due(set("web"));
-        queue.is_due(set("db"));
+        queue.note_due(set("web"));
+        queue.note_due(set("web"));
+        queue.note_due(set("db"));
         assert_eq!(state(), (2, 0));
-        queue.begins(&set("web"));
+        queue.note_start(&set("web"));
         assert_eq!(state(), (1, 1));
-        queue.is_due(set("web"));
+        queue.note_due(set("web"));
         assert_eq!(state(), (2, 1), "woken while it is reconciled, it comes again");
-        queue.ends(set("web"), Some(Duration::from_mins(5)));
-        queue.begins(&set("web"));
-        queue.ends(set("web"), Some(Duration::from_mins(5)));
+        queue.note_end(set("web"), Some(Duration::from_mins(5)));
+        queue.note_start(&set("web"));
+        queue.note_end(set("web"), Some(Duration::from_mins(5)));
         assert_eq!(state(), (1, 0));
         tokio::time::advance(Duration::from_mins(5)).await;
         assert_eq!(state(), (2, 0), "its wait is over");
-        queue.gone(&set("db"));
-        queue.begins(&set("web"));
-        queue.ends(set("web"), None);
+        queue.forget(&set("db"));
+        queue.note_start(&set("web"));
+        queue.note_end(set("web"), None);
         assert_eq!(state(), (0, 0));
     }
 }

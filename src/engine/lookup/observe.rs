@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cmdb::{Lane, PollKey};
+use crate::cmdb::{PollKey, Priority};
 use crate::engine::write::translate::templates;
-use crate::engine::{Cells, Connection, Engine, Error, Pulse, Scope, cell};
+use crate::engine::{Connection, Engine, Error, Progress, Scope, SnapshotCache, cell};
 use crate::plan::{Observed, Template};
 
 /// How fresh a list must be.
@@ -33,29 +33,29 @@ impl Freshness {
 
 /// How a set is looked at: how fresh what it sees must be, and whether somebody waits for it.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct ReadRequest {
     /// How fresh a list must be.
     pub freshness: Freshness,
     /// Who waits for it.
-    pub lane: Lane,
+    pub priority: Priority,
 }
 
-impl Look {
+impl ReadRequest {
     /// Somebody waits for it: it waits in line for its turn.
     #[must_use]
-    pub fn for_work(freshness: Freshness) -> Self {
-        Self { freshness, lane: Lane::Work }
+    pub fn interactive(freshness: Freshness) -> Self {
+        Self { freshness, priority: Priority::Interactive }
     }
 
     /// Nothing is outstanding: it gives way to all work, and ends at once when it is not its turn.
     #[must_use]
-    pub fn at_rest(freshness: Freshness, poll: PollKey) -> Self {
-        Self { freshness, lane: Lane::Poll(poll) }
+    pub fn background(freshness: Freshness, poll: PollKey) -> Self {
+        Self { freshness, priority: Priority::Background(poll) }
     }
 
     /// What became of a write whose end is not clear.
-    pub(in crate::engine) fn to_settle() -> Self {
-        Self { freshness: Freshness::Since(Instant::now()), lane: Lane::Settling }
+    pub(in crate::engine) fn resolving() -> Self {
+        Self { freshness: Freshness::Since(Instant::now()), priority: Priority::Resolve }
     }
 
     /// The same, at what there is at this moment or later.
@@ -65,13 +65,13 @@ impl Look {
 
     /// What a look has begun with a call of its own, it ends: sent away between two calls, it would begin again.
     pub(in crate::engine) fn has_begun(self) -> Self {
-        Self { lane: Lane::Work, ..self }
+        Self { priority: Priority::Interactive, ..self }
     }
 }
 
 /// What was seen of a scope, and when it was asked for.
 #[derive(Clone, Debug)]
-pub struct Sight {
+pub struct Listing {
     /// The scope.
     pub scope: Scope,
     /// Its templates.
@@ -81,7 +81,7 @@ pub struct Sight {
 }
 
 /// The last list of each scope.
-pub type Snapshots = Cells<Scope, Vec<Template>>;
+pub type ListSnapshots = SnapshotCache<Scope, Vec<Template>>;
 
 impl Engine {
     /// The templates of a scope, as fresh as asked.
@@ -89,32 +89,39 @@ impl Engine {
         &self,
         connection: &Connection,
         scope: Scope,
-        look: Look,
-        pulse: &Pulse,
-    ) -> Result<Sight, Error> {
+        look: ReadRequest,
+        progress: &Progress,
+    ) -> Result<Listing, Error> {
         let read = async {
-            let listed =
-                connection.client.list_process_templates(look.lane, scope.biz_id, scope.service_template_id).await?;
+            let listed = connection
+                .client
+                .list_process_templates(look.priority, scope.biz_id, scope.service_template_id)
+                .await?;
             Ok(templates(listed))
         };
         let snapshot = cell(&self.snapshots, scope.clone());
-        let reading = pulse.while_waiting(snapshot.get(look.freshness.not_before(), read)).await?;
+        let snapshot = progress.excluding_wait(snapshot.get(look.freshness.not_before(), read)).await?;
         let observed = Observed {
-            schema: self.schema_of(connection, &reading.value),
-            templates: Arc::clone(&reading.value),
+            schema: self.schema_of(connection, &snapshot.value),
+            templates: Arc::clone(&snapshot.value),
             user: connection.client.user(),
-            rivals: Arc::default(),
+            other_sets: Arc::default(),
         };
-        Ok(Sight { scope, observed, asked_at: reading.asked_at })
+        Ok(Listing { scope, observed, asked_at: snapshot.asked_at })
     }
 
     /// Folds what a clean write of ours has done into the scope's list.
-    pub(in crate::engine) async fn fold(&self, scope: &Scope, pulse: &Pulse, change: impl FnOnce(&mut Vec<Template>)) {
-        pulse.while_waiting(cell(&self.snapshots, scope.clone()).fold(change)).await;
+    pub(in crate::engine) async fn fold(
+        &self,
+        scope: &Scope,
+        progress: &Progress,
+        change: impl FnOnce(&mut Vec<Template>),
+    ) {
+        progress.excluding_wait(cell(&self.snapshots, scope.clone()).fold(change)).await;
     }
 
     /// Drops the scope's list: nobody knows what a write has done.
-    pub(in crate::engine) async fn drop_snapshot(&self, scope: &Scope, pulse: &Pulse) {
-        pulse.while_waiting(cell(&self.snapshots, scope.clone()).forget()).await;
+    pub(in crate::engine) async fn drop_snapshot(&self, scope: &Scope, progress: &Progress) {
+        progress.excluding_wait(cell(&self.snapshots, scope.clone()).forget()).await;
     }
 }

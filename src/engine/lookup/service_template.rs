@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::api::{CategorySelector, CreateIfMissing, ServiceTemplateSelector};
 use crate::cmdb::{Client, ServiceCategory, ServiceTemplate};
-use crate::engine::{Cells, Engine, Error, Freshness, Job, Look, Pulse, Touched, cell};
-use crate::plan::{Place, Rival, ServerSchema};
+use crate::engine::{Engine, Error, Freshness, Job, Progress, ReadRequest, SnapshotCache, Touched, cell};
+use crate::plan::{OtherSet, Place, ServerSchema};
 
 /// A CMDB that can be talked to.
 #[derive(Clone, Debug)]
@@ -52,27 +52,32 @@ pub(in crate::engine) struct Resolved {
     /// Its name.
     pub name: String,
     /// The other sets that live there.
-    pub rivals: Vec<Rival>,
+    pub other_sets: Vec<OtherSet>,
     /// How to look on.
-    pub look: Look,
+    pub look: ReadRequest,
 }
 
 /// The service templates of each business that somebody asks for, by (connection, business).
-pub type ServiceTemplates = Cells<(String, i64), Vec<ServiceTemplate>>;
+pub type ServiceTemplates = SnapshotCache<(String, i64), Vec<ServiceTemplate>>;
 
 /// The service categories of each business, likewise.
-pub type ServiceCategories = Cells<(String, i64), Vec<ServiceCategory>>;
+pub type ServiceCategories = SnapshotCache<(String, i64), Vec<ServiceCategory>>;
 
 impl Engine {
     /// Finds the service template of a job, creates it where the set wishes it, and tells which other sets live there.
-    pub(in crate::engine) async fn resolve(&self, job: &Job, look: Look, pulse: &Pulse) -> Result<Resolved, Error> {
-        pulse.beat()?;
+    pub(in crate::engine) async fn resolve(
+        &self,
+        job: &Job,
+        look: ReadRequest,
+        progress: &Progress,
+    ) -> Result<Resolved, Error> {
+        progress.checkpoint()?;
         job.check_grant(None, None)?;
         let begun = Instant::now();
-        let (mut known, mut look) = self.known_service_templates(job, look, pulse).await?;
+        let (mut known, mut look) = self.known_service_templates(job, look, progress).await?;
         if find(job, &known).is_err() {
             // A list that was read for others may be older than what was made since.
-            (known, look) = self.known_service_templates(job, look.since(begun), pulse).await?;
+            (known, look) = self.known_service_templates(job, look.since(begun), progress).await?;
         }
         let found = find(job, &known);
         if found.is_err() {
@@ -82,7 +87,7 @@ impl Engine {
         let service_template_id = match found? {
             Some(id) => id,
             None if job.is_read_only => return Err(missing(job, &known)),
-            None => self.create_service_template(job, pulse).await?,
+            None => self.create_service_template(job, progress).await?,
         };
         let name = known.iter().find(|template| template.id == service_template_id).map(|template| &template.name);
         // What was just created has the name that the set gives.
@@ -97,8 +102,8 @@ impl Engine {
             service_template_id: Some(service_template_id),
             service_template_name: name.map(String::as_str),
         };
-        let rivals = job.others.iter().filter(|other| lives_here(&other.service_template));
-        let rivals = rivals.map(|other| match other.rival.clone() {
+        let other_sets = job.others.iter().filter(|other| lives_here(&other.service_template));
+        let other_sets = other_sets.map(|other| match other.rival.clone() {
             rival if other.grants.cover(touched) => rival,
             rival => rival.without_claims(),
         });
@@ -108,58 +113,58 @@ impl Engine {
             biz_id: job.biz_id,
             service_template_id,
         };
-        Ok(Resolved { scope, rivals: rivals.collect(), name: name.cloned().unwrap_or_default(), look })
+        Ok(Resolved { scope, other_sets: other_sets.collect(), name: name.cloned().unwrap_or_default(), look })
     }
 
     async fn known_service_templates(
         &self,
         job: &Job,
-        look: Look,
-        pulse: &Pulse,
-    ) -> Result<(Arc<Vec<ServiceTemplate>>, Look), Error> {
+        look: ReadRequest,
+        progress: &Progress,
+    ) -> Result<(Arc<Vec<ServiceTemplate>>, ReadRequest), Error> {
         let key = (job.connection.key.clone(), job.biz_id);
         let has_read = AtomicBool::new(false);
         let read = async {
             has_read.store(true, Ordering::Relaxed);
-            job.connection.client.list_service_templates(look.lane, job.biz_id).await
+            job.connection.client.list_service_templates(look.priority, job.biz_id).await
         };
         let templates = cell(&self.service_templates, key);
-        let known = pulse.while_waiting(templates.get(look.freshness.not_before(), read)).await?.value;
+        let known = progress.excluding_wait(templates.get(look.freshness.not_before(), read)).await?.value;
         Ok((known, if has_read.load(Ordering::Relaxed) { look.has_begun() } else { look }))
     }
 
     // Names of service templates are unique in a business, in the database too: what was stored is found by name.
-    async fn create_service_template(&self, job: &Job, pulse: &Pulse) -> Result<i64, Error> {
+    async fn create_service_template(&self, job: &Job, progress: &Progress) -> Result<i64, Error> {
         let client = &job.connection.client;
         let writer_key = format!("{} {}", client.url(), job.biz_id);
-        let _turn = pulse.while_waiting(self.turns.take(&writer_key)).await;
-        pulse.beat()?;
-        let look = Look::for_work(Freshness::AtMost(crate::engine::WRITE_FRESHNESS));
-        let (known, _) = self.known_service_templates(job, look, pulse).await?;
+        let _write_guard = progress.excluding_wait(self.write_locks.take(&writer_key)).await;
+        progress.checkpoint()?;
+        let look = ReadRequest::interactive(Freshness::AtMost(crate::engine::WRITE_FRESHNESS));
+        let (known, _) = self.known_service_templates(job, look, progress).await?;
         if let Some(id) = find(job, &known)? {
             return Ok(id);
         }
         let (Some(name), Some(wish)) = (&job.service_template.name, &job.service_template.create_if_missing) else {
             return Err(missing(job, &known));
         };
-        let category_id = self.category(job, name, wish, pulse).await?;
-        pulse.beat()?;
+        let category_id = self.category(job, name, wish, progress).await?;
+        progress.checkpoint()?;
         let cell = cell(&self.service_templates, (job.connection.key.clone(), job.biz_id));
         job.check_grant(None, Some(name))?;
-        match pulse.while_waiting(client.create_service_template(job.biz_id, name, category_id)).await {
+        match progress.excluding_wait(client.create_service_template(job.biz_id, name, category_id)).await {
             Ok(created) => {
                 let id = created.id;
-                pulse.while_waiting(cell.fold(|known| known.push(created))).await;
+                progress.excluding_wait(cell.fold(|known| known.push(created))).await;
                 Ok(id)
             }
             Err(error) => {
-                pulse.while_waiting(cell.forget()).await;
+                progress.excluding_wait(cell.forget()).await;
                 Err(Arc::new(error).into())
             }
         }
     }
 
-    async fn category(&self, job: &Job, name: &str, wish: &CreateIfMissing, pulse: &Pulse) -> Result<i64, Error> {
+    async fn category(&self, job: &Job, name: &str, wish: &CreateIfMissing, progress: &Progress) -> Result<i64, Error> {
         let CategorySelector { id, parent, name: leaf } = &wish.category;
         if let Some(id) = id {
             return Ok(*id);
@@ -169,7 +174,7 @@ impl Engine {
         let read = job.connection.client.list_service_categories(job.biz_id);
         let not_before = Freshness::AtMost(crate::engine::WRITE_FRESHNESS).not_before();
         let categories = cell(&self.service_categories, key);
-        let known = pulse.while_waiting(categories.get(not_before, read)).await?.value;
+        let known = progress.excluding_wait(categories.get(not_before, read)).await?.value;
         let is_parent = |id: i64| known.iter().any(|category| category.id == id && category.name == parent);
         let found = known.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));
         found

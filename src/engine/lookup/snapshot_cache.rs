@@ -9,14 +9,14 @@ use crate::cmdb;
 
 /// A reading and the moment when it was asked for: it shows everything that had ended by then.
 #[derive(Debug)]
-pub struct Reading<T> {
+pub struct Snapshot<T> {
     /// What was read.
     pub value: Arc<T>,
     /// When it was asked for.
     pub asked_at: Instant,
 }
 
-impl<T> Clone for Reading<T> {
+impl<T> Clone for Snapshot<T> {
     fn clone(&self) -> Self {
         Self { value: Arc::clone(&self.value), asked_at: self.asked_at }
     }
@@ -24,33 +24,33 @@ impl<T> Clone for Reading<T> {
 
 /// The last reading of one thing.
 #[derive(Debug)]
-pub struct Shared<T> {
+pub struct SnapshotCell<T> {
     state: Mutex<State<T>>,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    last: Option<Reading<T>>,
+    last: Option<Snapshot<T>>,
     failed: Option<(Instant, Arc<cmdb::Error>)>,
 }
 
-impl<T> Default for Shared<T> {
+impl<T> Default for SnapshotCell<T> {
     fn default() -> Self {
         Self { state: Mutex::new(State { last: None, failed: None }) }
     }
 }
 
-impl<T> Shared<T> {
+impl<T> SnapshotCell<T> {
     /// The last reading if it was asked for at `not_before` or later, else a new one. Who waits while another reads
     /// shares that one's result, also when it fails; but not that the call of that one might not begin, for each has its own.
-    pub async fn get<F>(&self, not_before: Instant, read: F) -> Result<Reading<T>, Arc<cmdb::Error>>
+    pub async fn get<F>(&self, not_before: Instant, read: F) -> Result<Snapshot<T>, Arc<cmdb::Error>>
     where
         F: Future<Output = Result<T, cmdb::Error>> + Send,
     {
         let arrived = Instant::now();
         let mut state = self.state.lock().await;
-        if let Some(reading) = state.last.as_ref().filter(|reading| reading.asked_at >= not_before) {
-            return Ok(reading.clone());
+        if let Some(snapshot) = state.last.as_ref().filter(|snapshot| snapshot.asked_at >= not_before) {
+            return Ok(snapshot.clone());
         }
         if let Some((_, error)) = state.failed.as_ref().filter(|(ended, _)| *ended >= arrived) {
             return Err(Arc::clone(error));
@@ -58,9 +58,9 @@ impl<T> Shared<T> {
         let asked_at = Instant::now();
         match read.await {
             Ok(value) => {
-                let reading = Reading { value: Arc::new(value), asked_at };
-                state.last = Some(reading.clone());
-                Ok(reading)
+                let snapshot = Snapshot { value: Arc::new(value), asked_at };
+                state.last = Some(snapshot.clone());
+                Ok(snapshot)
             }
             Err(error @ (cmdb::Error::Busy { .. } | cmdb::Error::Ending { .. })) => Err(Arc::new(error)),
             Err(error) => {
@@ -76,8 +76,8 @@ impl<T> Shared<T> {
     where
         T: Clone,
     {
-        if let Some(reading) = &mut self.state.lock().await.last {
-            change(Arc::make_mut(&mut reading.value));
+        if let Some(snapshot) = &mut self.state.lock().await.last {
+            change(Arc::make_mut(&mut snapshot.value));
         }
     }
 
@@ -95,12 +95,12 @@ mod tests {
     use tokio::sync::Notify;
     use tokio::time::Instant;
 
-    use super::Shared;
+    use super::SnapshotCell;
     use crate::cmdb::{Error, Operation};
 
     #[tokio::test]
     async fn who_waited_behind_one_whose_turn_it_was_not_reads_for_itself() {
-        let (shared, refused) = (Arc::new(Shared::default()), Arc::new(Notify::new()));
+        let (shared, refused) = (Arc::new(SnapshotCell::default()), Arc::new(Notify::new()));
         let poll = shared.get(Instant::now(), async {
             refused.notified().await;
             Err(Error::Busy { operation: Operation::ListProcessTemplates, retry_after: Duration::from_secs(1) })

@@ -10,7 +10,7 @@ use super::create::{Order, creation};
 use super::translate::changes;
 use crate::api::PROCESS_NAME;
 use crate::cmdb;
-use crate::engine::{Carried, Engine, Error, Freshness, Job, Journal, Look, Pulse};
+use crate::engine::{Carried, Engine, Error, Freshness, Job, Journal, Progress, ReadRequest};
 use crate::plan::{Cause, Decision, DesiredItem, MOST_PLANS, Properties, Step};
 
 /// Most process templates of one delete: CMDB takes 500, and needs about a second for a hundred.
@@ -73,16 +73,16 @@ impl Engine {
         &self,
         job: &Job,
         carried: &mut Carried,
-        pulse: &Pulse,
+        progress: &Progress,
         journal: &mut J,
     ) -> Result<(), Error> {
         for _ in 0..MOST_PLANS {
             if !carried.view.plan.has_writes() {
                 break;
             }
-            self.write_plan(job, carried, pulse, journal).await?;
-            let look = Look::for_work(Freshness::AtMost(crate::engine::WRITE_FRESHNESS));
-            self.look_again(job, &mut carried.view, look, pulse).await?;
+            self.write_plan(job, carried, progress, journal).await?;
+            let look = ReadRequest::interactive(Freshness::AtMost(crate::engine::WRITE_FRESHNESS));
+            self.look_again(job, &mut carried.view, look, progress).await?;
         }
         Ok(())
     }
@@ -91,18 +91,18 @@ impl Engine {
         &self,
         job: &Job,
         carried: &mut Carried,
-        pulse: &Pulse,
+        progress: &Progress,
         journal: &mut J,
     ) -> Result<(), Error> {
         for batch in batches(carried) {
-            pulse.beat()?;
+            progress.checkpoint()?;
             carried.view.check_grant(job)?;
             let course = match batch {
-                Batch::Create(orders) => creation(self, job, carried, journal, orders, pulse).await?,
+                Batch::Create(orders) => creation(self, job, carried, journal, orders, progress).await?,
                 Batch::Update { key, id, properties } => {
-                    self.update(job, carried, (&key, id), &properties, pulse).await?
+                    self.update(job, carried, (&key, id), &properties, progress).await?
                 }
-                Batch::Delete(ids) => self.delete(job, carried, &ids, pulse).await?,
+                Batch::Delete(ids) => self.delete(job, carried, &ids, progress).await?,
             };
             if course == Course::PlanAnew {
                 break;
@@ -117,35 +117,35 @@ impl Engine {
         carried: &mut Carried,
         (key, id): (&str, i64),
         properties: &Properties,
-        pulse: &Pulse,
+        progress: &Progress,
     ) -> Result<Course, Error> {
-        let scope = carried.view.sight.scope.clone();
+        let scope = carried.view.listing.scope.clone();
         let client = &job.connection.client;
         let sent = changes(properties);
         let name = carried.view.name_of(id);
         let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent);
-        let updated = pulse.while_waiting(updated).await;
+        let updated = progress.excluding_wait(updated).await;
         match updated {
             Ok(now) if !is_renamed(properties, &now) => {
-                self.look_after_failure(job, carried, pulse).await?;
+                self.look_after_failure(job, carried, progress).await?;
                 self.refuse_because(job, &scope, key, RENAME_IGNORED.to_owned());
                 Ok(Course::PlanAnew)
             }
             Ok(_) => {
                 let user = client.user().unwrap_or_default();
-                self.fold(&scope, pulse, |templates| {
+                self.fold(&scope, progress, |templates| {
                     for template in templates.iter_mut().filter(|template| template.id == id) {
                         template.update(properties);
                         template.modifier.clone_from(&user);
                     }
                 })
                 .await;
-                self.refusals.remove(&job.set, key);
+                self.rejected_items.remove(&job.set, key);
                 carried.note_update(key, id);
                 Ok(Course::Clean)
             }
             Err(error) => {
-                self.look_after_failure(job, carried, pulse).await?;
+                self.look_after_failure(job, carried, progress).await?;
                 match error {
                     error if error.is_item_error() => {
                         self.refuse(job, &scope, key, &error);
@@ -159,21 +159,27 @@ impl Engine {
         }
     }
 
-    async fn delete(&self, job: &Job, carried: &mut Carried, ids: &[i64], pulse: &Pulse) -> Result<Course, Error> {
-        let scope = carried.view.sight.scope.clone();
+    async fn delete(
+        &self,
+        job: &Job,
+        carried: &mut Carried,
+        ids: &[i64],
+        progress: &Progress,
+    ) -> Result<Course, Error> {
+        let scope = carried.view.listing.scope.clone();
         let client = &job.connection.client;
         let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, carried.view.name_of(*id))).collect();
         let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
         let deleted = client.delete_process_templates(scope.biz_id, scope.service_template_id, &named);
-        match pulse.while_waiting(deleted).await {
+        match progress.excluding_wait(deleted).await {
             Ok(()) => {
-                self.fold(&scope, pulse, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
+                self.fold(&scope, progress, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
                 carried.tally.deleted.extend(ids);
                 Ok(Course::Clean)
             }
             Err(error) => {
-                self.look_after_failure(job, carried, pulse).await?;
-                let listed = &carried.view.sight.observed.templates;
+                self.look_after_failure(job, carried, progress).await?;
+                let listed = &carried.view.listing.observed.templates;
                 let gone = |id: &&i64| !listed.iter().any(|template| template.id == **id);
                 let gone: Vec<i64> = ids.iter().filter(gone).copied().collect();
                 // Some were gone already, or it was done all the same: the others are tried once more.
@@ -187,17 +193,25 @@ impl Engine {
     }
 
     // A list tells what became of a change or a deletion whose end is not clear.
-    async fn look_after_failure(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
-        self.drop_snapshot(&carried.view.sight.scope, pulse).await;
+    async fn look_after_failure(&self, job: &Job, carried: &mut Carried, progress: &Progress) -> Result<(), Error> {
+        self.drop_snapshot(&carried.view.listing.scope, progress).await;
         // Who begins anew begins with a list.
-        pulse.beat()?;
-        self.look_again(job, &mut carried.view, Look::for_work(Freshness::Since(Instant::now())), pulse).await
+        progress.checkpoint()?;
+        self.look_again(job, &mut carried.view, ReadRequest::interactive(Freshness::Since(Instant::now())), progress)
+            .await
     }
 
     // A list tells what became of a create, also at the end of the process: whoever goes on would have to wait for it.
-    pub(in crate::engine) async fn settle(&self, job: &Job, carried: &mut Carried, pulse: &Pulse) -> Result<(), Error> {
-        self.drop_snapshot(&carried.view.sight.scope, pulse).await;
-        pulse.outlast(SETTLING, self.look_again(job, &mut carried.view, Look::to_settle(), pulse)).await
+    pub(in crate::engine) async fn settle(
+        &self,
+        job: &Job,
+        carried: &mut Carried,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        self.drop_snapshot(&carried.view.listing.scope, progress).await;
+        progress
+            .run_for_grace(SETTLING, self.look_again(job, &mut carried.view, ReadRequest::resolving(), progress))
+            .await
     }
 
     // The item is not sent again as it is.
@@ -208,7 +222,7 @@ impl Engine {
     fn refuse_because(&self, job: &Job, scope: &crate::engine::Scope, key: &str, reason: String) {
         let item = job.desired.items.iter().find(|item| item.key == key);
         let content = item.map(DesiredItem::content_hash).unwrap_or_default();
-        self.refusals.add(&job.set, key, scope, content, reason);
+        self.rejected_items.add(&job.set, key, scope, content, reason);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::apply::Course;
 use super::translate::specification;
 use crate::cmdb;
-use crate::engine::{Carried, Engine, Error, Job, Pulse, View};
+use crate::engine::{Carried, Engine, Error, Job, PlannedView, Progress};
 use crate::plan::{Basis, Cause, Create, Intent, IntentFate, Plan, Template};
 
 /// Most process templates of one request: a create costs CMDB about 20 ms an item, and its servers give up after 25 s.
@@ -19,10 +19,10 @@ const AHEAD: usize = 4;
 /// Where intents and IDs are stored, so that an operator that is started anew finds them.
 pub trait Journal: Send {
     /// Stores the view's memory before a request is sent. Must not store anything when the set is no longer what it was.
-    fn begin(&mut self, view: &View) -> impl Future<Output = Result<(), Error>> + Send;
+    fn begin(&mut self, view: &PlannedView) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Stores what is known after the last request, whatever the set has become meanwhile.
-    fn record(&mut self, view: &View) -> impl Future<Output = Result<(), Error>> + Send;
+    fn record(&mut self, view: &PlannedView) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// A template that is to be created.
@@ -48,7 +48,7 @@ struct Creation<'a, J> {
     job: &'a Job,
     carried: &'a mut Carried,
     journal: &'a mut J,
-    pulse: &'a Pulse,
+    progress: &'a Progress,
     queue: VecDeque<Chunk>,
     course: Course,
 }
@@ -60,10 +60,10 @@ pub(in crate::engine) async fn creation<J: Journal>(
     carried: &mut Carried,
     journal: &mut J,
     orders: Vec<Order>,
-    pulse: &Pulse,
+    progress: &Progress,
 ) -> Result<Course, Error> {
     let queue = chunks(engine, job, orders);
-    let mut creation = Creation { engine, job, carried, journal, pulse, queue, course: Course::Clean };
+    let mut creation = Creation { engine, job, carried, journal, progress, queue, course: Course::Clean };
     let result = creation.run().await;
     creation.withdraw();
     result.map(|()| creation.course)
@@ -72,14 +72,14 @@ pub(in crate::engine) async fn creation<J: Journal>(
 // Items that were refused before go alone: they must not hold back the others again.
 fn chunks(engine: &Engine, job: &Job, orders: Vec<Order>) -> VecDeque<Chunk> {
     let (alone, together): (Vec<_>, Vec<_>) =
-        orders.into_iter().partition(|order| engine.refusals.contains(&job.set, &order.key));
+        orders.into_iter().partition(|order| engine.rejected_items.contains(&job.set, &order.key));
     together.chunks(CHUNK).map(Chunk::new).chain(alone.chunks(1).map(Chunk::new)).collect()
 }
 
 impl<J: Journal> Creation<'_, J> {
     async fn run(&mut self) -> Result<(), Error> {
         while let Some(first) = self.queue.front() {
-            self.pulse.beat()?;
+            self.progress.checkpoint()?;
             if first.after_id.is_none() {
                 self.announce().await?;
             }
@@ -134,11 +134,11 @@ impl<J: Journal> Creation<'_, J> {
         for order in &chunk {
             self.engine.intents.sent(&self.job.set, &order.key, &order.intent(after_id));
         }
-        let scope = &self.carried.view.sight.scope;
+        let scope = &self.carried.view.listing.scope;
         let specifications: Vec<_> = chunk.iter().map(|order| specification(&order.create.properties)).collect();
         let client = &self.job.connection.client;
         let created = client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications);
-        match self.pulse.while_waiting(created).await {
+        match self.progress.excluding_wait(created).await {
             Ok(ids) if ids.len() == chunk.len() => {
                 self.note_stored(&chunk, &ids).await;
                 Ok(())
@@ -173,7 +173,7 @@ impl<J: Journal> Creation<'_, J> {
         let mut stored = Vec::with_capacity(chunk.len());
         for (order, &id) in chunk.iter().zip(ids) {
             view.memory.created(&order.key, &order.create.process_name, id, order.is_temporary);
-            self.engine.refusals.remove(&self.job.set, &order.key);
+            self.engine.rejected_items.remove(&self.job.set, &order.key);
             self.carried.tally.created.push(id);
             if order.create.cause == Cause::Drift {
                 self.carried.tally.restored.push(order.key.clone());
@@ -194,14 +194,14 @@ impl<J: Journal> Creation<'_, J> {
             templates.extend(stored);
             templates.sort_by_key(|template| template.id);
         };
-        self.engine.fold(&view.sight.scope, self.pulse, fold).await;
+        self.engine.fold(&view.listing.scope, self.progress, fold).await;
     }
 
     // After anything but a clean success: a list tells which creates were stored, which were not, and which cannot be
     // told yet.
     async fn settle(&mut self, chunk: &[Order]) -> Result<(), Error> {
         self.course = Course::PlanAnew;
-        self.engine.settle(self.job, self.carried, self.pulse).await?;
+        self.engine.settle(self.job, self.carried, self.progress).await?;
         let view = &self.carried.view;
         self.carried.holds_ended |= chunk.iter().any(|order| !view.memory.intents.contains_key(&order.key));
         let items = &view.plan.items;
@@ -222,7 +222,7 @@ impl<J: Journal> Creation<'_, J> {
         match left.as_slice() {
             [] => {}
             [order] if chunk.len() == 1 => {
-                self.engine.refuse(self.job, &view.sight.scope, &order.key, error);
+                self.engine.refuse(self.job, &view.listing.scope, &order.key, error);
             }
             left => {
                 let (first, second) = left.split_at(left.len().div_ceil(2));

@@ -11,12 +11,12 @@ use crate::engine::Error;
 
 /// Tells a reconcile when to stop, and its supervisor whether it still gets on.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Progress {
     stop: CancellationToken,
     last_beat: Mutex<Option<Instant>>,
 }
 
-impl Pulse {
+impl Progress {
     /// A pulse that stops with `stop`.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
@@ -27,7 +27,7 @@ impl Pulse {
     ///
     /// # Errors
     /// [`Error::Stopped`] when no further call may begin.
-    pub fn beat(&self) -> Result<(), Error> {
+    pub fn checkpoint(&self) -> Result<(), Error> {
         *self.lock() = Some(Instant::now());
         if self.stop.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
     }
@@ -36,7 +36,7 @@ impl Pulse {
     ///
     /// # Errors
     /// [`Error::Stopped`] when it has not ended by then.
-    pub async fn outlast<T>(
+    pub async fn run_for_grace<T>(
         &self,
         a_while: Duration,
         work: impl Future<Output = Result<T, Error>>,
@@ -53,7 +53,7 @@ impl Pulse {
 
     /// Waits for others, whose progress this reconcile does not see, or for CMDB, in whose line others come first, and whose
     /// calls have a limit of their own: that time does not count.
-    pub fn while_waiting<T>(&self, wait: impl Future<Output = T>) -> impl Future<Output = T> {
+    pub fn excluding_wait<T>(&self, wait: impl Future<Output = T>) -> impl Future<Output = T> {
         // On the heap, or each of a reconcile's waits would count for its size.
         let wait = Box::pin(wait);
         async move {
@@ -81,7 +81,7 @@ impl Pulse {
 }
 
 // Also a wait that is given up has ended.
-struct Waiting<'a>(&'a Pulse);
+struct Waiting<'a>(&'a Progress);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {

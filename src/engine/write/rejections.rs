@@ -21,17 +21,17 @@ struct Refusal {
 
 /// What CMDB refused, by set and key.
 #[derive(Debug, Default)]
-pub struct Refusals {
+pub struct RejectedItems {
     by_item: Mutex<HashMap<(String, String), Refusal>>,
 }
 
-impl Refusals {
+impl RejectedItems {
     /// Puts into the memory which items are not sent again yet.
     pub fn recall(&self, set: &str, scope: &Scope, desired: &Desired, memory: &mut Memory) {
-        let refusals = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
+        let rejected_items = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
         memory.refused.clear();
         for item in &desired.items {
-            let Some(refusal) = refusals.get(&(set.to_owned(), item.key.clone())) else { continue };
+            let Some(refusal) = rejected_items.get(&(set.to_owned(), item.key.clone())) else { continue };
             let stands =
                 refusal.scope == *scope && item.content_hash() == refusal.content && refusal.at.elapsed() < AGAIN_AFTER;
             if stands {
@@ -42,21 +42,21 @@ impl Refusals {
 
     /// Whether the item was refused before, and is therefore sent alone.
     pub fn contains(&self, set: &str, key: &str) -> bool {
-        let refusals = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.contains_key(&(set.to_owned(), key.to_owned()))
+        let rejected_items = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
+        rejected_items.contains_key(&(set.to_owned(), key.to_owned()))
     }
 
     /// CMDB refused the item of this content.
     pub fn add(&self, set: &str, key: &str, scope: &Scope, content: String, reason: String) {
         let refusal = Refusal { scope: scope.clone(), content, reason, at: Instant::now() };
-        let mut refusals = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.insert((set.to_owned(), key.to_owned()), refusal);
+        let mut rejected_items = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
+        rejected_items.insert((set.to_owned(), key.to_owned()), refusal);
     }
 
     /// The item was stored after all.
     pub fn remove(&self, set: &str, key: &str) {
-        let mut refusals = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.remove(&(set.to_owned(), key.to_owned()));
+        let mut rejected_items = self.by_item.lock().unwrap_or_else(PoisonError::into_inner);
+        rejected_items.remove(&(set.to_owned(), key.to_owned()));
     }
 
     /// Forgets a set that is gone.

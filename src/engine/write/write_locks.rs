@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 /// Turns to write, by key.
 #[derive(Debug)]
-pub struct Turns<K> {
+pub struct WriteLocks<K> {
     queues: Arc<Mutex<HashMap<K, Queue>>>,
 }
 
-impl<K> Default for Turns<K> {
+impl<K> Default for WriteLocks<K> {
     fn default() -> Self {
         Self { queues: Arc::default() }
     }
@@ -30,7 +30,7 @@ struct Queue {
 
 /// A turn to write; the next one begins when it is dropped.
 #[derive(Debug)]
-pub struct Turn<K: Hash + Eq> {
+pub struct WriteGuard<K: Hash + Eq> {
     _guard: OwnedMutexGuard<()>,
     _member: Member<K>,
 }
@@ -53,9 +53,9 @@ impl<K: Hash + Eq> Drop for Member<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> Turns<K> {
+impl<K: Hash + Eq + Clone> WriteLocks<K> {
     /// Waits for the turn.
-    pub async fn take(&self, key: &K) -> Turn<K> {
+    pub async fn take(&self, key: &K) -> WriteGuard<K> {
         let lock = {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = queues.entry(key.clone()).or_default();
@@ -63,7 +63,7 @@ impl<K: Hash + Eq + Clone> Turns<K> {
             Arc::clone(&queue.lock)
         };
         let member = Member { queues: Arc::clone(&self.queues), key: key.clone() };
-        Turn { _guard: lock.lock_owned().await, _member: member }
+        WriteGuard { _guard: lock.lock_owned().await, _member: member }
     }
 
     /// Waits until nobody writes or wants to, at most so long: what many wrote is then confirmed by one list.

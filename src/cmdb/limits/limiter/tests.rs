@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Lane, Limiter, Member, Permit, PollKey, Refusal};
+use super::{Answer, Limiter, Member, Permit, PollKey, Priority, Rejected};
 use crate::cmdb::limits::rate::Quota;
 use crate::cmdb::{LimiterReadings, Limits};
 
@@ -28,16 +28,16 @@ fn limiter_until(ends: &CancellationToken, requests_per_second: u32, max_concurr
 }
 
 async fn work(limiter: &Arc<Limiter>) -> Permit {
-    limiter.enter(Lane::Work).await.unwrap()
+    limiter.enter(Priority::Interactive).await.unwrap()
 }
 
 // A poll never waits.
-fn poll(limiter: &Arc<Limiter>, of: u32) -> Result<Permit, Refusal> {
-    limiter.enter(Lane::Poll(PollKey::of(of))).now_or_never().unwrap()
+fn poll(limiter: &Arc<Limiter>, of: u32) -> Result<Permit, Rejected> {
+    limiter.enter(Priority::Background(PollKey::of(of))).now_or_never().unwrap()
 }
 
-fn busy_for(refused: &Result<Permit, Refusal>) -> Duration {
-    let Err(Refusal::Busy(wait)) = refused else { panic!("{refused:?}") };
+fn busy_for(refused: &Result<Permit, Rejected>) -> Duration {
+    let Err(Rejected::Busy(wait)) = refused else { panic!("{refused:?}") };
     *wait
 }
 
@@ -77,26 +77,29 @@ async fn at_the_end_all_who_wait_are_sent_away_but_who_settles_a_write() {
     let ends = CancellationToken::new();
     let (limiter, _member) = limiter_until(&ends, 1, 1);
     drop(work(&limiter).await);
-    let enter = |lane| {
+    let enter = |priority| {
         let limiter = Arc::clone(&limiter);
-        async move { (limiter.enter(lane).await.map(drop), Instant::now()) }
+        async move { (limiter.enter(priority).await.map(drop), Instant::now()) }
     };
-    let waiting = [Lane::Work, Lane::Work, Lane::Settling, Lane::Settling, Lane::Work];
+    let waiting =
+        [Priority::Interactive, Priority::Interactive, Priority::Resolve, Priority::Resolve, Priority::Interactive];
     let begun = Instant::now();
     let (outcomes, ()) = tokio::join!(join_all(waiting.map(enter)), async {
         sleep(Duration::from_millis(100)).await;
         ends.cancel();
     });
-    for (lane, (outcome, at)) in waiting.into_iter().zip(outcomes) {
+    for (priority, (outcome, at)) in waiting.into_iter().zip(outcomes) {
         let after = at - begun;
-        match lane {
+        match priority {
             // Behind the others, which keep nobody waiting now.
-            Lane::Settling => assert!(outcome.is_ok() && after < Duration::from_millis(2100), "{outcome:?} {after:?}"),
-            _ => assert_eq!(outcome, Err(Refusal::Ending)),
+            Priority::Resolve => {
+                assert!(outcome.is_ok() && after < Duration::from_millis(2100), "{outcome:?} {after:?}")
+            }
+            _ => assert_eq!(outcome, Err(Rejected::Ending)),
         }
     }
-    assert_eq!(enter(Lane::Work).await.0, Err(Refusal::Ending));
-    assert_eq!(poll(&limiter, 1).map(drop), Err(Refusal::Ending));
+    assert_eq!(enter(Priority::Interactive).await.0, Err(Rejected::Ending));
+    assert_eq!(poll(&limiter, 1).map(drop), Err(Rejected::Ending));
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,9 +196,9 @@ async fn one_place_is_kept_for_work_where_there_are_several() {
 async fn polls_give_way_to_work_that_waits() {
     let (limiter, _member) = limiter(1000, 2);
     let held = [work(&limiter).await, work(&limiter).await];
-    let mut waiting = Box::pin(limiter.enter(Lane::Work));
+    let mut waiting = Box::pin(limiter.enter(Priority::Interactive));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.enter(Lane::Work));
+    let mut behind = Box::pin(limiter.enter(Priority::Interactive));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(held);
     busy_for(&poll(&limiter, 0));
@@ -207,9 +210,9 @@ async fn polls_give_way_to_work_that_waits() {
 async fn who_gives_up_waiting_holds_nobody_back() {
     let (limiter, _member) = limiter(1000, 1);
     let held = work(&limiter).await;
-    let mut waiting = Box::pin(limiter.enter(Lane::Work));
+    let mut waiting = Box::pin(limiter.enter(Priority::Interactive));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.enter(Lane::Work));
+    let mut behind = Box::pin(limiter.enter(Priority::Interactive));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(waiting);
     drop(held);
@@ -224,7 +227,7 @@ async fn the_lowest_limits_of_the_living_hold() {
     let lower = limiter.join(limits(5, 1));
     assert!((limiter.rate() - 5.0).abs() < 1e-9);
     let held = work(&limiter).await;
-    assert!(timeout(Duration::from_mins(1), limiter.enter(Lane::Work)).await.is_err(), "one at a time");
+    assert!(timeout(Duration::from_mins(1), limiter.enter(Priority::Interactive)).await.is_err(), "one at a time");
     drop(lower);
     assert!((limiter.rate() - 100.0).abs() < 1e-9);
     let _second = work(&limiter).await;
@@ -236,8 +239,8 @@ async fn a_long_stop_is_told_and_a_short_one_is_waited_for() {
     let (limiter, _member) = limiter(100, 4);
     let quota = |seconds| Some(Quota { limit: Some(100), remaining: 0, reset: Duration::from_secs(seconds) });
     work(&limiter).await.ended(Answer::Throttled, quota(30));
-    let refused = limiter.enter(Lane::Work).await.unwrap_err();
-    assert_eq!(refused, Refusal::Stopped(Duration::from_secs(30)));
+    let refused = limiter.enter(Priority::Interactive).await.unwrap_err();
+    assert_eq!(refused, Rejected::Stopped(Duration::from_secs(30)));
     assert!(busy_for(&poll(&limiter, 0)) >= Duration::from_secs(30));
     advance(Duration::from_secs(21)).await;
     let begun = Instant::now();
@@ -253,7 +256,7 @@ async fn after_throttling_work_waits_until_one_call_was_let_through() {
     let probe = work(&limiter).await;
     assert_eq!(begun.elapsed(), Duration::from_millis(500));
     busy_for(&poll(&limiter, 0));
-    let mut waiting = Box::pin(limiter.enter(Lane::Work));
+    let mut waiting = Box::pin(limiter.enter(Priority::Interactive));
     assert!(timeout(Duration::from_secs(20), &mut waiting).await.is_err());
     probe.ended(Answer::Reached, None);
     drop(waiting.await);
@@ -267,14 +270,14 @@ async fn a_down_endpoint_is_not_called_until_one_probe_is_due_and_comes_back_for
     fail(&limiter, 2).await;
     assert_eq!(limiter.down(), None);
     fail(&limiter, 1).await;
-    for lane in [Lane::Work, Lane::Poll(PollKey::default())] {
-        let refused = limiter.enter(lane).now_or_never().unwrap().unwrap_err();
-        assert!(matches!(&refused, Refusal::Down(cause, _) if cause == "no connection"), "{refused:?}");
+    for priority in [Priority::Interactive, Priority::Background(PollKey::default())] {
+        let refused = limiter.enter(priority).now_or_never().unwrap().unwrap_err();
+        assert!(matches!(&refused, Rejected::Down(cause, _) if cause == "no connection"), "{refused:?}");
     }
     until_probe(&limiter).await;
     let probe = poll(&limiter, 0).unwrap();
-    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.enter(Lane::Work))).collect();
-    others.extend((0..3).map(|_| Box::pin(limiter.enter(Lane::Poll(PollKey::default())))));
+    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.enter(Priority::Interactive))).collect();
+    others.extend((0..3).map(|_| Box::pin(limiter.enter(Priority::Background(PollKey::default())))));
     for other in &mut others {
         assert!(futures::poll!(other).is_pending(), "they wait for the outcome");
     }
@@ -290,13 +293,13 @@ async fn a_probe_that_fails_sends_away_all_who_waited_for_it() {
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let others = join_all((0..5).map(|_| limiter.enter(Lane::Work)));
+    let others = join_all((0..5).map(|_| limiter.enter(Priority::Interactive)));
     let (others, ()) = tokio::join!(others, async {
         sleep(Duration::from_secs(45)).await;
         probe.ended(Answer::NotReached("no answer in time"), None);
     });
     for refused in others {
-        let Err(Refusal::Down(cause, wait)) = refused else { panic!("{refused:?}") };
+        let Err(Rejected::Down(cause, wait)) = refused else { panic!("{refused:?}") };
         assert_eq!(cause, "no connection");
         assert!(wait >= Duration::from_millis(1600), "{wait:?}");
     }
@@ -309,7 +312,7 @@ async fn a_poll_does_not_wait_long_for_a_probe_that_hangs() {
     until_probe(&limiter).await;
     let _probe = work(&limiter).await;
     let begun = Instant::now();
-    busy_for(&limiter.enter(Lane::Poll(PollKey::default())).await);
+    busy_for(&limiter.enter(Priority::Background(PollKey::default())).await);
     assert_eq!(begun.elapsed(), Duration::from_millis(500));
 }
 
@@ -319,9 +322,9 @@ async fn a_probe_that_is_given_up_leaves_the_probe_to_the_next() {
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let waiting = limiter.enter(Lane::Work);
+    let waiting = limiter.enter(Priority::Interactive);
     let (next, ()) = tokio::join!(waiting, async { drop(probe) });
-    let mut behind = Box::pin(limiter.enter(Lane::Work));
+    let mut behind = Box::pin(limiter.enter(Priority::Interactive));
     assert!(timeout(Duration::from_mins(1), &mut behind).await.is_err(), "there is a probe again");
     next.unwrap().ended(Answer::Reached, None);
     assert!(behind.await.is_ok());
