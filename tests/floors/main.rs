@@ -1,4 +1,19 @@
-//! The structure of the source tree.
+//! The structure of the source tree: floors, no circle of files, and small folders.
+//!
+//! A file depends on another when a path in its production code leads to an item that the other defines: in a `use`, in a
+//! signature, a body, an attribute or a macro, and through any number of imports, globs and re-exports. A method call on a
+//! value is no path, a `mod x;` is no dependency, and neither is a path that leads to a module only. What is compiled only
+//! for tests (`#[cfg(test)]`) is left out: a test may use its neighbours without tying the code that ships.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+mod circles;
+mod folders;
+mod graph;
+mod item;
 mod layers;
+mod planted;
+mod reader;
+mod resolve;
+mod sources;
+mod tokens;
+mod tree;
