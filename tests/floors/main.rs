@@ -1,4 +1,5 @@
-//! The structure of the source tree: floors, no circle of files, and small folders.
+//! The structure of the source tree: floors, no circle of files, small folders, and the list in CONTRIBUTING.md of where to
+//! find what.
 //!
 //! A file depends on another when a path in its production code leads to an item that the other defines: in a `use`, in a
 //! signature, a body, an attribute or a macro, and through any number of imports, globs and re-exports. A method call on a
@@ -11,6 +12,7 @@ mod folders;
 mod graph;
 mod item;
 mod layers;
+mod places;
 mod planted;
 mod reader;
 mod resolve;
