@@ -226,7 +226,7 @@ impl Connections {
         identity: Option<SecretString>,
     ) -> anyhow::Result<Connection> {
         // Whoever calls the command may send requests anywhere.
-        let bounds = Bounds { fence: Arc::new(UrlPolicy::none()), limiters: Arc::clone(&self.limiters) };
+        let bounds = Bounds { url_policy: Arc::new(UrlPolicy::none()), limiters: Arc::clone(&self.limiters) };
         let connection = description.connect(credentials, identity, bounds, key, Arc::new(Silent));
         connection.map_err(|reason| anyhow!("{name}: {reason}"))
     }

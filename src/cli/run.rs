@@ -126,8 +126,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         deadline: Duration::from_secs(options.deadline_seconds.into()),
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),
         removal_delay: Duration::from_secs(options.removal_delay_seconds.into()),
-        fence,
-        gate,
+        url_policy: fence,
+        write_gate: gate,
     };
     let work = {
         let metrics = Arc::clone(&metrics);

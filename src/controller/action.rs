@@ -17,6 +17,12 @@ impl Action {
         Self { after: Some(after) }
     }
 
+    /// When the backoff of the object is over; the reconcile ends at once.
+    pub fn in_backoff(left: Duration) -> Self {
+        tracing::Span::current().record("outcome", "held");
+        Self::requeue(left)
+    }
+
     /// When something changes.
     pub const fn await_change() -> Self {
         Self { after: None }

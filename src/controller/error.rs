@@ -1,15 +1,17 @@
-//! Why a set stands still, as its status says it.
+//! Why a reconcile failed, as the status says it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::reason::Reason;
 use crate::api::SecretRef;
+use crate::cmdb::Error as Cmdb;
 use crate::controller::connection::name::ConnectionName;
 use crate::engine;
 use crate::engine::Disposition;
 use crate::plan::Violation;
 
-/// Why a set stands still.
+/// Why a reconcile failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The connection that the set names does not exist.
@@ -85,36 +87,28 @@ fn list(violations: &[Violation]) -> String {
 }
 
 impl Error {
-    /// Every label of this floor's own.
-    pub(super) const LABELS: &[&str] = &[
-        "WaitingForConnection",
-        "ConnectionNotServed",
-        "ConnectionInvalid",
-        "WaitingForSecret",
-        "CredentialsIncomplete",
-        "Invalid",
-        "Malformed",
-        "ApiServerUnavailable",
-        "Suspended",
-        "InternalError",
-    ];
+    /// The reason of the condition, and the outcome in the metrics.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::ConnectionMissing { .. } => Reason::WaitingForConnection,
+            Self::ConnectionNotServed { .. } => Reason::ConnectionNotServed,
+            Self::ConnectionInvalid { .. } => Reason::ConnectionInvalid,
+            Self::SecretMissing { .. } => Reason::WaitingForSecret,
+            Self::CredentialsIncomplete { .. } => Reason::CredentialsIncomplete,
+            Self::Invalid(_) => Reason::Invalid,
+            Self::Malformed(_) => Reason::Malformed,
+            Self::Engine(error) => engine_reason(error),
+            Self::ApiServer(_) => Reason::ApiServerUnavailable,
+            Self::Suspended => Reason::Suspended,
+            Self::Panicked => Reason::InternalError,
+        }
+    }
 
-    /// The reason of the condition, and the label of the metric.
+    /// [`Self::reason`] as a word.
     #[must_use]
     pub fn label(&self) -> &'static str {
-        match self {
-            Self::ConnectionMissing { .. } => "WaitingForConnection",
-            Self::ConnectionNotServed { .. } => "ConnectionNotServed",
-            Self::ConnectionInvalid { .. } => "ConnectionInvalid",
-            Self::SecretMissing { .. } => "WaitingForSecret",
-            Self::CredentialsIncomplete { .. } => "CredentialsIncomplete",
-            Self::Invalid(_) => "Invalid",
-            Self::Malformed(_) => "Malformed",
-            Self::Engine(error) => error.label(),
-            Self::ApiServer(_) => "ApiServerUnavailable",
-            Self::Suspended => "Suspended",
-            Self::Panicked => "InternalError",
-        }
+        self.reason().as_str()
     }
 
     /// When to look again, neither sooner nor later.
@@ -212,8 +206,37 @@ impl Error {
     }
 }
 
+fn engine_reason(error: &engine::Error) -> Reason {
+    match error {
+        engine::Error::Cmdb(error) => match error.as_ref() {
+            Cmdb::Invalid { .. } => Reason::Invalid,
+            Cmdb::Conflict { .. } => Reason::Conflict,
+            Cmdb::NotFound { .. } => Reason::NotFound,
+            Cmdb::Permission { .. } => Reason::PermissionDenied,
+            Cmdb::Authentication { .. } => Reason::Unauthorized,
+            Cmdb::Throttled { .. } => Reason::Throttled,
+            Cmdb::Unavailable { .. } => Reason::Unreachable,
+            Cmdb::Busy { .. } => Reason::Busy,
+            Cmdb::Halted { .. } => Reason::Halted,
+            Cmdb::Ending { .. } => Reason::Stopped,
+            Cmdb::OutcomeUnknown { .. } => Reason::Unavailable,
+            Cmdb::Protocol { .. } => Reason::NotCmdb,
+            Cmdb::Configuration { .. } => Reason::ConnectionInvalid,
+        },
+        engine::Error::ServiceTemplateMissing { .. } => Reason::WaitingForServiceTemplate,
+        engine::Error::ServiceTemplateUnknown { .. } => Reason::ServiceTemplateNotFound,
+        engine::Error::ServiceTemplateRenamed { .. } => Reason::ServiceTemplateRenamed,
+        engine::Error::NotGranted { .. } => Reason::WaitingForGrant,
+        engine::Error::CategoryMissing { .. } => Reason::CategoryNotFound,
+        engine::Error::EndpointChanged { .. } => Reason::EndpointChanged,
+        engine::Error::Journal(_) => Reason::StatusNotWritten,
+        engine::Error::Outdated => Reason::Outdated,
+        engine::Error::TooLarge { .. } => Reason::TooLarge,
+        engine::Error::Stopped => Reason::Stopped,
+    }
+}
+
 fn engine_advice(error: &engine::Error) -> &'static str {
-    use crate::cmdb::Error as Cmdb;
     match error {
         engine::Error::Cmdb(error) => match error.as_ref() {
             Cmdb::Authentication { .. } => {

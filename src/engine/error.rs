@@ -104,64 +104,6 @@ fn not_granted(service_template: Option<&str>) -> String {
 }
 
 impl Error {
-    /// Every label.
-    pub const LABELS: &[&str] = &[
-        "Invalid",
-        "Conflict",
-        "NotFound",
-        "PermissionDenied",
-        "Unauthorized",
-        "Throttled",
-        "Unreachable",
-        "Busy",
-        "Halted",
-        "Unavailable",
-        "NotCmdb",
-        "ConnectionInvalid",
-        "WaitingForServiceTemplate",
-        "ServiceTemplateNotFound",
-        "ServiceTemplateRenamed",
-        "WaitingForGrant",
-        "CategoryNotFound",
-        "EndpointChanged",
-        "StatusNotWritten",
-        "Outdated",
-        "TooLarge",
-        "Stopped",
-    ];
-
-    /// The reason of the condition, and the label of the metric.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Cmdb(error) => match error.as_ref() {
-                cmdb::Error::Invalid { .. } => "Invalid",
-                cmdb::Error::Conflict { .. } => "Conflict",
-                cmdb::Error::NotFound { .. } => "NotFound",
-                cmdb::Error::Permission { .. } => "PermissionDenied",
-                cmdb::Error::Authentication { .. } => "Unauthorized",
-                cmdb::Error::Throttled { .. } => "Throttled",
-                cmdb::Error::Unavailable { .. } => "Unreachable",
-                cmdb::Error::Busy { .. } => "Busy",
-                cmdb::Error::Halted { .. } => "Halted",
-                cmdb::Error::Ending { .. } => "Stopped",
-                cmdb::Error::OutcomeUnknown { .. } => "Unavailable",
-                cmdb::Error::Protocol { .. } => "NotCmdb",
-                cmdb::Error::Configuration { .. } => "ConnectionInvalid",
-            },
-            Self::ServiceTemplateMissing { .. } => "WaitingForServiceTemplate",
-            Self::ServiceTemplateUnknown { .. } => "ServiceTemplateNotFound",
-            Self::ServiceTemplateRenamed { .. } => "ServiceTemplateRenamed",
-            Self::NotGranted { .. } => "WaitingForGrant",
-            Self::CategoryMissing { .. } => "CategoryNotFound",
-            Self::EndpointChanged { .. } => "EndpointChanged",
-            Self::Journal(_) => "StatusNotWritten",
-            Self::Outdated => "Outdated",
-            Self::TooLarge { .. } => "TooLarge",
-            Self::Stopped => "Stopped",
-        }
-    }
-
     /// When to look again, neither sooner nor later: the endpoint is down and is tried again then, or there are limits and
     /// it is this one's turn then.
     #[must_use]

@@ -225,8 +225,8 @@ impl Paused {
             deadline: self.deadline,
             create_grace: Duration::from_secs(150),
             removal_delay: Duration::from_secs(10),
-            fence: UrlPolicy::none(),
-            gate: Arc::new(OpenGate),
+            url_policy: UrlPolicy::none(),
+            write_gate: Arc::new(OpenGate),
         };
         change(&mut settings);
         let stop = CancellationToken::new();

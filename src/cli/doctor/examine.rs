@@ -187,7 +187,7 @@ fn url(
 }
 
 fn connect(description: &Description, keys: Keys, fence: UrlPolicy) -> Result<Connection, String> {
-    let bounds = Bounds { fence: Arc::new(fence), limiters: Arc::default() };
+    let bounds = Bounds { url_policy: Arc::new(fence), limiters: Arc::default() };
     description.connect(keys.credentials, keys.identity, bounds, String::new(), Arc::new(Silent))
 }
 

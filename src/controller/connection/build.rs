@@ -12,7 +12,7 @@ use crate::api::{
 };
 use crate::cmdb;
 use crate::cmdb::{Credentials, Limiters, Limits, Observer, Tls, Transport, UrlPolicy, UserCredential};
-use crate::controller::Error;
+use crate::controller::error::Error;
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
 
@@ -33,7 +33,7 @@ pub struct Description {
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Where it may lead.
-    pub fence: Arc<UrlPolicy>,
+    pub url_policy: Arc<UrlPolicy>,
     /// What it shares with others that lead there.
     pub limiters: Arc<Limiters>,
 }
@@ -94,7 +94,7 @@ impl Description {
         cmdb::Config {
             url: endpoint.url.clone(),
             transport: transport(endpoint),
-            fence: bounds.fence,
+            fence: bounds.url_policy,
             tls: Tls { ca_bundle: self.ca_bundle.clone(), identity },
             supplier_account: endpoint.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
             credentials,

@@ -1,40 +1,53 @@
-//! From a set's reference to a client: the connection and its Secrets, read when needed, kept until one of them changes.
+//! From a set's reference to a client: how connections are cached, and how a rotated Secret reaches a running client.
 //!
-//! New credentials are tried before those that work are given up, and from then on nobody uses the old ones.
+//! # Flow
+//! 1. A set names its connection; [`Connections::note_use`] records that before anything is read, so that a change in the
+//!    meantime finds the set.
+//! 2. [`Connections::live`] looks the connection up in the watches' stores. While nothing has changed, it returns the client
+//!    that was built last; otherwise one task at a time reads the Secrets and builds a client.
+//! 3. A watch of Secrets ([`Connections::secret_changed`]), a poll of them where they may not be watched
+//!    ([`Connections::poll_secrets`]), a changed connection ([`Connections::observe`]) or a refusal by CMDB
+//!    ([`Connections::reread_credentials`]) count as changes.
+//! 4. Where only credentials have changed, CMDB is asked with the new ones first. If it takes them, the client that is in use
+//!    everywhere switches to them; otherwise the old ones stay in use and the connection's status says why.
+//!
+//! # Guarantees
+//! After the switch no request carries the old credentials. A set is never served a client before its grant is checked.
+//!
+//! # Caveats
+//! Credentials that CMDB did not answer to are tried again after ten seconds at the earliest.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::ObjectMeta;
-use kube::{Api, Client};
-use tokio::sync::Mutex as AsyncMutex;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::build::{Bounds, Description, read_identity};
-use super::last_answer::{Answer, AnswerObserver};
+use super::build::{Bounds, read_identity};
+use super::entry::{Built, Entry, Live, Sought};
+use super::last_answer::AnswerObserver;
 use super::lookup::{ConnectionLookup, Found, key};
 use super::name::ConnectionName;
+use super::secrets::{self, Secrets, version, version_of};
+use super::set_connection::{SetConnection, User};
 use crate::api::SecretRef;
-use crate::cmdb;
-use crate::cmdb::{Limiters, Observer, UrlPolicy};
-use crate::controller::kubernetes::status_writer::{Failure, bounded};
-use crate::controller::{Error, SecretAccess};
-use crate::engine;
-use crate::engine::{Connection, Grants, Touched};
+use crate::cmdb::{self, Limiters, Observer, UrlPolicy};
+use crate::controller::error::Error;
+use crate::controller::names::ObjectName;
+use crate::controller::settings::SecretAccess;
+use crate::engine::{self, Connection, Grants, Touched};
 
-// How long credentials that CMDB did not answer to are left alone: each set that comes would try them, and all others wait.
+// Credentials that CMDB did not answer to are not tried again before this: each set would try them while all others wait.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-// A watch tells of every change; should it lag, this is how often the Secrets are read without it.
+// A watch shows every change; in case it lags, the Secrets are read without it this often.
 const REREAD_AFTER: Duration = Duration::from_secs(30);
 
-// Where Secrets are not watched, whoever comes so soon after another is served what that one read.
+// Where Secrets are not watched, all who come this soon after one read share what it read.
 const READ_FOR_ALL: Duration = Duration::from_secs(1);
-
-/// Namespace and name of an object.
-pub type ObjectName = (String, String);
 
 /// The clients in use.
 pub struct Connections {
@@ -51,102 +64,23 @@ pub struct Connections {
     kept: Mutex<HashMap<ObjectName, Connection>>,
 }
 
-/// A connection that is in use.
-#[derive(Clone, Debug)]
-pub struct Live {
-    /// The CMDB.
-    pub connection: Connection,
-    /// `resourceVersion` of the Secret whose credentials are in use.
-    pub credentials_version: String,
-    /// Why newer credentials are not in use.
-    pub pending_credentials_error: Option<Arc<cmdb::Error>>,
-    /// When it was made.
-    pub built_at: Instant,
-    spec_key: String,
-    secrets_key: String,
-    answers: Arc<AnswerObserver>,
-}
-
-impl Live {
-    /// What was last heard from CMDB over this connection.
-    pub fn last_answer(&self) -> Option<Answer> {
-        self.answers.last()
-    }
-}
-
-#[derive(Default)]
-struct Entry {
-    users: Mutex<BTreeSet<ObjectName>>,
-    // The Secrets that it names, each with the version that was read.
-    secrets: Mutex<Vec<(SecretRef, Option<String>)>>,
-    // Each as it was last looked at, where no watch tells of them.
-    looked_at: Mutex<Vec<(SecretRef, Option<String>)>>,
-    // A business that one of the users is about; 0: none is known.
-    biz_id: Mutex<i64>,
-    // When a refusal last had the Secrets read anew.
-    refused_at: Mutex<Option<Instant>>,
-    // Key of the object as it was last seen, while it exists.
-    object: Mutex<Option<String>>,
-    // What was last looked for and found, or not found.
-    sought: Mutex<Sought>,
-    // Counts the changes of connection and Secrets.
-    changes: Mutex<u64>,
-    // Who builds it: one at a time.
-    turn: AsyncMutex<()>,
-    built: Mutex<Built>,
-}
-
-#[derive(Default)]
-enum Sought {
-    #[default]
-    NotYet,
-    Missing,
-    // Its key.
-    Found(String),
-}
-
-#[derive(Clone, Default)]
-struct Built {
-    // The change that it was built at.
-    at: u64,
-    live: Option<Live>,
-    // When newer credentials that were not answered to are tried again.
-    due: Option<Instant>,
-    // When the Secrets were read, and their versions then.
-    read_at: Option<Instant>,
-    read: String,
-}
-
-// What a connection's Secrets hold.
-struct Secrets {
-    secret: Secret,
-    certificate: Option<Secret>,
-}
-
-impl Secrets {
-    // Tells these versions of them from all others.
-    fn key(&self) -> String {
-        format!("{} {}", version(&self.secret), self.certificate.as_ref().map(version).unwrap_or_default())
-    }
-}
-
 impl Connections {
     /// No clients yet.
     pub fn new(
         client: Client,
         secrets: SecretAccess,
         lookup: ConnectionLookup,
-        fence: UrlPolicy,
+        url_policy: UrlPolicy,
         limiters: &Arc<Limiters>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let bounds = |fence| Bounds { fence: Arc::new(fence), limiters: Arc::clone(limiters) };
+        let bounds = |policy| Bounds { url_policy: Arc::new(policy), limiters: Arc::clone(limiters) };
         Self {
             client,
             secrets,
             observer,
-            shared_bounds: bounds(fence.for_any_url()),
-            bounds: bounds(fence),
+            shared_bounds: bounds(url_policy.for_any_url()),
+            bounds: bounds(url_policy),
             lookup,
             entries: Mutex::default(),
             uses: Mutex::default(),
@@ -154,24 +88,53 @@ impl Connections {
         }
     }
 
-    /// The client for the connection of a set, which is about this business.
-    pub async fn get(&self, set: &ObjectName, name: &ConnectionName, biz_id: i64) -> Result<Connection, Error> {
+    /// The connection of a set for one reconcile.
+    pub async fn for_set(&self, user: &User<'_>) -> Result<SetConnection, Error> {
+        let connection = self.get(user.set, user.name, user.biz_id).await?;
+        self.given_to(user, connection).await
+    }
+
+    /// The connection of a set that is being deleted: the last one that worked when there is none any more.
+    pub async fn for_deletion(&self, user: &User<'_>) -> Result<SetConnection, Error> {
+        let is_gone = |error: &Error| {
+            matches!(
+                error,
+                Error::ConnectionMissing { .. } | Error::SecretMissing { .. } | Error::CredentialsIncomplete { .. }
+            )
+        };
+        // The grants of a shared connection went with it.
+        let is_ungranted = |error: &Error| user.name.is_shared() && matches!(error, Error::ConnectionMissing { .. });
+        let connection = match self.get(user.set, user.name, user.biz_id).await {
+            Err(error) if is_gone(&error) && !is_ungranted(&error) => {
+                self.kept.lock().get(user.set).cloned().ok_or(error)
+            }
+            found => found,
+        }?;
+        self.given_to(user, connection).await
+    }
+
+    async fn given_to(&self, user: &User<'_>, connection: Connection) -> Result<SetConnection, Error> {
+        let connection = Connection { client: connection.client.on_behalf_of(user.behalf.clone()), ..connection };
+        Ok(SetConnection { connection, grants: self.grants(&user.set.namespace, user.name).await? })
+    }
+
+    async fn get(&self, set: &ObjectName, name: &ConnectionName, biz_id: i64) -> Result<Connection, Error> {
         self.note_use(set, name);
         let entry = self.entry(name);
         self.find(&entry, name).await?;
         // Who may not touch the business learns nothing else of the connection, which never asks CMDB about it.
-        self.check_grant(&set.0, name, biz_id).await?;
-        *lock(&entry.biz_id) = biz_id;
+        self.check_grant(&set.namespace, name, biz_id).await?;
+        entry.state.lock().biz_id = biz_id;
         Ok(self.live(name).await?.connection)
     }
 
     /// A connection for its own sake.
     pub async fn live(&self, name: &ConnectionName) -> Result<Live, Error> {
         let entry = self.entry(name);
-        let _turn = entry.turn.lock().await;
-        let change = *lock(&entry.changes);
+        let _build_lock = entry.build_lock.lock().await;
+        let change = entry.state.lock().changes;
         let found = self.find(&entry, name).await?;
-        let built = lock(&entry.built).clone();
+        let built = entry.state.lock().built.clone();
         let is_due = built.due.is_some_and(|due| due <= Instant::now());
         let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key;
         let of_now = built.live.as_ref().filter(is_of_now).cloned();
@@ -183,7 +146,7 @@ impl Connections {
         let read = secrets.key();
         // What has not changed has been tried.
         if let Some(live) = of_now.filter(|_| built.read == read) {
-            lock(&entry.built).read_at = read_at;
+            entry.state.lock().built.read_at = read_at;
             return Ok(live);
         }
         let live = self.build(&entry, name, &found, secrets, built.live.as_ref()).await?;
@@ -194,7 +157,7 @@ impl Connections {
             .as_ref()
             .filter(|error| may_change(error))
             .map(|_| Instant::now() + RETRY_AFTER);
-        *lock(&entry.built) = Built { at: change, live: Some(live.clone()), due, read_at, read };
+        entry.state.lock().built = Built { at: change, live: Some(live.clone()), due, read_at, read };
         Ok(live)
     }
 
@@ -204,11 +167,11 @@ impl Connections {
         let found = self.lookup.find(name).await?;
         self.check_grant(namespace, name, biz_id).await?;
         let entry = self.entry(name);
-        let change = *lock(&entry.changes);
-        let built = lock(&entry.built).clone();
+        let change = entry.state.lock().changes;
+        let built = entry.state.lock().built.clone();
         let live = match built.live.filter(|live| built.at == change && live.spec_key == found.key) {
             Some(live) => live,
-            None => self.candidate(name, &found, &self.secrets(name, &found.description).await?)?,
+            None => self.candidate(name, &found, &secrets::read_all(&self.client, name, &found.description).await?)?,
         };
         Ok(live.connection.client.url().to_owned())
     }
@@ -216,8 +179,8 @@ impl Connections {
     /// Whether CMDB was last heard to refuse the credentials of a connection.
     pub fn has_refused_credentials(&self, name: &ConnectionName) -> bool {
         let entry = self.entry(name);
-        let built = lock(&entry.built);
-        built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
+        let state = entry.state.lock();
+        state.built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
     }
 
     async fn check_grant(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<(), Error> {
@@ -230,7 +193,7 @@ impl Connections {
 
     async fn find(&self, entry: &Entry, name: &ConnectionName) -> Result<Found, Error> {
         let found = self.lookup.find(name).await;
-        *lock(&entry.sought) = match &found {
+        entry.state.lock().sought = match &found {
             Ok(found) => Sought::Found(found.key.clone()),
             Err(_) => Sought::Missing,
         };
@@ -242,31 +205,9 @@ impl Connections {
         self.lookup.grants(namespace, name).await
     }
 
-    /// Keeps a connection that worked, for when the set goes and the connection has gone before it.
-    pub fn keep(&self, set: &ObjectName, connection: &Connection) {
-        lock(&self.kept).insert(set.clone(), connection.clone());
-    }
-
-    /// The client for the connection of a set that goes: the last one that worked when there is none any more.
-    pub async fn get_for_deletion(
-        &self,
-        set: &ObjectName,
-        name: &ConnectionName,
-        biz_id: i64,
-    ) -> Result<Connection, Error> {
-        let found = self.get(set, name, biz_id).await;
-        let is_gone = |error: &Error| {
-            matches!(
-                error,
-                Error::ConnectionMissing { .. } | Error::SecretMissing { .. } | Error::CredentialsIncomplete { .. }
-            )
-        };
-        // The grants of a shared connection went with it.
-        let is_ungranted = |error: &Error| name.is_shared() && matches!(error, Error::ConnectionMissing { .. });
-        match found {
-            Err(error) if is_gone(&error) && !is_ungranted(&error) => lock(&self.kept).get(set).cloned().ok_or(error),
-            found => found,
-        }
+    /// Keeps a connection that worked, for the deletion of a set whose connection is deleted before it.
+    pub fn keep(&self, set: &ObjectName, connection: &SetConnection) {
+        self.kept.lock().insert(set.clone(), connection.connection.clone());
     }
 
     fn knows_of_changes(&self, built: &Built) -> bool {
@@ -280,22 +221,13 @@ impl Connections {
         let description = &found.description;
         let named = [Some(&description.credentials), description.certificate.as_ref()];
         // Noted before they are read: a change that comes meanwhile finds the connection.
-        *lock(&entry.secrets) = named.into_iter().flatten().map(|named| (named.clone(), None)).collect();
-        let secrets = self.secrets(name, description).await?;
+        entry.state.lock().secrets = named.into_iter().flatten().map(|named| (named.clone(), None)).collect();
+        let secrets = secrets::read_all(&self.client, name, description).await?;
         let read = [Some(&secrets.secret), secrets.certificate.as_ref()].map(|secret| secret.map(version));
-        for ((_, known), read) in lock(&entry.secrets).iter_mut().zip(read) {
+        for ((_, known), read) in entry.state.lock().secrets.iter_mut().zip(read) {
             *known = read;
         }
         Ok(secrets)
-    }
-
-    async fn secrets(&self, name: &ConnectionName, description: &Description) -> Result<Secrets, Error> {
-        let secret = self.secret(name, &description.credentials).await?;
-        let certificate = match &description.certificate {
-            Some(certificate) => Some(self.secret(name, certificate).await?),
-            None => None,
-        };
-        Ok(Secrets { secret, certificate })
     }
 
     async fn build(
@@ -313,7 +245,7 @@ impl Connections {
         let live = self.candidate(name, found, &secrets)?;
         Ok(match last {
             Some(last) => {
-                let biz_id = *lock(&entry.biz_id);
+                let biz_id = entry.state.lock().biz_id;
                 succeed(last, live, biz_id).await
             }
             None => live,
@@ -348,26 +280,13 @@ impl Connections {
         })
     }
 
-    async fn secret(&self, connection: &ConnectionName, reference: &SecretRef) -> Result<Secret, Error> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &reference.namespace);
-        let secret = bounded(secrets.get_opt(&reference.name)).await.map_err(|failure| match failure {
-            // Why it cannot be read is not repeated: the reason may hold a value.
-            Failure::Kube(kube::Error::SerdeError(_)) => {
-                Error::ApiServer(format!("Secret {:?} cannot be read as one", reference.name))
-            }
-            failure => Error::ApiServer(failure.to_string()),
-        })?;
-        let missing = || Error::SecretMissing { connection: connection.clone(), secret: reference.clone() };
-        secret.ok_or_else(missing)
-    }
-
     /// Notes a connection as it is now. Gives the sets that use it when it has changed.
-    pub fn seen(&self, name: &ConnectionName, metadata: &ObjectMeta) -> Vec<ObjectName> {
+    pub fn observe(&self, name: &ConnectionName, metadata: &ObjectMeta) -> Vec<ObjectName> {
         let entry = self.entry(name);
         let now = key(metadata);
-        let before = lock(&entry.object).replace(now.clone());
+        let before = entry.state.lock().object.replace(now.clone());
         // Its first sight after a start is no change to those who have found it so already, or not looked for it yet.
-        let is_known = match &*lock(&entry.sought) {
+        let is_known = match &entry.state.lock().sought {
             Sought::NotYet => true,
             Sought::Missing => false,
             Sought::Found(found) => *found == now,
@@ -375,14 +294,14 @@ impl Connections {
         if before.as_ref() == Some(&now) || before.is_none() && is_known {
             return Vec::new();
         }
-        entry.changed()
+        entry.note_change()
     }
 
     /// A connection is gone: the sets that used it.
     pub fn gone(&self, name: &ConnectionName) -> Vec<ObjectName> {
         let entry = self.entry(name);
-        *lock(&entry.object) = None;
-        let users = entry.changed();
+        entry.state.lock().object = None;
+        let users = entry.note_change();
         self.drop_unused();
         users
     }
@@ -391,48 +310,48 @@ impl Connections {
     pub fn secret_changed(&self, metadata: &ObjectMeta) -> (Vec<ConnectionName>, Vec<ObjectName>) {
         let now = version_of(metadata);
         let names = |entry: &Entry| {
-            let secrets = lock(&entry.secrets);
-            secrets.iter().any(|(secret, read)| {
+            let state = entry.state.lock();
+            state.secrets.iter().any(|(secret, read)| {
                 Some(&secret.namespace) == metadata.namespace.as_ref()
                     && Some(&secret.name) == metadata.name.as_ref()
                     && read.as_ref() != Some(&now)
             })
         };
-        let entries = lock(&self.entries);
+        let entries = self.entries.lock();
         let (mut connections, mut sets) = (Vec::new(), Vec::new());
         for (connection, entry) in entries.iter().filter(|(_, entry)| names(entry)) {
             connections.push(connection.clone());
-            sets.extend(entry.changed());
+            sets.extend(entry.note_change());
         }
         (connections, sets)
     }
 
     /// The sets of a namespace that use a connection of the cluster.
     pub fn users_of_shared(&self, namespace: &str) -> Vec<ObjectName> {
-        let uses = lock(&self.uses);
-        let here = uses.iter().filter(|((space, _), connection)| space == namespace && connection.is_shared());
+        let uses = self.uses.lock();
+        let here = uses.iter().filter(|(set, connection)| set.namespace == namespace && connection.is_shared());
         here.map(|(set, _)| set.clone()).collect()
     }
 
     /// Whether CMDB is there and takes the credentials of a connection.
     pub async fn check(&self, name: &ConnectionName, live: &Live) -> Result<(), cmdb::Error> {
-        let biz_id = *lock(&self.entry(name).biz_id);
+        let biz_id = self.entry(name).state.lock().biz_id;
         live.connection.client.check(biz_id).await
     }
 
     /// Looks at the Secrets of a connection where no watch tells of them: the sets that use it when one has changed since
     /// the last look.
-    pub async fn look_at_secrets(&self, name: &ConnectionName) -> Option<Vec<ObjectName>> {
+    pub async fn poll_secrets(&self, name: &ConnectionName) -> Option<Vec<ObjectName>> {
         if self.secrets == SecretAccess::Watch {
             return None;
         }
         let entry = self.entry(name);
-        let named: Vec<SecretRef> = lock(&entry.secrets).iter().map(|(secret, _)| secret.clone()).collect();
-        let before = lock(&entry.looked_at).clone();
+        let named: Vec<SecretRef> = entry.state.lock().secrets.iter().map(|(secret, _)| secret.clone()).collect();
+        let before = entry.state.lock().polled.clone();
         let (mut seen, mut has_changed) = (Vec::new(), false);
         for reference in named {
             let before = before.iter().find(|(known, _)| *known == reference).map(|(_, version)| version);
-            let now = match self.secret(name, &reference).await {
+            let now = match secrets::read(&self.client, name, &reference).await {
                 Ok(secret) => Some(version(&secret)),
                 Err(Error::SecretMissing { .. }) => None,
                 // Of what cannot be read, what was seen last stands.
@@ -444,8 +363,8 @@ impl Connections {
             has_changed |= before.is_some_and(|before| *before != now);
             seen.push((reference, now));
         }
-        *lock(&entry.looked_at) = seen;
-        has_changed.then(|| entry.changed())
+        entry.state.lock().polled = seen;
+        has_changed.then(|| entry.note_change())
     }
 
     /// Whether Secrets change without a word: somebody has to look.
@@ -457,18 +376,18 @@ impl Connections {
     pub fn reread_credentials(&self, name: &ConnectionName) {
         let entry = self.entry(name);
         let now = Instant::now();
-        let mut refused_at = lock(&entry.refused_at);
-        if refused_at.is_none_or(|last| now.duration_since(last) >= REREAD_AFTER) {
-            *refused_at = Some(now);
-            entry.changed();
+        let mut state = entry.state.lock();
+        if state.refused_at.is_none_or(|last| now.duration_since(last) >= REREAD_AFTER) {
+            state.refused_at = Some(now);
+            state.changes += 1;
         }
     }
 
     /// Forgets a set that is gone. Gives the connection that it used.
     pub fn forget(&self, set: &ObjectName) -> Option<ConnectionName> {
-        lock(&self.kept).remove(set);
-        let used = lock(&self.uses).remove(set)?;
-        lock(&self.entry(&used).users).remove(set);
+        self.kept.lock().remove(set);
+        let used = self.uses.lock().remove(set)?;
+        self.entry(&used).state.lock().users.remove(set);
         self.drop_unused();
         Some(used)
     }
@@ -476,28 +395,24 @@ impl Connections {
     /// Notes that a set uses a connection; whether that is new. Before anything is read: a change that comes meanwhile finds
     /// the set.
     pub fn note_use(&self, set: &ObjectName, name: &ConnectionName) -> bool {
-        let before = lock(&self.uses).insert(set.clone(), name.clone());
+        let before = self.uses.lock().insert(set.clone(), name.clone());
         let is_new = before.as_ref() != Some(name);
         if let Some(before) = before.filter(|before| before != name) {
-            lock(&self.entry(&before).users).remove(set);
+            self.entry(&before).state.lock().users.remove(set);
         }
-        lock(&self.entry(name).users).insert(set.clone());
+        self.entry(name).state.lock().users.insert(set.clone());
         is_new
     }
 
     fn drop_unused(&self) {
-        lock(&self.entries).retain(|_, entry| lock(&entry.object).is_some() || !lock(&entry.users).is_empty());
+        self.entries.lock().retain(|_, entry| {
+            let state = entry.state.lock();
+            state.object.is_some() || !state.users.is_empty()
+        });
     }
 
     fn entry(&self, name: &ConnectionName) -> Arc<Entry> {
-        Arc::clone(lock(&self.entries).entry(name.clone()).or_default())
-    }
-}
-
-impl Entry {
-    fn changed(&self) -> Vec<ObjectName> {
-        *lock(&self.changes) += 1;
-        lock(&self.users).iter().cloned().collect()
+        Arc::clone(self.entries.lock().entry(name.clone()).or_default())
     }
 }
 
@@ -517,17 +432,4 @@ async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
             Live { pending_credentials_error: Some(Arc::new(error)), ..last.clone() }
         }
     }
-}
-
-fn version(secret: &Secret) -> String {
-    version_of(&secret.metadata)
-}
-
-fn version_of(metadata: &ObjectMeta) -> String {
-    let ObjectMeta { uid, resource_version, .. } = metadata;
-    format!("{}/{}", uid.as_deref().unwrap_or_default(), resource_version.as_deref().unwrap_or_default())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,9 @@
 //! What was last heard from CMDB over a connection.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::cmdb::{Observer, Operation};
@@ -38,7 +39,7 @@ impl AnswerObserver {
 
     /// What was last heard.
     pub fn last(&self) -> Option<Answer> {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.last.lock()
     }
 }
 
@@ -49,7 +50,7 @@ impl Observer for AnswerObserver {
             let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
             let refuses = outcome == "authentication";
             let answer = Answer { at: Instant::now(), is_good: !is_bad, refuses };
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+            *self.last.lock() = Some(answer);
         }
         self.observer.call_finished(operation, outcome, elapsed);
     }

@@ -13,7 +13,8 @@ use super::build::Description;
 use super::grants::LiveGrants;
 use super::name::ConnectionName;
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind};
-use crate::controller::{Error, ready};
+use crate::controller::error::Error;
+use crate::controller::watch::store::ready;
 use crate::engine::{Grants, Unbounded};
 
 // Longest wait for the first list of a watch.

@@ -2,9 +2,12 @@
 
 pub mod build;
 pub mod cache;
+pub mod entry;
 pub mod grants;
 pub mod last_answer;
 pub mod lookup;
 pub mod name;
 pub mod reconcile;
+pub mod secrets;
+pub mod set_connection;
 pub mod status;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::api::{ConnectionKind, ProcessTemplateSetSpec};
+use crate::controller::names::ObjectName;
 
 /// A connection by kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +25,11 @@ impl ConnectionName {
             ConnectionKind::ClusterCmdbConnection => String::new(),
         };
         Self { kind, namespace, name: spec.connection_name().to_owned() }
+    }
+
+    /// Namespace and name, without the kind.
+    pub fn object(&self) -> ObjectName {
+        ObjectName { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
     /// Whether it is shared between namespaces.

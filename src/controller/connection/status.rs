@@ -4,8 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::{ConnectionStatus, SchemaChoice};
 use crate::cmdb;
-use crate::controller::Error;
+use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::{ConditionSet, WorkState, clip};
+use crate::controller::reason::Reason;
 use crate::engine;
 
 /// What is known of a connection.
@@ -31,13 +32,13 @@ pub struct Facts {
 pub fn reachable(pending_credentials_error: Option<&cmdb::Error>) -> ConditionSet {
     let Some(error) = pending_credentials_error else {
         let message = "CMDB answers and takes the credentials".to_owned();
-        return ConditionSet { ready: true, reason: "Reachable", message, work_state: WorkState::Settled };
+        return ConditionSet { ready: true, reason: Reason::Reachable, message, work_state: WorkState::Settled };
     };
     let why = Error::Engine(engine::Error::Cmdb(std::sync::Arc::new(error.clone())));
     let message = format!("the changed credentials are not in use, and those before them still are: {}", why.message());
     ConditionSet {
         ready: true,
-        reason: "NewCredentialsRefused",
+        reason: Reason::NewCredentialsRefused,
         message: clip(message),
         work_state: WorkState::Settled,
     }

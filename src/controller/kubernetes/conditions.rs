@@ -2,7 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::controller::Error;
+use crate::controller::error::Error;
+use crate::controller::reason::Reason;
 use crate::engine;
 use crate::engine::Disposition;
 
@@ -15,7 +16,7 @@ pub struct ConditionSet {
     /// Whether the object is Ready.
     pub ready: bool,
     /// Reason of Ready.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// Message of every condition.
     pub message: String,
     /// What is outstanding.
@@ -28,7 +29,7 @@ pub enum WorkState {
     /// Nothing.
     Settled,
     /// Something that time alone may do; the reason of Reconciling.
-    Reconciling(&'static str),
+    Reconciling(Reason),
     /// Only a person ends it.
     Stalled,
 }
@@ -37,11 +38,11 @@ pub enum WorkState {
 pub fn from_error(error: &Error) -> ConditionSet {
     let work_state = match error.disposition() {
         Disposition::WaitForChange => WorkState::Stalled,
-        Disposition::RetryNow => WorkState::Reconciling("Progressing"),
-        Disposition::RetryLater(_) if error.label().starts_with("WaitingFor") => WorkState::Reconciling(error.label()),
-        Disposition::RetryLater(_) => WorkState::Reconciling("ProgressingWithRetry"),
+        Disposition::RetryNow => WorkState::Reconciling(Reason::Progressing),
+        Disposition::RetryLater(_) if error.reason().is_wait() => WorkState::Reconciling(error.reason()),
+        Disposition::RetryLater(_) => WorkState::Reconciling(Reason::ProgressingWithRetry),
     };
-    ConditionSet { ready: false, reason: error.label(), message: clip(error.message()), work_state }
+    ConditionSet { ready: false, reason: error.reason(), message: clip(error.message()), work_state }
 }
 
 impl ConditionSet {
@@ -84,7 +85,7 @@ fn set(
     generation: i64,
     now: &Time,
     type_: &str,
-    said: Option<(bool, &str)>,
+    said: Option<(bool, Reason)>,
     message: &str,
 ) {
     let old = conditions.iter().position(|condition| condition.type_ == type_);
@@ -100,7 +101,7 @@ fn set(
         last_transition_time: unchanged.map_or_else(|| now.clone(), |old| old.last_transition_time.clone()),
         message: message.to_owned(),
         observed_generation: Some(generation),
-        reason: reason.to_owned(),
+        reason: reason.to_string(),
         status: value.to_owned(),
         type_: type_.to_owned(),
     };

@@ -1,22 +1,31 @@
-//! What the controller keeps in memory of each set or connection: hints that a restart may lose.
+//! What the controller keeps in memory of each set or connection: backoff, and hints that a restart may lose.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::api::{ProcessTemplateSetStatus, ServiceTemplateSelector};
+use crate::controller::names::ObjectName;
 
 /// First and longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
-/// Hints about each set, or each connection, by namespace and name.
+/// The state of every object of one kind, by name.
 #[derive(Debug, Default)]
 pub struct RetryState {
-    by_name: Mutex<HashMap<(String, String), ObjectState>>,
+    by_name: Mutex<HashMap<ObjectName, ObjectState>>,
+}
+
+/// The state of one object. Another object of the same name, by its uid, starts with a state of its own.
+#[derive(Clone, Debug)]
+pub struct StateHandle<'a> {
+    states: &'a RetryState,
+    name: ObjectName,
+    uid: String,
 }
 
 #[derive(Debug)]
@@ -26,17 +35,17 @@ struct ObjectState {
     // Since when this process knows of that generation.
     generation_since: Instant,
     // The service template that it names in a business: others may wait for what it claims there.
-    record_target: Option<(i64, ServiceTemplateSelector)>,
+    target: Option<(i64, ServiceTemplateSelector)>,
     // Resource version of our own last write: an older object in the cache is out of date.
     written: Option<u64>,
     // Digest of the status that stood when it was last looked at, or that we have written since.
     status: Option<u64>,
     backoff: Option<ExponentialBackoff>,
     failing: Option<&'static str>,
-    // Its status does not say why it stands still.
-    is_untold: bool,
-    // Not before this: our own status writes wake the controller too.
-    held_until: Option<Instant>,
+    // The last reconcile failed and its status could not be updated.
+    is_unreported: bool,
+    // No reconcile before this: our own status writes wake the controller too.
+    backoff_until: Option<Instant>,
     // Something that it depends on has changed since its reconcile began.
     is_woken: bool,
     checked_at: Instant,
@@ -48,13 +57,13 @@ struct ObjectState {
     ready_in: Option<i64>,
 }
 
-/// What is known when a reconcile begins.
+/// What is known when a reconcile starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Begun {
     /// The spec is another than the one that this process saw last.
     pub is_edited: bool,
-    /// What is left of the wait that the last reconcile imposed.
-    pub held_for: Option<Duration>,
+    /// What is left of the backoff.
+    pub backoff_left: Option<Duration>,
 }
 
 impl ObjectState {
@@ -63,13 +72,13 @@ impl ObjectState {
             uid: uid.to_owned(),
             generation,
             generation_since: Instant::now(),
-            record_target: None,
+            target: None,
             written: None,
             status: None,
             backoff: None,
             failing: None,
-            is_untold: false,
-            held_until: None,
+            is_unreported: false,
+            backoff_until: None,
             is_woken: false,
             checked_at: Instant::now(),
             looked_at: Instant::now(),
@@ -80,122 +89,118 @@ impl ObjectState {
 }
 
 impl RetryState {
-    fn with<T>(&self, namespace: &str, name: &str, uid: &str, change: impl FnOnce(&mut ObjectState) -> T) -> T {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        let object = by_name.entry((namespace.to_owned(), name.to_owned())).or_insert_with(|| ObjectState::new(uid, 0));
-        if object.uid != uid {
-            *object = ObjectState::new(uid, 0);
+    /// The state of an object.
+    pub fn of(&self, name: &ObjectName, uid: &str) -> StateHandle<'_> {
+        StateHandle { states: self, name: name.clone(), uid: uid.to_owned() }
+    }
+
+    /// Ends the backoff of an object: something that it depends on has changed.
+    pub fn wake(&self, name: &ObjectName) {
+        if let Some(object) = self.by_name.lock().get_mut(name) {
+            object.backoff_until = None;
+            object.is_woken = true;
+        }
+    }
+
+    /// Forgets an object that is gone: its uid, and the service template that it named.
+    pub fn forget(&self, name: &ObjectName) -> Option<(String, Option<(i64, ServiceTemplateSelector)>)> {
+        self.by_name.lock().remove(name).map(|object| (object.uid, object.target))
+    }
+}
+
+impl StateHandle<'_> {
+    fn with<T>(&self, change: impl FnOnce(&mut ObjectState) -> T) -> T {
+        let mut by_name = self.states.by_name.lock();
+        let object = by_name.entry(self.name.clone()).or_insert_with(|| ObjectState::new(&self.uid, 0));
+        if object.uid != self.uid {
+            *object = ObjectState::new(&self.uid, 0);
         }
         change(object)
     }
 
     /// Whether this process has not begun with the object yet.
-    pub fn is_new(&self, namespace: &str, name: &str, uid: &str) -> bool {
-        self.with(namespace, name, uid, |object| object.generation == 0)
+    pub fn is_new(&self) -> bool {
+        self.with(|object| object.generation == 0)
     }
 
     /// Notes the generation that is being worked on: an edit, and who asks, begin at once. `rest`: how long a set that was at
     /// rest when this process first sees it is left so.
-    pub fn begin_reconcile(
-        &self,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        generation: i64,
-        asked: bool,
-        rest: Option<Duration>,
-    ) -> Begun {
-        self.with(namespace, name, uid, |object| {
+    pub fn begin_reconcile(&self, generation: i64, asked: bool, rest: Option<Duration>) -> Begun {
+        self.with(|object| {
             let is_first = object.generation == 0;
             let is_edited = object.generation != generation && !is_first;
             if object.generation != generation {
                 object.generation = generation;
                 object.generation_since = Instant::now();
                 object.backoff = None;
-                object.held_until = None;
+                object.backoff_until = None;
             }
             if let Some(rest) = rest.filter(|_| is_first && !object.is_woken) {
-                object.held_until = Some(Instant::now() + rest);
+                object.backoff_until = Some(Instant::now() + rest);
             }
             if asked {
-                object.held_until = None;
+                object.backoff_until = None;
             }
             object.is_woken = false;
-            let left = object.held_until.map(|until| until.saturating_duration_since(Instant::now()));
-            Begun { is_edited, held_for: left.filter(|left| !left.is_zero()) }
+            let left = object.backoff_until.map(|until| until.saturating_duration_since(Instant::now()));
+            Begun { is_edited, backoff_left: left.filter(|left| !left.is_zero()) }
         })
     }
 
     /// Notes which service template the set names.
-    pub fn record_target(
-        &self,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        biz_id: i64,
-        selector: &ServiceTemplateSelector,
-    ) {
-        self.with(namespace, name, uid, |object| {
-            if object.record_target.is_none() {
-                object.record_target = Some((biz_id, selector.clone()));
+    pub fn record_target(&self, biz_id: i64, selector: &ServiceTemplateSelector) {
+        self.with(|object| {
+            if object.target.is_none() {
+                object.target = Some((biz_id, selector.clone()));
             }
         });
     }
 
     /// How long this process has known of the generation that is being worked on.
-    pub fn known_for(&self, namespace: &str, name: &str, uid: &str) -> Duration {
-        self.with(namespace, name, uid, |object| object.generation_since.elapsed())
+    pub fn known_for(&self) -> Duration {
+        self.with(|object| object.generation_since.elapsed())
     }
 
     /// Imposes a wait on the next reconcile, whatever wakes it.
-    pub fn back_off(&self, namespace: &str, name: &str, uid: &str, wait: Duration) {
-        self.with(namespace, name, uid, |object| {
+    pub fn back_off(&self, wait: Duration) {
+        self.with(|object| {
             // What changed meanwhile is looked at at once.
-            object.held_until = (!object.is_woken).then(|| Instant::now() + wait);
+            object.backoff_until = (!object.is_woken).then(|| Instant::now() + wait);
         });
     }
 
-    /// Ends the wait: something that the set depends on has changed.
-    pub fn wake(&self, namespace: &str, name: &str) {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(object) = by_name.get_mut(&(namespace.to_owned(), name.to_owned())) {
-            object.held_until = None;
-            object.is_woken = true;
-        }
-    }
-
     /// Notes the status that stands. One that somebody else has written is put right at once, whatever the wait.
-    pub fn observe_status(&self, namespace: &str, name: &str, uid: &str, status: Option<&ProcessTemplateSetStatus>) {
+    pub fn observe_status(&self, status: Option<&ProcessTemplateSetStatus>) {
         let seen = digest(status);
-        self.with(namespace, name, uid, |object| {
+        self.with(|object| {
             if object.status.replace(seen).is_some_and(|known| known != seen) {
-                object.held_until = None;
+                object.backoff_until = None;
             }
         });
     }
 
     /// Notes the status that we have written.
-    pub fn wrote_status(&self, namespace: &str, name: &str, uid: &str, status: &ProcessTemplateSetStatus) {
+    pub fn wrote_status(&self, status: &ProcessTemplateSetStatus) {
         let written = digest(Some(status));
-        self.with(namespace, name, uid, |object| object.status = Some(written));
+        self.with(|object| object.status = Some(written));
     }
 
     /// Notes our own write.
-    pub fn wrote(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) {
+    pub fn wrote(&self, resource_version: &str) {
         let written = resource_version.parse().ok();
-        self.with(namespace, name, uid, |object| object.written = object.written.max(written));
+        self.with(|object| object.written = object.written.max(written));
     }
 
     /// Whether an object of this resource version is older than our own last write to it.
-    pub fn is_outdated(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) -> bool {
+    pub fn is_outdated(&self, resource_version: &str) -> bool {
         let seen: Option<u64> = resource_version.parse().ok();
-        self.with(namespace, name, uid, |object| object.written.is_some() && seen < object.written)
+        self.with(|object| object.written.is_some() && seen < object.written)
     }
 
     /// The wait before the next try.
-    pub fn next_backoff(&self, namespace: &str, name: &str, uid: &str) -> Duration {
+    pub fn next_backoff(&self) -> Duration {
         let (first, longest) = BACKOFF;
-        self.with(namespace, name, uid, |object| {
+        self.with(|object| {
             let fresh = || {
                 let builder = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest);
                 builder.with_jitter().without_max_times().build()
@@ -205,67 +210,61 @@ impl RetryState {
     }
 
     /// Notes that CMDB was looked at.
-    pub fn checked(&self, namespace: &str, name: &str, uid: &str) {
-        self.with(namespace, name, uid, |object| {
+    pub fn checked(&self) {
+        self.with(|object| {
             object.failing = None;
             object.checked_at = Instant::now();
         });
     }
 
     /// Notes that nothing is outstanding: the next wait is the first again.
-    pub fn reset_backoff(&self, namespace: &str, name: &str, uid: &str) {
-        self.with(namespace, name, uid, |object| object.backoff = None);
+    pub fn reset_backoff(&self) {
+        self.with(|object| object.backoff = None);
     }
 
     /// Notes that a look failed; whether for another reason than the last.
-    pub fn note_failure(&self, namespace: &str, name: &str, uid: &str, label: &'static str) -> bool {
-        self.with(namespace, name, uid, |object| object.failing.replace(label) != Some(label))
+    pub fn note_failure(&self, label: &'static str) -> bool {
+        self.with(|object| object.failing.replace(label) != Some(label))
     }
 
     /// Notes that the status cannot tell how things stand; whether it could before.
-    pub fn note_unreported(&self, namespace: &str, name: &str, uid: &str) -> bool {
-        self.with(namespace, name, uid, |object| !std::mem::replace(&mut object.is_untold, true))
+    pub fn note_unreported(&self) -> bool {
+        self.with(|object| !std::mem::replace(&mut object.is_unreported, true))
     }
 
     /// Notes that the status tells how things stand.
-    pub fn status_reported(&self, namespace: &str, name: &str, uid: &str) {
-        self.with(namespace, name, uid, |object| object.is_untold = false);
+    pub fn status_reported(&self) {
+        self.with(|object| object.is_unreported = false);
     }
 
     /// How long ago CMDB was looked at, or since when we try.
-    pub fn unchecked_for(&self, namespace: &str, name: &str, uid: &str) -> Duration {
-        self.with(namespace, name, uid, |object| object.checked_at.elapsed())
+    pub fn unchecked_for(&self) -> Duration {
+        self.with(|object| object.checked_at.elapsed())
     }
 
     /// Notes when the look was asked for that a set was shown.
-    pub fn note_listing(&self, namespace: &str, name: &str, uid: &str, asked_at: Instant) {
-        self.with(namespace, name, uid, |object| object.looked_at = asked_at);
+    pub fn note_listing(&self, asked_at: Instant) {
+        self.with(|object| object.looked_at = asked_at);
     }
 
     /// Notes whether nothing is outstanding.
-    pub fn set_idle(&self, namespace: &str, name: &str, uid: &str, is_idle: bool) {
-        self.with(namespace, name, uid, |object| object.is_idle = is_idle);
+    pub fn set_idle(&self, is_idle: bool) {
+        self.with(|object| object.is_idle = is_idle);
     }
 
-    /// When the look was asked for that a set at rest relies on; None: nothing relies on one.
-    pub fn listing_relied_on(&self, namespace: &str, name: &str, uid: &str) -> Option<Instant> {
-        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        let object = by_name.get(&(namespace.to_owned(), name.to_owned()))?;
-        (object.uid == uid && object.is_idle).then_some(object.looked_at)
+    /// When the list was requested that an idle set relies on; None: nothing relies on one.
+    pub fn listing_relied_on(&self) -> Option<Instant> {
+        let by_name = self.states.by_name.lock();
+        let object = by_name.get(&self.name)?;
+        (object.uid == self.uid && object.is_idle).then_some(object.looked_at)
     }
 
     /// Notes that the set is Ready in a generation: the time since this process has known of that, if it was not before.
-    pub fn note_ready(&self, namespace: &str, name: &str, uid: &str, generation: i64) -> Option<Duration> {
-        self.with(namespace, name, uid, |object| {
+    pub fn note_ready(&self, generation: i64) -> Option<Duration> {
+        self.with(|object| {
             let was_ready = object.ready_in.replace(generation) == Some(generation);
             (!was_ready && object.generation == generation).then(|| object.generation_since.elapsed())
         })
-    }
-
-    /// Forgets an object that is gone: its uid, and the service template that it named.
-    pub fn forget(&self, namespace: &str, name: &str) -> Option<(String, Option<(i64, ServiceTemplateSelector)>)> {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        by_name.remove(&(namespace.to_owned(), name.to_owned())).map(|object| (object.uid, object.record_target))
     }
 }
 
@@ -282,72 +281,77 @@ mod tests {
 
     use super::RetryState;
     use crate::api::ProcessTemplateSetStatus;
+    use crate::controller::names::ObjectName;
+
+    fn name() -> ObjectName {
+        ObjectName { namespace: "shop".to_owned(), name: "web".to_owned() }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_set_at_rest_is_left_so_when_it_is_first_seen_unless_something_changes() {
         let objects = RetryState::default();
         let rest = Some(Duration::from_mins(5));
         let begin_reconcile =
-            |generation, asked| objects.begin_reconcile("shop", "web", "uid", generation, asked, rest).held_for;
+            |generation, asked| objects.of(&name(), "uid").begin_reconcile(generation, asked, rest).backoff_left;
         assert_eq!(begin_reconcile(1, false), rest);
         assert_eq!(begin_reconcile(1, false), rest, "it is not begun anew");
-        objects.wake("shop", "web");
+        objects.wake(&name());
         assert_eq!(begin_reconcile(1, false), None);
         let edited = RetryState::default();
-        assert_eq!(edited.begin_reconcile("shop", "web", "uid", 1, false, rest).held_for, rest);
-        assert_eq!(edited.begin_reconcile("shop", "web", "uid", 2, false, None).held_for, None);
-        assert_eq!(RetryState::default().begin_reconcile("shop", "web", "uid", 1, true, None).held_for, None);
+        assert_eq!(edited.of(&name(), "uid").begin_reconcile(1, false, rest).backoff_left, rest);
+        assert_eq!(edited.of(&name(), "uid").begin_reconcile(2, false, None).backoff_left, None);
+        assert_eq!(RetryState::default().of(&name(), "uid").begin_reconcile(1, true, None).backoff_left, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_status_that_somebody_else_has_written_ends_the_wait_and_our_own_does_not() {
         let objects = RetryState::default();
-        let begin_reconcile = || objects.begin_reconcile("shop", "web", "uid", 1, false, None).held_for;
+        let begin_reconcile = || objects.of(&name(), "uid").begin_reconcile(1, false, None).backoff_left;
         let (ours, theirs) = (
             ProcessTemplateSetStatus::default(),
             ProcessTemplateSetStatus { summary: Some("9/9".to_owned()), ..ProcessTemplateSetStatus::default() },
         );
         let wait = Duration::from_mins(10);
-        objects.observe_status("shop", "web", "uid", Some(&theirs));
+        objects.of(&name(), "uid").observe_status(Some(&theirs));
         assert_eq!(begin_reconcile(), None);
-        objects.wrote_status("shop", "web", "uid", &ours);
-        objects.back_off("shop", "web", "uid", wait);
-        objects.observe_status("shop", "web", "uid", Some(&ours));
+        objects.of(&name(), "uid").wrote_status(&ours);
+        objects.of(&name(), "uid").back_off(wait);
+        objects.of(&name(), "uid").observe_status(Some(&ours));
         assert_eq!(begin_reconcile(), Some(wait));
-        objects.observe_status("shop", "web", "uid", Some(&theirs));
+        objects.of(&name(), "uid").observe_status(Some(&theirs));
         assert_eq!(begin_reconcile(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_generation_becomes_ready_once_and_a_set_at_rest_relies_on_its_last_look() {
         let objects = RetryState::default();
-        let ready = |generation| objects.note_ready("shop", "web", "uid", generation);
+        let ready = |generation| objects.of(&name(), "uid").note_ready(generation);
         assert_eq!(ready(1), None, "it was when it was first seen");
-        objects.begin_reconcile("shop", "web", "uid", 1, false, None);
+        objects.of(&name(), "uid").begin_reconcile(1, false, None);
         assert_eq!(ready(1), None);
-        objects.begin_reconcile("shop", "web", "uid", 2, false, None);
+        objects.of(&name(), "uid").begin_reconcile(2, false, None);
         let wait = Duration::from_secs(7);
         tokio::time::advance(wait).await;
         assert_eq!(ready(2), Some(wait));
         assert_eq!(ready(2), None, "drift that is corrected is no new generation");
-        let relied_on = || objects.listing_relied_on("shop", "web", "uid").map(|look| look.elapsed());
+        let relied_on = || objects.of(&name(), "uid").listing_relied_on().map(|look| look.elapsed());
         assert_eq!(relied_on(), None);
-        objects.set_idle("shop", "web", "uid", true);
+        objects.of(&name(), "uid").set_idle(true);
         assert_eq!(relied_on(), Some(wait));
-        objects.note_listing("shop", "web", "uid", tokio::time::Instant::now());
+        objects.of(&name(), "uid").note_listing(tokio::time::Instant::now());
         assert_eq!(relied_on(), Some(Duration::ZERO));
-        assert_eq!(objects.listing_relied_on("shop", "web", "another"), None);
+        assert_eq!(objects.of(&name(), "another").listing_relied_on(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_changes_during_a_reconcile_ends_the_wait_that_it_imposes() {
         let objects = RetryState::default();
-        let begin_reconcile = || objects.begin_reconcile("shop", "web", "uid", 1, false, None).held_for;
+        let begin_reconcile = || objects.of(&name(), "uid").begin_reconcile(1, false, None).backoff_left;
         assert_eq!(begin_reconcile(), None);
-        objects.wake("shop", "web");
-        objects.back_off("shop", "web", "uid", Duration::from_mins(10));
+        objects.wake(&name());
+        objects.of(&name(), "uid").back_off(Duration::from_mins(10));
         assert_eq!(begin_reconcile(), None, "it is looked at once more");
-        objects.back_off("shop", "web", "uid", Duration::from_mins(10));
+        objects.of(&name(), "uid").back_off(Duration::from_mins(10));
         assert_eq!(begin_reconcile(), Some(Duration::from_mins(10)));
     }
 }

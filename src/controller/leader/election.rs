@@ -1,7 +1,6 @@
 //! Holding the Lease: standing by until it is ours, renewing it while we work, also while the last work ends, and giving
 //! it back then. No call for it is waited for longer than a lease allows.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -9,10 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{LeaseAction, LeaseObserver, Terms};
+use super::state::LeadershipState;
 use crate::cmdb::WriteGate;
 
 /// Whether this process leads, by its own clock: open from a renewal until the lease counts as lost.
@@ -23,11 +24,11 @@ pub struct Leadership {
 
 impl Leadership {
     fn set(&self, until: Option<Instant>) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *self.until.lock() = until;
     }
 
     fn until(&self) -> Option<Instant> {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.until.lock()
     }
 }
 
@@ -35,17 +36,6 @@ impl WriteGate for Leadership {
     fn is_open(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() < until)
     }
-}
-
-/// Whether this process leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeadershipState {
-    /// It leads, or runs alone.
-    Leads,
-    /// Another leads.
-    StandsBy,
-    /// The lease cannot be had or looked at: why.
-    Unknown(String),
 }
 
 /// One candidate for a lease.

@@ -1,20 +1,21 @@
-//! A set that goes: its templates are deleted or left, as it says, and then it is let go.
-
-use kube::api::Api;
-use kube::{CustomResourceExt, ResourceExt};
+//! Deletion of a set: delete or orphan the templates per `deletionPolicy`, then remove the finalizer.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::Api;
+use kube::{Client, CustomResourceExt as _};
 
-use super::journal::{StatusJournal, remembered};
-use super::reconcile::{connection_name, generation, held, job, namespace, set_name, subject, target, uid};
-use super::{events, finalizer, report, status};
+use super::identity::CurrentSet;
+use super::status::journal::{StatusJournal, remembered};
+use super::status::{compose, judge};
+use super::{failure, finalizer, job, schedule};
 use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::controller::action::Action;
-use crate::controller::kubernetes::status_writer::{WriteError, bounded};
-use crate::controller::{Context, Error};
-use crate::engine;
-use crate::engine::{Disposition, Freshness, Job, PlannedView, Progress, ReadRequest, Tally};
-use crate::plan::{Desired, Memory, Policy, Recall};
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::kubernetes::api_call::bounded;
+use crate::controller::kubernetes::status_writer::WriteError;
+use crate::engine::{self, Disposition, Freshness, Job, PlannedView, Progress, ReadRequest, Tally};
+use crate::plan::{Desired, Memory, Recall};
 
 // How far a deletion has come.
 enum DeletionState {
@@ -24,57 +25,59 @@ enum DeletionState {
     Left(Box<PlannedView>, Tally, Option<Error>),
 }
 
-/// Lets a set go.
-pub async fn delete(set: &ProcessTemplateSet, context: &Context, progress: &Progress) -> Action {
-    if !finalizer::holds(set) {
+/// Deletes or orphans the templates of a set that is being deleted, then removes our finalizer.
+pub async fn delete(set: &CurrentSet<'_>, context: &Context, progress: &Progress) -> Action {
+    if !finalizer::holds(set.object) {
         return Action::await_change();
     }
-    let (namespace, name, uid) = (namespace(set), set.name_any(), uid(set));
-    let mut journal = StatusJournal::new(context, subject(set), target(set));
-    let is_orphaned = is_orphaned(set, context).await;
-    context.objects.set_idle(&namespace, &name, &uid, false);
-    if matches!(is_orphaned, Ok(true)) || has_made_nothing(set.status.as_ref()) {
-        return let_go(set, context, &mut journal, Tally::default()).await;
+    let mut journal = context.journal(set);
+    let is_orphaned = is_orphaned(set, &context.client).await;
+    set.state.set_idle(false);
+    if matches!(is_orphaned, Ok(true)) || has_made_nothing(set.object.status.as_ref()) {
+        return finish(set, context, &mut journal, Tally::default()).await;
     }
-    let begun = context.objects.begin_reconcile(&namespace, &name, &uid, generation(set), false, None);
+
+    let begun = set.state.begin_reconcile(set.generation, false, None);
     if begun.is_edited {
         // What it gives, another may have waited for.
-        context.wake_neighbours(&uid, set.spec.biz_id, &set.spec.service_template);
+        context.wake_other_sets(&set.uid, set.object.spec.biz_id, &set.object.spec.service_template);
     }
-    if let Some(left) = begun.held_for {
-        return held(left);
+    if let Some(left) = begun.backoff_left {
+        return Action::in_backoff(left);
     }
-    let progress = match is_orphaned {
-        Ok(_) => work(set, context, progress, &mut journal).await,
+
+    let state = match is_orphaned {
+        Ok(_) => delete_templates(set, context, progress, &mut journal).await,
         Err(error) => Err(error),
     };
-    match progress {
-        Ok(DeletionState::Done(tally)) => let_go(set, context, &mut journal, tally).await,
+    match state {
+        Ok(DeletionState::Done(tally)) => finish(set, context, &mut journal, tally).await,
         Ok(DeletionState::Left(view, tally, stopped)) => {
-            events::deleted(context, set, &tally);
-            let verdict = status::deleting(set, &view, stopped.as_ref());
-            let status = status::observed(&journal.subject, &view, &verdict);
-            wait(context, set, &mut journal, status, stopped.as_ref()).await
+            context.events_of(set).deleted(&tally);
+            let conditions = judge::deleting(set.object, &view, stopped.as_ref());
+            let status = compose::observed(&journal.subject, &view, &conditions);
+            wait(set, context, &mut journal, status, stopped.as_ref()).await
         }
         Err(error) => {
-            let status = status::unobserved(&journal.subject, &status::deletion_blocked(set, &error));
-            wait(context, set, &mut journal, status, Some(&error)).await
+            let conditions = judge::deletion_blocked(set.object, &error);
+            let status = compose::unobserved(&journal.subject, &conditions);
+            wait(set, context, &mut journal, status, Some(&error)).await
         }
     }
 }
 
-// Without a call to CMDB: the set says so, or it goes only because its kind does.
-async fn is_orphaned(set: &ProcessTemplateSet, context: &Context) -> Result<bool, Error> {
-    if set.spec.deletion() == DeletionPolicy::Orphan {
+// Whether it ends without a call to CMDB: the set says so, or its CRD is being removed.
+async fn is_orphaned(set: &CurrentSet<'_>, client: &Client) -> Result<bool, Error> {
+    if set.object.spec.deletion() == DeletionPolicy::Orphan {
         return Ok(true);
     }
-    let crds: Api<CustomResourceDefinition> = Api::all(context.client.clone());
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let crd = bounded(crds.get_metadata_opt(ProcessTemplateSet::crd_name())).await;
     let crd = crd.map_err(|error| Error::ApiServer(error.to_string()))?;
     Ok(crd.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()))
 }
 
-// It was judged, and never came so far as to look at CMDB. A status that says nothing at all was lost.
+// It was judged, and never came so far as to read CMDB. A status that says nothing at all was lost.
 fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
     status.is_some_and(|status| {
         !status.conditions.is_empty()
@@ -84,25 +87,22 @@ fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
     })
 }
 
-async fn work(
-    set: &ProcessTemplateSet,
+async fn delete_templates(
+    set: &CurrentSet<'_>,
     context: &Context,
     progress: &Progress,
     journal: &mut StatusJournal<'_>,
 ) -> Result<DeletionState, Error> {
-    if set.spec.is_suspended() {
+    if set.object.spec.is_suspended() {
         return Err(Error::Suspended);
     }
-    let name = (namespace(set), set.name_any());
-    let biz_id = set.spec.biz_id;
-    let connection = context.connections.get_for_deletion(&name, &connection_name(set), biz_id).await?;
+    let connection = context.connections.for_deletion(&set.user()).await?;
     let (memory, made_in) = remembered(journal);
-    let here = connection.client.url().to_owned();
-    let endpoint = made_in.endpoint.clone().filter(|made_in| *made_in != here);
-    let job = job(set, context, connection, made_in).await?;
-    let job = Job { policy: Policy { removals_are_due: true, ..job.policy }, is_read_only: true, ..job };
+    let here = connection.url().to_owned();
+    let endpoint = made_in.endpoint.filter(|made_in| *made_in != here);
+    let job = job::leaving(set, context, &connection, journal).await;
 
-    let view = match look(set, context, &job, memory, progress).await {
+    let view = match observe_and_plan(set, context, &job, memory, progress).await {
         Err(engine::Error::ServiceTemplateMissing { .. } | engine::Error::ServiceTemplateUnknown { .. })
             if endpoint.is_none() =>
         {
@@ -113,6 +113,7 @@ async fn work(
     if let (Recall::OtherEndpoint, Some(made_in)) = (view.recall, endpoint) {
         return Err(engine::Error::EndpointChanged { made_in, here }.into());
     }
+
     let carried = context.engine.carry_out(&job, view, progress, journal).await;
     let plan = &carried.view.plan;
     let is_done = carried.stopped.is_none() && !plan.has_removals() && plan.undecided.is_empty();
@@ -123,8 +124,8 @@ async fn work(
     })
 }
 
-async fn look(
-    set: &ProcessTemplateSet,
+async fn observe_and_plan(
+    set: &CurrentSet<'_>,
     context: &Context,
     job: &Job,
     mut memory: Memory,
@@ -133,43 +134,43 @@ async fn look(
     let now = || ReadRequest::interactive(Freshness::Since(tokio::time::Instant::now()));
     // A status that was lost is found again first, as a living set's would be.
     if memory == Memory::default() {
-        let living = Job { desired: Desired::from_spec(set_name(set), &set.spec), ..job.clone() };
+        let living = Job { desired: Desired::from_spec(set.set_name(), &set.object.spec), ..job.clone() };
         memory = context.engine.view(&living, &memory, now(), progress).await?.memory;
     }
     context.engine.view(job, &memory, now(), progress).await
 }
 
-async fn let_go(set: &ProcessTemplateSet, context: &Context, journal: &mut StatusJournal<'_>, tally: Tally) -> Action {
-    events::deleted(context, set, &tally);
-    match finalizer::remove(set, context, &mut journal.target).await {
-        // Outdated: it has changed, and the watch brings it again; or it is gone.
+async fn finish(set: &CurrentSet<'_>, context: &Context, journal: &mut StatusJournal<'_>, tally: Tally) -> Action {
+    context.events_of(set).deleted(&tally);
+    match finalizer::remove(&context.client, set, &mut journal.target).await {
+        // Outdated: it has changed, and the watch delivers it again; or it is gone.
         Ok(()) | Err(WriteError::Outdated) => {
-            context.reconciled("ok");
+            context.note_outcome("ok");
             Action::await_change()
         }
-        Err(WriteError::Failed(reason)) => report::fail(context, set, &Error::ApiServer(reason)),
+        Err(WriteError::Failed(reason)) => failure::fail(set, context, &Error::ApiServer(reason)),
     }
 }
 
 async fn wait(
+    set: &CurrentSet<'_>,
     context: &Context,
-    set: &ProcessTemplateSet,
     journal: &mut StatusJournal<'_>,
     status: ProcessTemplateSetStatus,
     stopped: Option<&Error>,
 ) -> Action {
-    report::note(context, set, stopped);
-    // What begins again at once is not blocked.
+    failure::note(set, context, stopped);
+    // What starts again at once is not blocked.
     if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
-        context.reconciled(error.label());
-        return report::wait_for(context, set, stopped, None);
+        context.note_outcome(error.label());
+        return schedule::retry(set, stopped, None);
     }
     match journal.write(status).await {
         Ok(_) | Err(WriteError::Outdated) => {
-            context.objects.status_reported(&namespace(set), &set.name_any(), &uid(set));
-            context.reconciled(stopped.map_or("ok", Error::label));
+            set.state.status_reported();
+            context.note_outcome(stopped.map_or("ok", Error::label));
         }
-        Err(WriteError::Failed(reason)) => report::untold(context, set, &Error::ApiServer(reason)),
+        Err(WriteError::Failed(reason)) => failure::unreported(set, context, &Error::ApiServer(reason)),
     }
-    report::wait_for(context, set, stopped, context.engine.undecided_for(&uid(set), &remembered(journal).0))
+    schedule::retry(set, stopped, context.engine.undecided_for(&set.uid, &remembered(journal).0))
 }

@@ -2,14 +2,16 @@
 
 pub mod delete;
 pub mod events;
+pub mod failure;
 pub mod finalizer;
-pub mod journal;
-pub mod object_size;
+pub mod identity;
+pub mod job;
 pub mod other_sets;
+pub mod outcome;
+pub mod read;
 pub mod reconcile;
 pub mod report;
 pub mod schedule;
 pub mod status;
-pub mod status_memory;
 pub mod stored_set;
 pub mod supervise;

@@ -3,32 +3,37 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kube::Resource;
 use kube::api::ObjectMeta;
-use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
+use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::reconcile;
 use super::stored_set::{Claims, StoredSet};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
-use crate::controller::Context;
+use crate::controller::connection::cache::Connections;
+use crate::controller::names::ObjectName;
 use crate::engine::OtherSetOfBusiness;
 use crate::plan::{OtherSet, Whereabouts};
 
 /// The other sets that may name the same service template in the CMDB of this URL.
-pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str) -> Vec<OtherSetOfBusiness> {
+pub async fn others(
+    set: &ProcessTemplateSet,
+    store: &Store<StoredSet>,
+    connections: &Connections,
+    endpoint: &str,
+) -> Vec<OtherSetOfBusiness> {
     let mut others = Vec::new();
-    for other in context.store.state() {
+    for other in store.state() {
         let Some(claims) = claims_beside(set, &other) else { continue };
-        let owner = (other.namespace().unwrap_or_default(), other.name_any());
-        let url = context.connections.endpoint_of(&owner.0, &claims.connection, claims.biz_id).await;
+        let owner = ObjectName::of(&ObjectRef::from_obj(&*other));
+        let url = connections.endpoint_of(&owner.namespace, &claims.connection, claims.biz_id).await;
         let nothing = BTreeMap::new();
         // What a set that goes still remembers, it gives.
         let is_leaving = other.meta().deletion_timestamp.is_some();
         let processes = if is_leaving { &nothing } else { &claims.processes };
-        let Ok(grants) = context.connections.grants(&owner.0, &claims.connection).await else { continue };
-        let name = Some(owner.1).filter(|_| owner.0 == reconcile::namespace(set));
+        let Ok(grants) = connections.grants(&owner.namespace, &claims.connection).await else { continue };
+        let name = Some(&owner.name).filter(|_| Some(&owner.namespace) == set.metadata.namespace.as_ref()).cloned();
         // Anybody can name this URL; who may write there has credentials.
-        let has_refused_credentials = context.connections.has_refused_credentials(&claims.connection);
+        let has_refused_credentials = connections.has_refused_credentials(&claims.connection);
         let whereabouts = match url {
             Ok(_) if has_refused_credentials => Whereabouts::Unknown,
             Ok(url) if url == endpoint => Whereabouts::Here,
@@ -42,13 +47,13 @@ pub async fn others(set: &ProcessTemplateSet, context: &Context, endpoint: &str)
 }
 
 /// The sets that may have waited for what the set of this uid claimed in a service template.
-pub fn sets_nearby(
+pub fn nearby(
     uid: &str,
     biz_id: i64,
     selector: &ServiceTemplateSelector,
-    context: &Context,
+    store: &Store<StoredSet>,
 ) -> Vec<ObjectRef<StoredSet>> {
-    let state = context.store.state();
+    let state = store.state();
     let is_near = |other: &&Arc<StoredSet>| {
         other.meta().uid.as_deref() != Some(uid)
             && other.claims().is_some_and(|claims| may_meet(biz_id, selector, claims))

@@ -1,103 +1,93 @@
 //! What came of a reconcile: into the status, into events, into the time of the next.
-
-use std::time::Duration;
+//!
+//! # Flow
+//! 1. The conditions follow from what was seen, or from the error. While CMDB is down, throttles, or a poll is rate limited, a
+//!    set that was in sync stays as it is for three intervals and is `Stale` then; every other set says the cause at once.
+//! 2. The status is written if it changed, and merged into the stored one if somebody has changed the object meanwhile.
+//! 3. Events tell what was written to CMDB and what turned.
+//! 4. [`super::schedule`] says when the next reconcile is due.
+//!
+//! # Guarantees
+//! No status claims more than its reconcile has seen. Where the status could not be written, a log line and an event say so
+//! ([`super::failure`]).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource, ResourceExt};
 
-use super::journal::StatusJournal;
-use super::reconcile::{connection_name, generation, namespace, uid};
-use super::status;
-use super::status::Subject;
-use super::{events, schedule};
-use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::cmdb;
+use super::failure;
+use super::identity::CurrentSet;
+use super::outcome::Outcome;
+use super::schedule::{self, Left};
+use super::status::journal::StatusJournal;
+use super::status::{compose, judge};
+use crate::api::ProcessTemplateSetStatus;
 use crate::controller::action::Action;
-use crate::controller::kubernetes::conditions;
-use crate::controller::kubernetes::conditions::WorkState;
-use crate::controller::kubernetes::status_writer;
-use crate::controller::kubernetes::status_writer::{Target, WriteError};
-use crate::controller::{Context, Error, Outcome};
-use crate::engine;
-use crate::engine::{Disposition, PlannedView, Tally};
+use crate::controller::connection::set_connection::SetConnection;
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::kubernetes::conditions::{self, ConditionSet};
+use crate::controller::kubernetes::status_writer::WriteError;
+use crate::controller::names::ObjectName;
+use crate::engine::{Disposition, Tally};
 
-// A set that was in sync and cannot be checked stays Ready for so many intervals.
-const STALE_AFTER_INTERVALS: u32 = 3;
-
-// A set that must begin again does so after a moment: the watch needs it to deliver what has changed.
-const AGAIN: Duration = Duration::from_millis(50);
-
-// An outcome that is due by the clock is looked for no more often than this.
-const SOON: Duration = Duration::from_secs(1);
-
-// Those who are due together come one after the other, so much later.
-const JITTER: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
-
-// A list is old only after its interval, not at it.
-const MARGIN: Duration = Duration::from_millis(100);
-
-/// Writes the status if it changed, publishes events, and says when to look again.
+/// Writes the status if it changed, publishes events, and returns when the next reconcile is due.
 pub async fn report(
+    set: &CurrentSet<'_>,
     context: &Context,
-    set: &ProcessTemplateSet,
+    connection: Option<&SetConnection>,
     journal: &mut StatusJournal<'_>,
     outcome: Result<Outcome, Error>,
 ) -> Action {
     let stopped = outcome.as_ref().map_or_else(Some, |outcome| outcome.stopped.as_ref());
     let label = stopped.map_or("ok", Error::label);
-    match say(context, set, journal, outcome).await {
+    match report_outcome(set, context, connection, journal, &outcome).await {
         Ok(action) => {
-            context.reconciled(label);
+            context.note_outcome(label);
             action
         }
-        Err(error) => fail(context, set, &error),
+        Err(error) => failure::fail(set, context, &error),
     }
 }
 
 // The error is why the status could not be written.
-async fn say(
+async fn report_outcome(
+    set: &CurrentSet<'_>,
     context: &Context,
-    set: &ProcessTemplateSet,
+    connection: Option<&SetConnection>,
     journal: &mut StatusJournal<'_>,
-    outcome: Result<Outcome, Error>,
+    outcome: &Result<Outcome, Error>,
 ) -> Result<Action, Error> {
-    let (view, stopped) = match &outcome {
+    let (view, stopped) = match outcome {
         Ok(outcome) => (Some(&outcome.view), outcome.stopped.as_ref()),
         Err(error) => (None, Some(error)),
     };
-    // What is said now has become so while we worked.
+    // Conditions that turn do so now, not when the reconcile started.
     journal.subject.now = Time(Timestamp::now());
-    // Until it has not been its turn for too long.
-    if let Some(error) = stopped.filter(|error| error.is_busy() && !is_unchecked_for_long(context, set)) {
-        tracing::debug!(namespace = namespace(set), name = set.name_any(), "not yet its turn");
-        return Ok(wait_for(context, set, Some(error), until_stale(context, set)));
+    if let Some(error) = stopped.filter(|error| error.is_busy())
+        && let Some(left) = schedule::until_stale(set)
+    {
+        let ObjectName { namespace, name } = &set.name;
+        tracing::debug!(namespace, name, "rate limited, retrying later");
+        return Ok(schedule::retry(set, Some(error), Some(left)));
     }
-    note(context, set, stopped);
+    failure::note(set, context, stopped);
+
     let before = journal.subject.previous.clone();
     if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
-        tell(context, set, &before, &outcome);
-        return Ok(Action::requeue(AGAIN));
+        publish_writes(set, context, &before, outcome);
+        return Ok(schedule::again());
     }
-    let verdict = match (view, stopped) {
-        (Some(view), None) if set.spec.is_suspended() => status::suspended(view),
-        (Some(view), stopped) => status::judge(view, stopped),
-        (None, Some(error)) if only_the_check_failed(set, error) && !leads_elsewhere(set, context).await => {
-            if !is_unchecked_for_long(context, set) {
-                return Ok(wait_for(context, set, Some(error), until_stale(context, set)));
-            }
-            status::stale(error)
-        }
-        (None, Some(error)) => conditions::from_error(error),
-        (None, None) => return Ok(Action::await_change()),
+    let conditions = match decide(set, connection, outcome) {
+        Decided::Say(conditions) => conditions,
+        Decided::Unchanged(error, left) => return Ok(schedule::retry(set, Some(error), Some(left))),
     };
-    let name = (namespace(set), set.name_any());
+
     if let (Some(view), None) = (view, stopped) {
-        context.objects.note_listing(&name.0, &name.1, &uid(set), view.listing.asked_at);
+        set.state.note_listing(view.listing.asked_at);
     }
     let status = match view {
-        Some(view) => status::observed(&journal.subject, view, &verdict),
-        None => status::unobserved(&journal.subject, &verdict),
+        Some(view) => compose::observed(&journal.subject, view, &conditions),
+        None => compose::unobserved(&journal.subject, &conditions),
     };
     let status = conditions::in_first_words(&before, status, |status| &mut status.conditions, stopped);
     let written = match journal.write(status.clone()).await {
@@ -105,193 +95,90 @@ async fn say(
         Err(WriteError::Outdated) => journal.merge(&status).await.and(Err(WriteError::Outdated)),
         written => written,
     };
-    let has_told = tell(context, set, &before, &outcome);
+
+    let has_written_to_cmdb = publish_writes(set, context, &before, outcome);
     if written.is_ok() {
-        context.objects.status_reported(&name.0, &name.1, &uid(set));
-        let report_standing = &journal.subject.previous;
-        context.objects.set_idle(&name.0, &name.1, &uid(set), status::was_in_sync(report_standing, generation(set)));
-        let took = verdict.ready.then(|| context.objects.note_ready(&name.0, &name.1, &uid(set), generation(set)));
-        if let Some(took) = took.flatten() {
-            context.observer.set_became_ready(took);
-        }
+        note_reported(set, context, &journal.subject.previous, &conditions);
     }
     match written {
-        // A write that made the set Ready has said enough.
-        Ok(true) if !(has_told && verdict.ready) => {
-            events::turned(context, set.object_ref(&()), &before.conditions, &verdict);
-        }
+        // The event of a write that made the set Ready is enough.
+        Ok(true) if !(has_written_to_cmdb && conditions.ready) => context.events_of(set).turned(&before, &conditions),
         Ok(_) => {}
-        Err(WriteError::Outdated) => return Ok(Action::requeue(AGAIN)),
+        Err(WriteError::Outdated) => return Ok(schedule::again()),
         Err(WriteError::Failed(reason)) => return Err(Error::ApiServer(reason)),
     }
-    Ok(next(context, set, view, stopped, verdict.work_state))
+    Ok(schedule::next(
+        set,
+        &Left {
+            view,
+            stopped,
+            work_state: conditions.work_state,
+            undecided_for: view.and_then(|view| context.engine.undecided_for(&set.uid, &view.memory)),
+            removal_delay: context.removal_delay,
+        },
+    ))
 }
 
-// Tells of what was written to CMDB; whether anything was.
-fn tell(
+// What the status is to say.
+enum Decided<'a> {
+    // These conditions.
+    Say(ConditionSet),
+    // What it says already: only the check failed, and not for too long, which this is the time left of.
+    Unchanged(&'a Error, std::time::Duration),
+}
+
+fn decide<'a>(
+    set: &CurrentSet<'_>,
+    connection: Option<&SetConnection>,
+    outcome: &'a Result<Outcome, Error>,
+) -> Decided<'a> {
+    Decided::Say(match outcome {
+        Ok(Outcome { view, stopped: None, .. }) if set.object.spec.is_suspended() => judge::suspended(view),
+        Ok(Outcome { view, stopped, .. }) => judge::judge(view, stopped.as_ref()),
+        Err(error) if only_the_check_failed(set, error) && !leads_elsewhere(set, connection) => {
+            match schedule::until_stale(set) {
+                Some(left) => return Decided::Unchanged(error, left),
+                None => judge::stale(error),
+            }
+        }
+        Err(error) => conditions::from_error(error),
+    })
+}
+
+fn note_reported(
+    set: &CurrentSet<'_>,
     context: &Context,
-    set: &ProcessTemplateSet,
+    stored: &ProcessTemplateSetStatus,
+    conditions: &ConditionSet,
+) {
+    set.state.status_reported();
+    set.state.set_idle(compose::was_in_sync(stored, set.generation));
+    let took = conditions.ready.then(|| set.state.note_ready(set.generation));
+    if let Some(took) = took.flatten() {
+        context.observer.set_became_ready(took);
+    }
+}
+
+// Publishes what was written to CMDB; whether anything was.
+fn publish_writes(
+    set: &CurrentSet<'_>,
+    context: &Context,
     before: &ProcessTemplateSetStatus,
     outcome: &Result<Outcome, Error>,
 ) -> bool {
     let Ok(outcome) = outcome else { return false };
-    events::written(context, set, before, outcome);
+    context.events_of(set).written(before, outcome);
     outcome.tally != Tally::default()
 }
 
-// What the status says was seen in another CMDB than the connection leads to now.
-async fn leads_elsewhere(set: &ProcessTemplateSet, context: &Context) -> bool {
-    let connection = context.connections.live(&connection_name(set)).await;
-    let made_in = set.status.as_ref().and_then(|status| status.endpoint.as_deref());
-    connection.is_ok_and(|live| made_in.is_some_and(|made_in| made_in != live.connection.client.url()))
+// What the status says was seen in another CMDB than the one that the connection leads to now.
+fn leads_elsewhere(set: &CurrentSet<'_>, connection: Option<&SetConnection>) -> bool {
+    let made_in = set.object.status.as_ref().and_then(|status| status.endpoint.as_deref());
+    connection.is_some_and(|connection| made_in.is_some_and(|made_in| made_in != connection.url()))
 }
 
-// Nothing is outstanding; CMDB, or the way to it, just cannot be asked.
-fn only_the_check_failed(set: &ProcessTemplateSet, error: &Error) -> bool {
-    let status = set.status.as_ref();
-    !error.is_finding() && status.is_some_and(|status| status::was_in_sync(status, generation(set)))
-}
-
-fn is_unchecked_for_long(context: &Context, set: &ProcessTemplateSet) -> bool {
-    until_stale(context, set).is_none()
-}
-
-// Time until it has not been checked for too long; None: it has not.
-fn until_stale(context: &Context, set: &ProcessTemplateSet) -> Option<Duration> {
-    let unchecked_for = context.objects.unchecked_for(&namespace(set), &set.name_any(), &uid(set));
-    let left = (set.spec.resync_interval() * STALE_AFTER_INTERVALS).checked_sub(unchecked_for);
-    left.filter(|left| !left.is_zero())
-}
-
-fn next(
-    context: &Context,
-    set: &ProcessTemplateSet,
-    view: Option<&PlannedView>,
-    stopped: Option<&Error>,
-    work_state: WorkState,
-) -> Action {
-    let interval = set.spec.resync_interval();
-    if !matches!(work_state, WorkState::Reconciling(_)) {
-        context.objects.reset_backoff(&namespace(set), &set.name_any(), &uid(set));
-    }
-    match work_state {
-        WorkState::Reconciling(_) => {
-            let wait = wait(context, set, stopped);
-            let decided = view.and_then(|view| context.engine.undecided_for(&uid(set), &view.memory));
-            let removal = view.filter(|view| view.plan.has_removals()).and_then(|_| {
-                let known_for = context.objects.known_for(&namespace(set), &set.name_any(), &uid(set));
-                context.removal_delay.checked_sub(known_for).map(|left| left + MARGIN)
-            });
-            // What time decides is looked for when it is due.
-            let due = decided.map(|due| due.max(SOON)).into_iter().chain(removal.filter(|_| stopped.is_none())).min();
-            later(context, set, due.map_or(wait, |due| wait.min(due)))
-        }
-        WorkState::Stalled => later(context, set, interval),
-        // The next look is due when the list that was shown has grown old.
-        WorkState::Settled => {
-            let age = view.map_or(Duration::ZERO, |view| view.listing.asked_at.elapsed());
-            Action::requeue(schedule::period(set).saturating_sub(age) + MARGIN)
-        }
-    }
-}
-
-// Not before that, whatever else wakes the controller.
-fn later(context: &Context, set: &ProcessTemplateSet, wait: Duration) -> Action {
-    context.objects.back_off(&namespace(set), &set.name_any(), &uid(set), wait);
-    Action::requeue(wait)
-}
-
-/// Ends a reconcile of whose failure the status cannot tell, and says when to try again.
-pub fn fail(context: &Context, set: &ProcessTemplateSet, error: &Error) -> Action {
-    untold(context, set, error);
-    later(context, set, wait(context, set, Some(error)))
-}
-
-/// Counts and logs what the status cannot tell, and tells it once in an event.
-pub fn untold(context: &Context, set: &ProcessTemplateSet, error: &Error) {
-    context.reconciled(error.label());
-    let (namespace, name) = (namespace(set), set.name_any());
-    tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still, and its status does not say so");
-    if context.objects.note_unreported(&namespace, &name, &uid(set)) {
-        events::failed(context, set, error);
-    }
-}
-
-/// The wait before a set that goes is looked at again; what time decides is looked for when it is due.
-pub fn wait_for(
-    context: &Context,
-    set: &ProcessTemplateSet,
-    stopped: Option<&Error>,
-    decided: Option<Duration>,
-) -> Action {
-    let wait = wait(context, set, stopped);
-    later(context, set, decided.map_or(wait, |due| wait.min(due.max(SOON))))
-}
-
-fn wait(context: &Context, set: &ProcessTemplateSet, error: Option<&Error>) -> Duration {
-    // When an endpoint that is down is tried again, all that wait for it are there: one call finds it well for all.
-    if let Some(due) = error.and_then(Error::due) {
-        return due + cmdb::by_chance(JITTER.0, JITTER.1);
-    }
-    let backoff = context.objects.next_backoff(&namespace(set), &set.name_any(), &uid(set));
-    let wait = match error.map(Error::disposition) {
-        Some(Disposition::RetryNow) => AGAIN,
-        Some(Disposition::RetryLater(Some(after))) => after.max(backoff),
-        Some(Disposition::RetryLater(None) | Disposition::WaitForChange) | None => backoff,
-    };
-    wait.min(set.spec.resync_interval())
-}
-
-/// Logs, and tells once in an event, what keeps a set from being carried on with.
-pub fn note(context: &Context, set: &ProcessTemplateSet, stopped: Option<&Error>) {
-    let (namespace, name) = (namespace(set), set.name_any());
-    let told = stopped.filter(|error| error.disposition() != Disposition::RetryNow);
-    let is_new = told.is_some_and(|error| context.objects.note_failure(&namespace, &name, &uid(set), error.label()));
-    match stopped {
-        None => context.objects.checked(&namespace, &name, &uid(set)),
-        Some(error) => {
-            // All sets of an endpoint that is down are looked at with each probe: once is enough to be told.
-            if error.due().is_some() && !is_new {
-                tracing::debug!(namespace, name, reason = error.label(), %error, "the set still stands still");
-            } else {
-                tracing::warn!(namespace, name, reason = error.label(), %error, "the set stands still");
-            }
-            if let Error::Engine(engine::Error::Cmdb(error)) = error {
-                let connection = connection_name(set);
-                if matches!(**error, cmdb::Error::Authentication { .. }) {
-                    context.connections.reread_credentials(&connection);
-                }
-                context.wake_connection(connection);
-            }
-        }
-    }
-    if let Some(error) = told.filter(|_| is_new) {
-        events::failed(context, set, error);
-    }
-}
-
-/// The status of an object that cannot be read as a set. What its status remembers stays.
-pub async fn malformed(context: &Context, target: Target, generation: i64, reason: &str) -> Action {
-    let error = Error::Malformed(reason.chars().take(300).collect());
-    context.reconciled(error.label());
-    let (namespace, name) = (target.namespace.clone(), target.name.clone());
-    tracing::warn!(namespace, name, %error, "a set cannot be read");
-    let again = Action::requeue(context.objects.next_backoff(&namespace, &name, &target.uid));
-    let previous = match status_writer::read_status(&context.client, &target).await {
-        Ok(Some(previous)) => previous,
-        Ok(None) => return again,
-        Err(error) => {
-            tracing::warn!(namespace, name, %error, "nor can its status");
-            return again;
-        }
-    };
-    let now = Time(Timestamp::now());
-    let subject = Subject { generation, keys: Vec::new(), previous, requested_at: None, now };
-    let status = status::unobserved(&subject, &conditions::from_error(&error));
-    match StatusJournal::new(context, subject, target).write(status).await {
-        Ok(_) => return Action::await_change(),
-        Err(WriteError::Outdated) => {}
-        Err(WriteError::Failed(reason)) => tracing::warn!(namespace, name, reason, "and its status cannot say so"),
-    }
-    again
+// Nothing is outstanding; only CMDB, or something before it, cannot be asked.
+fn only_the_check_failed(set: &CurrentSet<'_>, error: &Error) -> bool {
+    let status = set.object.status.as_ref();
+    !error.is_finding() && status.is_some_and(|status| compose::was_in_sync(status, set.generation))
 }

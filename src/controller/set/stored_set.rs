@@ -15,10 +15,10 @@ use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::status_memory;
+use super::status::memory;
 use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT, ServiceTemplateSelector};
 use crate::controller::connection::name::ConnectionName;
-use crate::controller::reason;
+use crate::controller::reason::Reason;
 use crate::plan::{Desired, Memory};
 
 /// A set as the watch delivers it.
@@ -27,7 +27,7 @@ pub struct StoredSet {
     metadata: ObjectMeta,
     spec: Box<str>,
     status: Box<str>,
-    reason: Option<&'static str>,
+    reason: Option<Reason>,
     pending: usize,
     claims: Arc<OnceLock<Option<Claims>>>,
 }
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for StoredSet {
         };
         let ready =
             status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready");
-        let reason = ready.and_then(|ready| ready["reason"].as_str()).and_then(reason::known);
+        let reason = ready.and_then(|ready| ready["reason"].as_str()).and_then(Reason::of_set);
         let pending = status["pending"].as_array().map_or(0, Vec::len);
         let (spec, status) = (spec.to_string().into(), status.to_string().into());
         Ok(Self { metadata, spec, status, reason, pending, claims: Arc::default() })
@@ -126,7 +126,7 @@ impl StoredSet {
     }
 
     /// The reason of condition Ready, if it is one of ours.
-    pub fn reason(&self) -> Option<&'static str> {
+    pub fn reason(&self) -> Option<Reason> {
         self.reason
     }
 
@@ -139,7 +139,7 @@ impl StoredSet {
     pub fn claims(&self) -> Option<&Claims> {
         let claims = || {
             let set = self.read().ok()?;
-            let (memory, _) = status_memory::from_status(&set.status.unwrap_or_default());
+            let (memory, _) = memory::from_status(&set.status.unwrap_or_default());
             Some(Claims {
                 biz_id: set.spec.biz_id,
                 connection: ConnectionName::of_set(self.metadata.namespace.as_deref().unwrap_or_default(), &set.spec),
@@ -186,7 +186,7 @@ mod tests {
     use kube::ResourceExt;
     use serde_json::json;
 
-    use super::StoredSet;
+    use super::{Reason, StoredSet};
 
     #[test]
     fn an_object_of_another_shape_still_has_its_name_and_says_why() {
@@ -205,7 +205,7 @@ mod tests {
         });
         let watched: StoredSet =
             serde_json::from_value(json!({ "metadata": {}, "spec": {}, "status": status })).unwrap();
-        assert_eq!((watched.reason(), watched.pending()), (Some("Conflict"), 2));
+        assert_eq!((watched.reason(), watched.pending()), (Some(Reason::Conflict), 2));
         let strange = json!({ "status": { "conditions": [{ "type": "Ready", "reason": "Somebody" }] } });
         for object in [json!({}), json!({ "status": { "conditions": 7 } }), strange] {
             let watched: StoredSet = serde_json::from_value(object).unwrap();

@@ -12,7 +12,9 @@ use tracing::{Instrument as _, trace_span};
 use super::reconcile::reconcile;
 use super::stored_set::StoredSet;
 use crate::controller::action::Action;
-use crate::controller::{Context, Error};
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::names::ObjectName;
 use crate::engine::Progress;
 
 /// Runs one reconcile to its end.
@@ -41,8 +43,10 @@ pub async fn supervised(
         Ok(action) => action,
         Err(panic) => {
             tracing::error!(namespace, name, %panic, "the reconcile panicked: a defect");
-            span.in_scope(|| context.reconciled(Error::Panicked.label()));
-            Action::requeue(context.objects.next_backoff(&namespace, &name, &object.uid().unwrap_or_default()))
+            span.in_scope(|| context.note_outcome(Error::Panicked.label()));
+            Action::requeue(
+                context.sets.of(&ObjectName { namespace, name }, &object.uid().unwrap_or_default()).next_backoff(),
+            )
         }
     }
 }

@@ -1,80 +1,70 @@
 //! The connections of the cluster, and the namespaces that their grants name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Controller, WatchStreamExt as _};
 use kube::{Api, Client, CustomResourceExt as _, Resource as _, ResourceExt as _};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::readiness::{Readiness, WatchHealth};
 use super::streams;
 use crate::api::ClusterCmdbConnection;
-use crate::controller::Context;
 use crate::controller::connection::lookup::Shared;
-use crate::controller::connection::reconcile;
 
-/// What watches the cluster.
+/// The watches of an operator that serves the whole cluster.
 pub struct Cluster {
-    /// What it has delivered.
+    /// What they have delivered.
     pub shared: Shared,
-    connections: Controller<DeserializeGuard<ClusterCmdbConnection>>,
-    namespaces: Api<PartialObjectMeta<Namespace>>,
+    /// The connections of the cluster.
+    pub connections: Controller<DeserializeGuard<ClusterCmdbConnection>>,
+    /// The namespaces.
+    pub namespaces: NamespaceWatch,
+}
+
+/// A watch of namespaces, whose labels decide about grants.
+pub struct NamespaceWatch {
+    api: Api<PartialObjectMeta<Namespace>>,
     writer: Writer<PartialObjectMeta<Namespace>>,
-    gate: WatchHealth,
+    health: WatchHealth,
 }
 
 impl Cluster {
     /// Watches nothing yet.
-    pub fn new(client: &Client, gates: &Readiness) -> Self {
+    pub fn new(client: &Client, readiness: &Readiness) -> Self {
         let (reader, writer) = reflector::store();
-        let gate = gates.of(ClusterCmdbConnection::crd_name(), &[]);
-        let events = streams::events(Api::all(client.clone()), "", &watcher::Config::default(), &gate);
+        let health = readiness.of(ClusterCmdbConnection::crd_name(), &[]);
+        let events = streams::events(Api::all(client.clone()), "", &watcher::Config::default(), &health);
         let connections = streams::over(events, reader, writer, |_| {});
+
         let (namespaces, writer) = reflector::store();
         let shared = Shared { connections: connections.store(), namespaces };
-        let gate = gates.of(&Namespace::plural(&()), &[]);
-        Self { shared, connections, namespaces: Api::all(client.clone()), writer, gate }
-    }
-
-    /// Watches until `shutdown`.
-    pub fn run(
-        self,
-        to_wake: UnboundedReceiver<ObjectRef<DeserializeGuard<ClusterCmdbConnection>>>,
-        context: Arc<Context>,
-        shutdown: CancellationToken,
-    ) {
-        let Self { connections, namespaces, writer, gate, .. } = self;
-        tokio::spawn(reconcile::run(connections, to_wake, Arc::clone(&context), shutdown.clone()));
-        tokio::spawn(async move {
-            tokio::select! {
-                () = watch_namespaces(namespaces, writer, &gate, &context) => {}
-                () = shutdown.cancelled() => {}
-            }
-        });
+        let health = readiness.of(&Namespace::plural(&()), &[]);
+        Self { shared, connections, namespaces: NamespaceWatch { api: Api::all(client.clone()), writer, health } }
     }
 }
 
-// Labels decide about grants: where they change, the sets are looked at.
-async fn watch_namespaces(
-    api: Api<PartialObjectMeta<Namespace>>,
-    writer: Writer<PartialObjectMeta<Namespace>>,
-    gate: &WatchHealth,
-    context: &Context,
-) {
-    let mut labels = Labels::default();
-    let events = streams::events(api, "", &watcher::Config::default(), gate).reflect(writer);
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        if let Some(changed) = event.ok().and_then(|event| labels.changed(event)) {
-            context.wake_sets(context.connections.users_of_shared(&changed));
+impl NamespaceWatch {
+    /// Watches until `shutdown`; gives `changed` each namespace whose labels have changed.
+    pub async fn run(self, changed: impl Fn(&str) + Send, shutdown: CancellationToken) {
+        let watch = async {
+            let mut labels = Labels::default();
+            let events = streams::events(self.api, "", &watcher::Config::default(), &self.health).reflect(self.writer);
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                if let Some(namespace) = event.ok().and_then(|event| labels.changed(event)) {
+                    changed(&namespace);
+                }
+            }
+        };
+        tokio::select! {
+            () = watch => {}
+            () = shutdown.cancelled() => {}
         }
     }
 }

@@ -2,12 +2,12 @@
 //! passes here: what the watches deliver, what wakes a set, and the end of the wait that its last reconcile asked for.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::controller::connection::cache::ObjectName;
+use crate::controller::names::ObjectName;
 
 /// The sets whose reconcile is due, and those that are being reconciled.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -78,10 +78,10 @@ mod tests {
     use std::time::Duration;
 
     use super::Queue;
-    use crate::controller::connection::cache::ObjectName;
+    use crate::controller::names::ObjectName;
 
     fn set(name: &str) -> ObjectName {
-        ("shop".to_owned(), name.to_owned())
+        ObjectName { namespace: "shop".to_owned(), name: name.to_owned() }
     }
 
     #[tokio::test(start_paused = true)]

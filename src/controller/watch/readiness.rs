@@ -1,40 +1,13 @@
 //! What must be so before the operator is ready: the CRDs are served, and the watches have delivered what there is.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kube::runtime::watcher::{self, Event};
+use parking_lot::Mutex;
 
-use crate::controller::Observer;
-
-/// What must be so before the operator is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ReadinessCheck {
-    /// The API server serves our kinds.
-    Crd,
-    /// The watches have delivered what there is.
-    Watches,
-    /// It leads, or stands by for the one that does.
-    Leader,
-}
-
-impl ReadinessCheck {
-    /// Every gate.
-    pub const ALL: &[Self] = &[Self::Crd, Self::Watches, Self::Leader];
-
-    /// Its name in probes and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Crd => "crd",
-            Self::Watches => "watches",
-            Self::Leader => "leader",
-        }
-    }
-}
-
-/// Why nothing is known yet.
-pub const NO_ANSWER: &str = "the API server has not answered yet; it is asked again";
+use super::readiness_check::{NO_ANSWER, ReadinessCheck};
+use crate::controller::observer::Observer;
 
 /// What is known of the watches, by the plural name of what each is of.
 #[derive(Clone)]
@@ -96,12 +69,12 @@ impl Readiness {
 
     /// The controller has ended.
     pub fn close(&self) {
-        *self.shared.watches.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shared.watches.lock() = None;
     }
 
     // Tells what follows from a change.
     fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Watch>)) {
-        let mut watches = self.shared.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watches = self.shared.watches.lock();
         let Some(watches) = watches.as_mut() else { return };
         change(watches);
         self.shared.observer.gate(ReadinessCheck::Crd, crds(watches));
@@ -222,8 +195,9 @@ mod tests {
     use kube::core::Status;
     use kube::runtime::watcher::{self, Event};
 
+    use super::readiness_check::{NO_ANSWER, ReadinessCheck};
     use super::{Readiness, ReadinessCheck};
-    use crate::controller::Observer;
+    use crate::controller::observer::Observer;
 
     #[derive(Default)]
     struct Told(Mutex<[Option<Result<String, String>>; 2]>);

@@ -2,23 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use super::status;
-use super::status::Subject;
-use super::status_memory;
-use crate::api::{PendingIntent, ProcessStatus, ProcessTemplateSetStatus};
-use crate::controller::Context;
-use crate::controller::kubernetes::status_writer;
-use crate::controller::kubernetes::status_writer::{Target, WriteError};
-use crate::engine;
-use crate::engine::{Journal, PlannedView};
+use kube::Client;
+
+use super::compose::{self, Subject};
+use super::{judge, memory};
+use crate::api::{PendingIntent, ProcessStatus, ProcessTemplateSet, ProcessTemplateSetStatus};
+use crate::controller::kubernetes::retry_state::StateHandle;
+use crate::controller::kubernetes::status_writer::{Target, WriteError, replace_status};
+use crate::controller::observer::Observer;
+use crate::controller::set::read::read;
+use crate::engine::{self, Journal, PlannedView};
 
 /// Tries to put IDs into a status that others write too.
 const MERGE_TRIES: usize = 10;
 
 /// Keeps intents and IDs in the status of one set.
 pub struct StatusJournal<'a> {
-    context: &'a Context,
-    /// What is judged; its status is the one that stands.
+    client: &'a Client,
+    observer: &'a dyn Observer,
+    state: &'a StateHandle<'a>,
+    /// What is judged; its status is the one that is stored.
     pub subject: Subject,
     /// Where it is written to.
     pub target: Target,
@@ -26,8 +29,23 @@ pub struct StatusJournal<'a> {
 
 impl<'a> StatusJournal<'a> {
     /// A journal for one reconcile.
-    pub fn new(context: &'a Context, subject: Subject, target: Target) -> Self {
-        Self { context, subject, target }
+    pub fn new(
+        client: &'a Client,
+        observer: &'a dyn Observer,
+        state: &'a StateHandle<'a>,
+        subject: Subject,
+        target: Target,
+    ) -> Self {
+        Self { client, observer, state, subject, target }
+    }
+
+    // Replaces the stored status.
+    async fn replace(&mut self, status: &ProcessTemplateSetStatus) -> Result<(), WriteError> {
+        replace_status::<ProcessTemplateSet>(self.client, &mut self.target, status).await?;
+        self.observer.status_written("ProcessTemplateSet");
+        self.state.wrote(&self.target.resource_version);
+        self.state.wrote_status(status);
+        Ok(())
     }
 
     /// Writes a status, unless it stands already.
@@ -35,7 +53,7 @@ impl<'a> StatusJournal<'a> {
         if status == self.subject.previous {
             return Ok(false);
         }
-        status_writer::replace(self.context, &mut self.target, &status).await?;
+        self.replace(&status).await?;
         self.subject.previous = status;
         Ok(true)
     }
@@ -44,7 +62,7 @@ impl<'a> StatusJournal<'a> {
     /// processes, nothing else is touched.
     pub async fn merge(&mut self, ours: &ProcessTemplateSetStatus) -> Result<(), WriteError> {
         for _ in 0..MERGE_TRIES {
-            let Some(set) = status_writer::read(&self.context.client, &self.target).await? else {
+            let Some(set) = read(self.client, &self.target).await? else {
                 return Err(WriteError::Outdated);
             };
             self.target.resource_version = set.metadata.resource_version.unwrap_or_default();
@@ -54,7 +72,7 @@ impl<'a> StatusJournal<'a> {
             if status == standing {
                 return Ok(());
             }
-            match status_writer::replace(self.context, &mut self.target, &status).await {
+            match self.replace(&status).await {
                 Err(WriteError::Outdated) => {}
                 done => {
                     self.subject.previous = status;
@@ -68,7 +86,7 @@ impl<'a> StatusJournal<'a> {
 
 impl Journal for StatusJournal<'_> {
     async fn begin(&mut self, view: &PlannedView) -> Result<(), engine::Error> {
-        let status = status::observed(&self.subject, view, &status::progressing(view));
+        let status = compose::observed(&self.subject, view, &judge::progressing(view));
         match self.write(status).await {
             Ok(_) => Ok(()),
             Err(WriteError::Outdated) => Err(engine::Error::Outdated),
@@ -77,7 +95,7 @@ impl Journal for StatusJournal<'_> {
     }
 
     async fn record(&mut self, view: &PlannedView) -> Result<(), engine::Error> {
-        let status = status::observed(&self.subject, view, &status::progressing(view));
+        let status = compose::observed(&self.subject, view, &judge::progressing(view));
         let written = match self.write(status.clone()).await {
             Err(WriteError::Outdated) => {
                 self.merge(&status).await?;
@@ -124,5 +142,5 @@ fn put_ids(status: &mut ProcessTemplateSetStatus, before: &ProcessTemplateSetSta
 
 /// The memory of the status that a journal begins with.
 pub fn remembered(journal: &StatusJournal<'_>) -> (crate::plan::Memory, crate::plan::Place) {
-    status_memory::from_status(&journal.subject.previous)
+    memory::from_status(&journal.subject.previous)
 }

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
+use kube::Client;
+
+use super::compose::{self, Subject};
 use super::journal::StatusJournal;
-use super::status;
-use super::status::Subject;
-use super::status_memory;
+use super::{judge, memory};
 use crate::api::{ItemState, ProcessStatus, ProcessTemplateSet, ProcessTemplateSetStatus};
-use crate::controller::kubernetes::status_writer;
-use crate::controller::{Context, Error};
+use crate::controller::error::Error;
+use crate::controller::set::read::stored_size;
 use crate::engine;
 use crate::engine::PlannedView;
 
@@ -18,7 +19,7 @@ const LIMIT_BYTES: usize = 1_400_000;
 /// Refuses a set that would become too large: the object as it is stored, the status at the end, and as much again for
 /// what the API server notes about each field of that status.
 pub async fn check(
-    context: &Context,
+    client: &Client,
     set: &ProcessTemplateSet,
     journal: &StatusJournal<'_>,
     view: &PlannedView,
@@ -27,7 +28,7 @@ pub async fn check(
     // What we keep of an object lacks what its managers' notes take; most sets are far from the limit with any.
     let mut bytes = 4 * size(set) + at_the_end;
     if bytes > LIMIT_BYTES {
-        bytes = status_writer::stored_size(&context.client, &journal.target).await? + at_the_end;
+        bytes = stored_size(client, &journal.target).await? + at_the_end;
     }
     if bytes > LIMIT_BYTES {
         return Err(engine::Error::TooLarge { bytes, limit: LIMIT_BYTES }.into());
@@ -40,7 +41,7 @@ fn end(subject: &Subject, view: &PlannedView) -> ProcessTemplateSetStatus {
     let processes = view.plan.items.iter().map(|item| ProcessStatus {
         name: item.key.clone(),
         id: Some(i64::MAX),
-        created_at: status_memory::time(0),
+        created_at: memory::time(0),
         process_name: Some(item.process_name.clone()),
         state: ItemState::InSync,
         message: None,
@@ -48,7 +49,7 @@ fn end(subject: &Subject, view: &PlannedView) -> ProcessTemplateSetStatus {
         drift: None,
         applied_hash: Some(format!("a1:{:032}", 0)),
     });
-    let mut end = status::observed(subject, view, &status::progressing(view));
+    let mut end = compose::observed(subject, view, &judge::progressing(view));
     end.processes = processes.collect();
     end
 }

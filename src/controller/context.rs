@@ -1,0 +1,142 @@
+//! What a running controller consists of, and what follows from one part to another.
+//!
+//! Only the reconciles of sets and connections and what runs them use it whole. Everything else is given the parts that it
+//! needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::ObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource as _};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::cache::Connections;
+use super::kubernetes::events::Events;
+use super::kubernetes::retry_state::RetryState;
+use super::names::ObjectName;
+use super::observer::Observer;
+use super::reason::UNJUDGED;
+use super::set::events::SetEvents;
+use super::set::identity::CurrentSet;
+use super::set::other_sets;
+use super::set::status::journal::StatusJournal;
+use super::set::stored_set::StoredSet;
+use super::snapshot::{ControllerState, StateSource};
+use super::watch::queue::Queue;
+use super::watch::waker::Waker;
+use crate::api::ServiceTemplateSelector;
+use crate::cmdb::{self, Limiters};
+use crate::engine::Engine;
+
+/// What a reconcile may use.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Reads CMDB, plans and writes.
+    pub engine: Engine,
+    /// The connections in use.
+    pub connections: Connections,
+    /// State of each set.
+    pub sets: RetryState,
+    /// State of each connection.
+    pub connection_states: RetryState,
+    /// The sets as the watch delivered them.
+    pub store: Store<StoredSet>,
+    /// Wakes reconciles.
+    pub waker: Waker,
+    /// Time for which what has left a set is not deleted yet.
+    pub removal_delay: Duration,
+    /// Events that wait to be published.
+    pub events: Events,
+    /// Told what the controller does.
+    pub observer: Arc<dyn Observer>,
+    /// The limiters of all connections.
+    pub limiters: Arc<Limiters>,
+    /// The sets whose reconcile is due.
+    pub queue: Arc<Queue>,
+    /// Ends the controller.
+    pub shutdown: CancellationToken,
+}
+
+impl Context {
+    /// Counts a reconcile and notes its outcome in the span that it runs in.
+    pub fn note_outcome(&self, outcome: &'static str) {
+        cmdb::note_outcome(&tracing::Span::current(), outcome);
+        self.observer.reconciled(outcome);
+    }
+
+    /// The journal of one reconcile.
+    pub fn journal<'a>(&'a self, set: &'a CurrentSet<'_>) -> StatusJournal<'a> {
+        StatusJournal::new(&self.client, &*self.observer, &set.state, set.subject(), set.target())
+    }
+
+    /// Events about a set.
+    pub fn events_of<'a>(&'a self, set: &CurrentSet<'a>) -> SetEvents<'a> {
+        SetEvents::new(&self.events, &*self.observer, set.object)
+    }
+
+    /// Wakes the sets that may have waited for what the set of this uid no longer claims.
+    pub fn wake_other_sets(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
+        for other in other_sets::nearby(uid, biz_id, selector, &self.store) {
+            self.sets.wake(&ObjectName::of(&other));
+            self.waker.set(other);
+        }
+    }
+
+    /// Ends the backoff of the sets and connections that a changed Secret concerns, and wakes the connections. Returns the
+    /// sets.
+    pub fn secret_changed(&self, metadata: &ObjectMeta) -> Vec<ObjectRef<StoredSet>> {
+        let (connections, sets) = self.connections.secret_changed(metadata);
+        for connection in connections {
+            self.connection_states.wake(&connection.object());
+            self.waker.connection(&connection);
+        }
+        self.end_backoff(&sets)
+    }
+
+    /// Wakes sets.
+    pub fn wake_sets(&self, names: &[ObjectName]) {
+        self.end_backoff(names).into_iter().for_each(|set| self.waker.set(set));
+    }
+
+    /// Forgets a set that is gone.
+    pub fn forget_set(&self, name: &ObjectName) {
+        self.queue.forget(name);
+        if let Some(connection) = self.connections.forget(name) {
+            self.waker.connection(&connection);
+        }
+        let Some((uid, target)) = self.sets.forget(name) else { return };
+        self.engine.forget(&uid);
+        if let Some((biz_id, selector)) = target {
+            self.wake_other_sets(&uid, biz_id, &selector);
+        }
+    }
+
+    fn end_backoff(&self, names: &[ObjectName]) -> Vec<ObjectRef<StoredSet>> {
+        names.iter().inspect(|name| self.sets.wake(name)).map(ObjectName::reference).collect()
+    }
+}
+
+impl StateSource for Context {
+    fn read(&self) -> ControllerState {
+        let mut state = ControllerState {
+            running: self.queue.running(),
+            limiters: self.limiters.read(),
+            ..ControllerState::default()
+        };
+        // No reconcile starts any more, and the sets are another's soon.
+        if self.shutdown.is_cancelled() {
+            return state;
+        }
+        state.waiting = self.queue.waiting();
+        for set in self.store.state() {
+            *state.sets.entry(set.reason().map_or(UNJUDGED, |reason| reason.as_str())).or_default() += 1;
+            state.pending_intents += set.pending();
+            let uid = set.meta().uid.as_deref().unwrap_or_default();
+            let listing = self.sets.of(&ObjectName::of(&ObjectRef::from_obj(&*set)), uid).listing_relied_on();
+            state.oldest_look = state.oldest_look.max(listing.map(|listing| listing.elapsed()));
+        }
+        state
+    }
+}

@@ -1,0 +1,202 @@
+//! Runs the controller: watches, reconciles, and an orderly end.
+//!
+//! # Flow
+//! Watches of sets, connections, and (cluster-wide) of shared connections, namespaces and Secrets feed one kube controller for
+//! each kind. Sets and connections wake one another through [`Waker`]. On shutdown no reconcile starts; those in flight stop
+//! after the call that they are in and store what it gave; then the last events are published.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, controller, watcher};
+use kube::{Client, CustomResourceExt, Resource as _};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::cache::Connections;
+use super::connection::lookup::ConnectionLookup;
+use super::connection::reconcile;
+use super::context::Context;
+use super::kubernetes::events;
+use super::kubernetes::retry_state::RetryState;
+use super::names::ObjectName;
+use super::observer::Observer;
+use super::set::stored_set::StoredSet;
+use super::set::supervise;
+use super::settings::{SecretAccess, Settings};
+use super::snapshot::StateSource;
+use super::watch::cluster::Cluster;
+use super::watch::queue::Queue;
+use super::watch::readiness::Readiness;
+use super::watch::{streams, waker};
+use crate::api::{CmdbConnection, ProcessTemplateSet};
+use crate::cmdb;
+use crate::engine::Engine;
+
+// Sets of one page of the first list: a page is held in memory as a whole.
+const PAGE_SIZE: u32 = 50;
+
+// Longest wait for what is still to be stored when the last call to CMDB has ended: the intents of what is not stored stay.
+const LAST_WRITES: Duration = Duration::from_secs(8);
+
+// Longest wait for the last events before the end.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// Runs until `shutdown`: then no reconcile starts, and those in flight stop after their present call and save what it gave.
+/// That takes no longer than this call may, and half a minute.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    observer: Arc<dyn Observer>,
+    cmdb_observer: Arc<dyn cmdb::Observer>,
+    shutdown: CancellationToken,
+) {
+    let (events, publishing) = events::queue(client.clone(), settings.instance.clone());
+    let publishing = tokio::spawn(publishing);
+
+    // Watches.
+    let namespaces = &settings.namespaces;
+    let (readiness, queue) = (Readiness::new(Arc::clone(&observer)), Arc::<Queue>::default());
+    let health = readiness.of(ProcessTemplateSet::crd_name(), namespaces);
+    let pages = watcher::Config::default().page_size(PAGE_SIZE);
+    let due = Arc::clone(&queue);
+    let note_due = move |set: &StoredSet| due.note_due(ObjectName::of(&ObjectRef::from_obj(set)));
+    let sets = streams::controller::<StoredSet>(&client, namespaces, &pages, &health, note_due);
+    let health = readiness.of(CmdbConnection::crd_name(), namespaces);
+    let connections = streams::controller(&client, namespaces, &watcher::Config::default(), &health, |_| {});
+    // An operator of some namespaces needs no rights on the cluster.
+    let cluster = namespaces.is_empty().then(|| Cluster::new(&client, &readiness));
+    let lookup = ConnectionLookup {
+        namespaced: connections.store(),
+        shared: cluster.as_ref().map(|cluster| cluster.shared.clone()),
+    };
+
+    // What reconciles use.
+    let (waker, woken) = waker::waker();
+    let limiters = Arc::new(cmdb::Limiters::new(Arc::clone(&settings.write_gate), shutdown.clone()));
+    let url_policy = settings.url_policy.clone();
+    let context = Arc::new(Context {
+        engine: Engine::new(settings.create_grace),
+        connections: Connections::new(client.clone(), settings.secrets, lookup, url_policy, &limiters, cmdb_observer),
+        sets: RetryState::default(),
+        connection_states: RetryState::default(),
+        store: sets.store(),
+        waker,
+        removal_delay: settings.removal_delay,
+        events,
+        observer: Arc::clone(&observer),
+        client,
+        limiters,
+        queue,
+        shutdown,
+    });
+    let source: Arc<dyn StateSource> = context.clone();
+    observer.controller_started(Arc::downgrade(&source));
+    drop(source);
+
+    // Connections beside sets, until the last set has ended.
+    let end_of_sets = CancellationToken::new();
+    tokio::spawn(reconcile::run(connections, woken.connections, Arc::clone(&context), end_of_sets.clone()));
+    if let Some(Cluster { connections, namespaces, .. }) = cluster {
+        tokio::spawn(reconcile::run(connections, woken.cluster_connections, Arc::clone(&context), end_of_sets.clone()));
+        let of_namespaces = Arc::clone(&context);
+        let wake = move |namespace: &str| {
+            of_namespaces.wake_sets(&of_namespaces.connections.users_of_shared(namespace));
+        };
+        tokio::spawn(namespaces.run(wake, end_of_sets.clone()));
+    }
+    reconcile_sets(sets, woken.sets, &context, &settings, &readiness).await;
+
+    end_of_sets.cancel();
+    readiness.close();
+    drop(context);
+    if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
+        tracing::debug!("some events were not published before the end");
+    }
+}
+
+// Reconciles sets until the shutdown, and until those in flight then have ended.
+async fn reconcile_sets(
+    mut sets: Controller<StoredSet>,
+    woken: UnboundedReceiver<ObjectRef<StoredSet>>,
+    context: &Arc<Context>,
+    settings: &Settings,
+    readiness: &Readiness,
+) {
+    if settings.secrets == SecretAccess::Watch {
+        let of_secret = Arc::clone(context);
+        let health = readiness.of(&Secret::plural(&()), &settings.namespaces);
+        let changed = streams::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces, &health);
+        sets = sets.watches_stream(changed, move |changed| {
+            let sets = of_secret.secret_changed(&changed.metadata);
+            sets.into_iter().inspect(|set| of_secret.queue.note_due(ObjectName::of(set))).collect::<Vec<_>>()
+        });
+    }
+
+    let (shutdown, deadline, queue) = (context.shutdown.clone(), settings.deadline, Arc::clone(&context.queue));
+    let has_started = Arc::new(AtomicBool::new(false));
+    let starts = Arc::clone(&has_started);
+    let running = sets
+        .with_config(controller::Config::default().concurrency(settings.concurrency))
+        .reconcile_on(waker::stream(woken).inspect(move |set| queue.note_due(ObjectName::of(set))))
+        .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
+        .run(
+            move |object: Arc<StoredSet>, context: Arc<Context>| {
+                starts.store(true, Ordering::Relaxed);
+                let name = ObjectName::of(&ObjectRef::from_obj(&*object));
+                context.queue.note_start(&name);
+                let supervised = supervise::supervised(object, Arc::clone(&context), shutdown.clone(), deadline);
+                async move {
+                    let action = supervised.await;
+                    context.queue.note_end(name, action.after);
+                    Ok::<controller::Action, Infallible>(action.into())
+                }
+            },
+            |_, never, _| match *never {},
+            Arc::clone(context),
+        )
+        .for_each(|result| {
+            match result {
+                Ok(_) => {}
+                Err(controller::Error::ObjectNotFound(gone)) => {
+                    let namespace = gone.namespace.clone().unwrap_or_default();
+                    context.forget_set(&ObjectName { namespace, name: gone.name });
+                }
+                Err(error) => tracing::warn!(%error, "the controller of sets failed"),
+            }
+            futures::future::ready(())
+        });
+
+    // Before its first list has come, the controller does not look at the shutdown; nothing is in flight then.
+    let idle_at_shutdown = async {
+        context.shutdown.cancelled().await;
+        if has_started.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = running => {}
+        () = idle_at_shutdown => {}
+        () = last_writes(context) => tracing::warn!("some reconciles did not end in time: the API server does not answer"),
+    }
+}
+
+// Until what the last calls to CMDB gave could have been stored.
+async fn last_writes(context: &Context) {
+    context.shutdown.cancelled().await;
+    let mut calls_ended = Instant::now();
+    while calls_ended.elapsed() < LAST_WRITES {
+        sleep(LAST_WRITES / 50).await;
+        let limiters = context.limiters.read();
+        if limiters.in_flight + limiters.edits_waiting > 0 {
+            calls_ended = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Failed reconciles: what is logged, published and counted of them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::identity::CurrentSet;
+use super::read::read_status;
+use super::schedule;
+use super::status::compose::{self, Subject};
+use super::status::journal::StatusJournal;
+use super::stored_set::StoredSet;
+use crate::cmdb;
+use crate::controller::action::Action;
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::kubernetes::conditions;
+use crate::controller::kubernetes::status_writer::{Target, WriteError};
+use crate::controller::names::ObjectName;
+use crate::engine::{self, Disposition};
+
+/// Ends a reconcile that failed and whose status could not say so.
+pub fn fail(set: &CurrentSet<'_>, context: &Context, error: &Error) -> Action {
+    unreported(set, context, error);
+    schedule::retry(set, Some(error), None)
+}
+
+/// Counts and logs what the status does not say, and publishes it once as an event.
+pub fn unreported(set: &CurrentSet<'_>, context: &Context, error: &Error) {
+    context.note_outcome(error.label());
+    let ObjectName { namespace, name } = &set.name;
+    tracing::warn!(namespace, name, reason = error.label(), %error, "reconcile failed and the status could not be updated");
+    if set.state.note_unreported() {
+        context.events_of(set).failed(error);
+    }
+}
+
+/// Logs why a reconcile stopped, and publishes it once as an event; without an error, notes that CMDB was read.
+pub fn note(set: &CurrentSet<'_>, context: &Context, stopped: Option<&Error>) {
+    let Some(error) = stopped else {
+        set.state.checked();
+        return;
+    };
+    let is_reported = error.disposition() != Disposition::RetryNow;
+    let is_new = is_reported && set.state.note_failure(error.label());
+
+    // All sets of an endpoint that is down are reconciled with each probe: the first failure is logged as a warning.
+    let ObjectName { namespace, name } = &set.name;
+    if error.due().is_some() && !is_new {
+        tracing::debug!(namespace, name, reason = error.label(), %error, "reconcile failed again");
+    } else {
+        tracing::warn!(namespace, name, reason = error.label(), %error, "reconcile failed");
+    }
+
+    if let Error::Engine(engine::Error::Cmdb(error)) = error {
+        if matches!(**error, cmdb::Error::Authentication { .. }) {
+            context.connections.reread_credentials(&set.connection);
+        }
+        context.waker.connection(&set.connection);
+    }
+    if is_new {
+        context.events_of(set).failed(error);
+    }
+}
+
+/// Writes the status of an object that cannot be read as a set. What its status remembers stays.
+pub async fn malformed(object: &StoredSet, context: &Context, reason: &str) -> Action {
+    let error = Error::Malformed(reason.chars().take(300).collect());
+    context.note_outcome(error.label());
+    let target = Target {
+        name: ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() },
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+    };
+    let ObjectName { namespace, name } = &target.name;
+    tracing::warn!(namespace, name, %error, "the object cannot be read as a ProcessTemplateSet");
+
+    let state = context.sets.of(&target.name, &target.uid);
+    let again = Action::requeue(state.next_backoff());
+    let previous = match read_status(&context.client, &target).await {
+        Ok(Some(previous)) => previous,
+        Ok(None) => return again,
+        Err(error) => {
+            tracing::warn!(namespace, name, %error, "the status could not be read");
+            return again;
+        }
+    };
+
+    let now = Time(Timestamp::now());
+    let generation = object.meta().generation.unwrap_or_default();
+    let subject = Subject { generation, keys: Vec::new(), previous, requested_at: None, now };
+    let status = compose::unobserved(&subject, &conditions::from_error(&error));
+    let mut journal = StatusJournal::new(&context.client, &*context.observer, &state, subject, target.clone());
+    match journal.write(status).await {
+        Ok(_) => return Action::await_change(),
+        Err(WriteError::Outdated) => {}
+        Err(WriteError::Failed(reason)) => tracing::warn!(namespace, name, reason, "the status could not be updated"),
+    }
+    again
+}
