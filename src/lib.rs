@@ -1,7 +1,7 @@
 //! Declarative process templates for BlueKing CMDB.
 //!
 //! Floors, from the lowest: [`api`] (0), [`plan`] (1), [`cmdb`] (2), [`engine`] (3), [`controller`] (4),
-//! [`telemetry`] (5), [`cli`] (6). Beside them stands [`sim`].
+//! [`telemetry`] (5), [`cli`] (6).
 
 pub mod api;
 pub mod cli;
@@ -9,5 +9,4 @@ pub mod cmdb;
 pub mod controller;
 pub mod engine;
 pub mod plan;
-pub mod sim;
 pub mod telemetry;

@@ -1,0 +1,5 @@
+//! What tests ask for and look at: faults, quotas and records of requests.
+
+pub(crate) mod fault;
+pub(crate) mod quota;
+pub(crate) mod record;

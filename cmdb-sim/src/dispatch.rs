@@ -1,0 +1,280 @@
+//! One call from its request to its reply: admission, faults, dispatch.
+
+use std::time::{Duration, Instant};
+
+use crate::access::admission::{self as door, Entry};
+use crate::access::credentials::Caller;
+use crate::access::refusal::Refusal;
+use crate::calls::create;
+use crate::calls::delete;
+use crate::calls::list;
+use crate::calls::service_category;
+use crate::calls::service_template;
+use crate::calls::update;
+use crate::control::fault::{Delay, DropMoment, Effect, Hang, HoldNames, Selection};
+use crate::http::envelope;
+use crate::http::reply::{Origin, Reply};
+use crate::http::request::Request;
+use crate::model::database::Database;
+use crate::shared::Shared;
+
+/// The calls of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    BatchCreateProcTemplate,
+    UpdateProcTemplate,
+    DeleteProcTemplate,
+    ListProcTemplate,
+    ListServiceTemplate,
+    CreateServiceTemplate,
+    ListServiceCategory,
+}
+
+impl Call {
+    pub const ALL: [Self; 7] = [
+        Self::BatchCreateProcTemplate,
+        Self::UpdateProcTemplate,
+        Self::DeleteProcTemplate,
+        Self::ListProcTemplate,
+        Self::ListServiceTemplate,
+        Self::CreateServiceTemplate,
+        Self::ListServiceCategory,
+    ];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|call| call.name() == name)
+    }
+
+    /// What the ESB calls it, and so do faults and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BatchCreateProcTemplate => "batch_create_proc_template",
+            Self::UpdateProcTemplate => "update_proc_template",
+            Self::DeleteProcTemplate => "delete_proc_template",
+            Self::ListProcTemplate => "list_proc_template",
+            Self::ListServiceTemplate => "list_service_template",
+            Self::CreateServiceTemplate => "create_service_template",
+            Self::ListServiceCategory => "list_service_category",
+        }
+    }
+
+    /// Whether it is about service templates or their categories.
+    pub fn is_of_service_templates(self) -> bool {
+        matches!(self, Self::ListServiceTemplate | Self::CreateServiceTemplate | Self::ListServiceCategory)
+    }
+}
+
+/// How the call itself went, before anything happened to its reply.
+struct Outcome {
+    result: Result<Data, (Refusal, Origin)>,
+    /// IDs of what was created, changed or deleted, even if the call was refused then.
+    ids: Vec<i64>,
+}
+
+enum Data {
+    /// The `data` of the reply.
+    Json(String),
+    /// The reply lists the IDs.
+    Ids { nested: bool },
+    /// The whole reply, without an envelope.
+    Plain(&'static str),
+}
+
+/// Carries a request out. Nothing means that the connection is to be closed without a reply.
+pub(crate) async fn answer(shared: &Shared, request: Request) -> Option<Reply> {
+    let started = Instant::now();
+    let quota = shared.database().state.quota.clone();
+    let entry = door::admit(&shared.database().state.accounts, &request);
+    let standing = door::count(shared, quota.as_ref(), &request, &entry);
+    let mut ids = Vec::new();
+    let mut label = None;
+    let mut reply = if let Some(code) = standing.and_then(|standing| standing.refusal) {
+        // No fault sees a call that is over the quota: it never comes as far as that.
+        Some(Reply::refusal(&request, &Refusal::new(code, &[]), Origin::Door))
+    } else {
+        let selection = shared.faults().select(&request.name, &request.body);
+        label = selection.label();
+        act(shared, &request, &entry, selection, &mut ids).await
+    };
+    if let Some(reply) = &mut reply {
+        reply.sign(&request, standing.filter(|_| quota.is_some_and(|quota| quota.headers)));
+    }
+    shared.requests().finish(request.sequence, |record| {
+        record.http_status = reply.as_ref().map(|reply| reply.http_status);
+        record.code = reply.as_ref().and_then(|reply| reply.code);
+        record.ids = ids;
+        record.fault = label;
+        record.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        record.client_hung_up = request.has_hung_up();
+    });
+    reply
+}
+
+async fn act(
+    shared: &Shared,
+    request: &Request,
+    entry: &Entry,
+    selection: Selection,
+    ids: &mut Vec<i64>,
+) -> Option<Reply> {
+    let delay =
+        selection.delays.iter().map(|delay| length(delay, request)).fold(Duration::ZERO, Duration::saturating_add);
+    if !delay.is_zero() {
+        shared.wait(delay).await;
+        if abandon(shared, request) {
+            return None;
+        }
+    }
+    let process = |commit: bool, ids: &mut Vec<i64>| {
+        let outcome = dispatch(shared, request, entry, commit);
+        if commit {
+            ids.clone_from(&outcome.ids);
+        }
+        outcome
+    };
+    match selection.effect {
+        // Delays were taken out when the faults were selected.
+        None | Some(Effect::Delay(_)) => Some(process(true, ids).reply(request)),
+        Some(Effect::Drop(drop)) => {
+            if drop.drop == DropMoment::AfterCommit {
+                process(true, ids);
+            }
+            None
+        }
+        Some(Effect::HoldNames(HoldNames { hold_names_seconds, stored })) => {
+            process(stored, ids);
+            let (service_template_id, names) = create::names(&request.body);
+            shared.database().hold(service_template_id, names, seconds(hold_names_seconds));
+            None
+        }
+        Some(Effect::SurplusIds(surplus)) => {
+            let lost: Vec<i64> = {
+                let mut database = shared.database();
+                (0..surplus.surplus_ids).map(|_| database.next_process_template_id()).collect()
+            };
+            let mut outcome = process(true, ids);
+            outcome.ids.splice(..0, lost);
+            Some(outcome.reply(request))
+        }
+        Some(Effect::ShortIds(short)) => {
+            let mut outcome = process(true, ids);
+            outcome.ids.truncate(outcome.ids.len().saturating_sub(short.short_ids));
+            Some(outcome.reply(request))
+        }
+        Some(Effect::Refuse(refuse)) => {
+            if refuse.after_commit {
+                process(true, ids);
+            }
+            Some(Reply::refused(request, refuse))
+        }
+        Some(Effect::Raw(raw)) => Some(Reply::raw(raw)),
+        Some(Effect::Redirect(redirect)) => Some(Reply::redirect(redirect)),
+        Some(Effect::Hang(Hang { hang_seconds, commit: true })) => {
+            let outcome = process(true, ids);
+            shared.wait(seconds(hang_seconds)).await;
+            Some(outcome.reply(request))
+        }
+        Some(Effect::Hang(Hang { hang_seconds, commit: false })) => {
+            shared.wait(seconds(hang_seconds)).await;
+            if abandon(shared, request) || request.has_hung_up() {
+                return None;
+            }
+            Some(process(true, ids).reply(request))
+        }
+    }
+}
+
+/// What a server does that notices that the caller of a create has gone: it stores nothing, but the transaction stays
+/// open and blocks the names for a while.
+fn abandon(shared: &Shared, request: &Request) -> bool {
+    if !request.has_hung_up() || request.call != Ok(Call::BatchCreateProcTemplate) {
+        return false;
+    }
+    let mut database = shared.database();
+    let hold = seconds(database.state.hold_names_on_hang_up_seconds);
+    if hold.is_zero() {
+        return false;
+    }
+    let (service_template_id, names) = create::names(&request.body);
+    database.hold(service_template_id, names, hold);
+    true
+}
+
+fn dispatch(shared: &Shared, request: &Request, entry: &Entry, commit: bool) -> Outcome {
+    let mut ids = Vec::new();
+    let result = match entry {
+        Entry::NoRoute(text) => Ok(Data::Plain(text)),
+        Entry::Refused(refusal) => Err((refusal.clone(), Origin::Door)),
+        Entry::In { call, caller } => {
+            let result = carry_out(&mut shared.database(), *call, caller, request, commit, &mut ids);
+            // A refused create may have burnt IDs, which are part of the state.
+            if !ids.is_empty() || matches!(call, Call::BatchCreateProcTemplate | Call::CreateServiceTemplate) {
+                shared.save();
+            }
+            result.map_err(|refusal| (refusal, Origin::Daemon))
+        }
+    };
+    Outcome { result, ids }
+}
+
+/// Adds the IDs of what is created, changed or deleted to `ids`.
+fn carry_out(
+    database: &mut Database,
+    call: Call,
+    caller: &Caller,
+    request: &Request,
+    commit: bool,
+    ids: &mut Vec<i64>,
+) -> Result<Data, Refusal> {
+    if request.is_broken {
+        return Err(Refusal::undecodable());
+    }
+    let body = &request.body;
+    match call {
+        Call::BatchCreateProcTemplate => {
+            create::create(database, caller, body, commit, ids)?;
+            Ok(Data::Ids { nested: database.state.nested_ids })
+        }
+        Call::UpdateProcTemplate => {
+            let (id, data) = update::update(database, caller, body, commit)?;
+            ids.push(id);
+            Ok(Data::Json(data))
+        }
+        Call::DeleteProcTemplate => {
+            delete::delete(database, body, commit, ids)?;
+            Ok(Data::Json("null".to_owned()))
+        }
+        Call::ListProcTemplate => list::list(database, body).map(Data::Json),
+        Call::ListServiceTemplate => service_template::list(database, body).map(Data::Json),
+        Call::ListServiceCategory => service_category::list(database, body).map(Data::Json),
+        Call::CreateServiceTemplate => {
+            let (id, data) = service_template::create(database, caller, body)?;
+            ids.push(id);
+            Ok(Data::Json(data))
+        }
+    }
+}
+
+impl Outcome {
+    fn reply(self, request: &Request) -> Reply {
+        let data = match self.result {
+            Ok(Data::Json(data)) => data,
+            Ok(Data::Ids { nested }) if nested && !self.ids.is_empty() => envelope::data(&[self.ids]),
+            Ok(Data::Ids { .. }) => envelope::data(&self.ids),
+            Ok(Data::Plain(text)) => return Reply::plain(text),
+            Err((refusal, origin)) => return Reply::refusal(request, &refusal, origin),
+        };
+        Reply::success(request, &data)
+    }
+}
+
+fn length(delay: &Delay, request: &Request) -> Duration {
+    let items = ["processes", "process_templates"].iter().find_map(|key| request.body.get(*key)?.as_array());
+    let items = items.map_or(0, Vec::len);
+    let items = u64::try_from(items).unwrap_or(u64::MAX).saturating_mul(delay.delay_per_item_ms);
+    Duration::from_millis(delay.delay_ms.saturating_add(items))
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}

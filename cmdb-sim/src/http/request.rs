@@ -1,0 +1,143 @@
+//! A request as it came: what a call needs of it, and what is remembered of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::HeaderMap;
+use serde_json::Value;
+
+use crate::access::credentials::{self, AUTHORIZATION};
+use crate::access::refusal::Language;
+use crate::calls::decode::Object;
+use crate::control::record::{RequestRecord, masked};
+use crate::dispatch::Call;
+use crate::http::envelope;
+use crate::http::transport::{Address, NoCall, Transport};
+use crate::model::state::now;
+use crate::shared::Shared;
+
+/// Headers that say something and keep no secret.
+const RECORDED_HEADERS: &[&str] = &[
+    "content-type",
+    "user-agent",
+    "x-request-id",
+    "x-bkapi-request-id",
+    "blueking-language",
+    "http_blueking_language",
+    "x-bkcmdb-language",
+    "bk_user",
+    "x-bkcmdb-user",
+    "http_bk_supplier_account",
+    "http_blueking_supplier_id",
+    "x-bkcmdb-supplier-account",
+];
+
+/// A request, read.
+pub(crate) struct Request {
+    pub sequence: u64,
+    pub transport: Transport,
+    /// Name of the call in the ESB's words, whatever the transport.
+    pub name: String,
+    pub call: Result<Call, NoCall>,
+    pub body: Object,
+    /// Set when the body was to be JSON and is not.
+    pub is_broken: bool,
+    pub authorization: Option<Object>,
+    pub language: Language,
+    /// The one that every reply names.
+    pub id: String,
+    headers: HeaderMap,
+    /// Set as soon as the caller is gone.
+    hung_up: Arc<AtomicBool>,
+}
+
+impl Request {
+    /// Reads a request and notes that it came.
+    pub fn read(
+        shared: &Shared,
+        method: &str,
+        path: &str,
+        address: &Address,
+        headers: HeaderMap,
+        bytes: &[u8],
+        hung_up: Arc<AtomicBool>,
+    ) -> Self {
+        let transport = address.transport;
+        let (body, is_broken) = parse(transport, bytes);
+        let recorded_body = body.as_ref().map_or(Value::Null, masked);
+        let body = body.unwrap_or_default();
+        let authorization = credentials::authorization(header(&headers, AUTHORIZATION));
+        let secret = match transport {
+            Transport::Esb => credentials::secret(authorization.as_ref().unwrap_or(&body)),
+            Transport::Gateway => authorization.as_ref().and_then(credentials::secret),
+            Transport::Direct => None,
+        };
+        let recorded = RECORDED_HEADERS.iter();
+        let recorded: BTreeMap<String, String> =
+            recorded.filter_map(|name| Some(((*name).to_owned(), header(&headers, name)?.to_owned()))).collect();
+        let record = RequestRecord {
+            time: now(),
+            transport,
+            call: address.name.to_owned(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: recorded,
+            credential: secret.map_or_else(String::new, |secret| envelope::digest(secret, 4)),
+            body: recorded_body,
+            ..RequestRecord::default()
+        };
+        let language = match transport {
+            Transport::Esb => Language::of_esb(header(&headers, "blueking-language")),
+            // The old name is not looked at behind a gateway.
+            Transport::Gateway => Language::of_cmdb(header(&headers, "x-bkcmdb-language")),
+            Transport::Direct => Language::of_cmdb(
+                header(&headers, "x-bkcmdb-language").or_else(|| header(&headers, "http_blueking_language")),
+            ),
+        };
+        Self {
+            sequence: shared.requests().begin(record, bytes.len()),
+            transport,
+            name: address.name.to_owned(),
+            call: address.call,
+            body,
+            is_broken,
+            authorization,
+            language,
+            id: envelope::request_id(),
+            headers,
+            hung_up,
+        }
+    }
+
+    /// The first of these headers that says anything.
+    pub fn header(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| header(&self.headers, name))
+    }
+
+    pub fn has_hung_up(&self) -> bool {
+        self.hung_up.load(Ordering::Acquire)
+    }
+}
+
+/// The value of a header; an empty one is as good as none.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
+}
+
+/// The body's object, if it has one, and whether it should have one and has not.
+fn parse(transport: Transport, bytes: &[u8]) -> (Option<Object>, bool) {
+    let is_json = match transport {
+        // The ESB takes only what starts like an object for JSON, and everything else for a form.
+        Transport::Esb => bytes.trim_ascii_start().starts_with(b"{"),
+        Transport::Gateway | Transport::Direct => !bytes.is_empty(),
+    };
+    if !is_json {
+        return (None, false);
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(body)) => (Some(body), false),
+        Ok(Value::Null) => (None, false),
+        _ => (None, true),
+    }
+}

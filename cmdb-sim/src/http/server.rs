@@ -1,0 +1,88 @@
+//! HTTP: from a request on the wire to a call and back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::dispatch as call;
+use crate::http::admin;
+use crate::http::connection::Connection;
+use crate::http::request::Request;
+use crate::http::transport::Address;
+use crate::shared::Shared;
+
+const MAXIMUM_BODY: usize = 64 << 20;
+
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .nest("/sim", admin::router())
+        .route("/version", get(version))
+        .fallback(serve)
+        .layer(DefaultBodyLimit::max(MAXIMUM_BODY))
+        .with_state(shared)
+}
+
+/// What the apiserver tells everybody of itself: no call, and in no record.
+async fn version(State(shared): State<Arc<Shared>>) -> Response {
+    let version = shared.database().state.version.clone();
+    if version.is_empty() {
+        return not_found();
+    }
+    format!("Version  : {version}\nServiceName: cmdb_apiserver\n").into_response()
+}
+
+fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+}
+
+/// The call runs in a task of its own: a caller that hangs up does not undo what the server has begun.
+async fn serve(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    let Some(address) = Address::of(method.as_str(), uri.path()) else {
+        return not_found();
+    };
+    let hung_up = HangUp::default();
+    let gone = Arc::clone(&hung_up.gone);
+    let request = Request::read(&shared, method.as_str(), uri.path(), &address, headers, &bytes, gone);
+    let task = tokio::spawn(async move { call::answer(&shared, request).await });
+    let reply = task.await.ok().flatten();
+    hung_up.disarm();
+    let Some(reply) = reply else {
+        connection.cut();
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    reply.into_response()
+}
+
+/// Tells the call that its caller has gone: the server drops a request whose connection ends, and this with it.
+#[derive(Default)]
+struct HangUp {
+    gone: Arc<AtomicBool>,
+    disarmed: bool,
+}
+
+impl HangUp {
+    fn disarm(mut self) {
+        self.disarmed = true;
+    }
+}
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        if !self.disarmed {
+            self.gone.store(true, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The three ways to CMDB, and which call an address names on each of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dispatch::Call;
+
+/// Where the ESB's calls of CMDB live.
+const ESB_PATH: &str = "/api/c/compapi/v2/cc/";
+
+/// Where the gateway's resources of CMDB live; a stage follows.
+const GATEWAY_PATH: &str = "/api/bk-cmdb/";
+
+/// Where the apiserver's resources live.
+const APISERVER_PATH: &str = "/api/v3/";
+
+/// The resources of the apiserver; the gateway has the same ones behind its stage.
+const RESOURCES: &[(&str, &str, Call)] = &[
+    ("POST", "createmany/proc/proc_template", Call::BatchCreateProcTemplate),
+    ("PUT", "update/proc/proc_template", Call::UpdateProcTemplate),
+    ("DELETE", "deletemany/proc/proc_template", Call::DeleteProcTemplate),
+    ("POST", "findmany/proc/proc_template", Call::ListProcTemplate),
+    ("POST", "findmany/proc/service_template", Call::ListServiceTemplate),
+    ("POST", "create/proc/service_template", Call::CreateServiceTemplate),
+    ("POST", "findmany/proc/service_category", Call::ListServiceCategory),
+];
+
+/// The way that a request took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// The ESB: every call is a POST, with the credentials in its body.
+    #[default]
+    Esb,
+    /// The API gateway: the apiserver's methods and paths behind a stage, with the credentials in a header.
+    Gateway,
+    /// The apiserver itself: no credentials, headers that it trusts.
+    Direct,
+}
+
+/// What a method and a path ask for.
+pub(crate) struct Address<'a> {
+    pub transport: Transport,
+    /// Name of the call in the ESB's words, even of one that does not exist there; empty when a path names none.
+    pub name: &'a str,
+    pub call: Result<Call, NoCall>,
+}
+
+/// Why an address names no call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoCall {
+    Unknown,
+    WrongMethod,
+}
+
+impl<'a> Address<'a> {
+    /// Nothing when the path belongs to no transport.
+    pub fn of(method: &str, path: &'a str) -> Option<Self> {
+        if let Some(name) = path.strip_prefix(ESB_PATH) {
+            let name = name.trim_end_matches('/');
+            return Some(Self { transport: Transport::Esb, name, call: Call::from_name(name).ok_or(NoCall::Unknown) });
+        }
+        let (transport, call) = if let Some(staged) = path.strip_prefix(GATEWAY_PATH) {
+            let resource = staged.split_once('/').filter(|(stage, _)| !stage.is_empty());
+            let resource = resource.and_then(|(stage, _)| staged[stage.len()..].strip_prefix(APISERVER_PATH));
+            // A resource of the gateway is method and path together, so a wrong method finds none.
+            let call = resource.map_or(Err(NoCall::Unknown), |path| resolve(method, path));
+            (Transport::Gateway, call.map_err(|_| NoCall::Unknown))
+        } else {
+            (Transport::Direct, resolve(method, path.strip_prefix(APISERVER_PATH)?))
+        };
+        Some(Self { transport, name: call.map_or("", Call::name), call })
+    }
+}
+
+fn resolve(method: &str, path: &str) -> Result<Call, NoCall> {
+    let mut no_call = NoCall::Unknown;
+    for (its_method, its_path, call) in RESOURCES {
+        match (*its_path == path, *its_method == method) {
+            (true, true) => return Ok(*call),
+            (true, false) => no_call = NoCall::WrongMethod,
+            (false, _) => {}
+        }
+    }
+    Err(no_call)
+}

@@ -1,0 +1,8 @@
+//! What the simulated CMDB stores, and its rules.
+
+pub(crate) mod bind_info;
+pub(crate) mod database;
+pub(crate) mod flat;
+pub(crate) mod port;
+pub(crate) mod property;
+pub(crate) mod state;

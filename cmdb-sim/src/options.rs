@@ -1,0 +1,49 @@
+//! How a simulator is started.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::http::tls::Tls;
+
+/// Which generation of the process property schema the server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schema {
+    /// Listening addresses are rows of `bind_info`: CMDB 3.8.14, 3.9.5 and later.
+    #[default]
+    BindInfo,
+    /// Listening addresses are the properties `bind_ip`, `port` and `protocol`: older servers.
+    Flat,
+}
+
+/// What [`Simulator::start`](crate::Simulator::start) needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Address to listen on; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// What the port needs to speak HTTPS instead of HTTP.
+    pub tls: Option<Tls>,
+    /// Schema of a fresh state; a state file brings its own.
+    pub schema: Schema,
+    /// Loaded at the start when it exists, rewritten after every change.
+    pub state_file: Option<PathBuf>,
+    /// One JSON line per finished request is appended here.
+    pub request_log: Option<PathBuf>,
+    /// How many requests are remembered; the oldest go first.
+    pub request_limit: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: None,
+            schema: Schema::default(),
+            state_file: None,
+            request_log: None,
+            request_limit: 100_000,
+        }
+    }
+}
