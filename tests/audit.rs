@@ -5,8 +5,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use cmdb_sim::{Effect, Fault, Options, RequestRecord, Simulator};
 use process_template_operator::cmdb::Transport;
-use process_template_operator::sim::{Effect, Fault, Options, RequestRecord, Simulator};
 use serde_json::{Value, json};
 use support::hunt::Hunt;
 use support::world::{PATIENCE, World};

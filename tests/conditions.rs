@@ -4,11 +4,11 @@
 
 mod support;
 
+use cmdb_sim::{Effect, Fault};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use process_template_operator::api::{CmdbConnection, ProcessTemplateSet};
-use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
 use support::closed::Closed;
 use support::world::{PATIENCE, Seen, World};

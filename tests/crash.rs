@@ -7,8 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use futures::StreamExt;
-use process_template_operator::sim::{self, Effect, Fault, Simulator};
 use serde_json::{Value, json};
 use support::proxy::{Point, Proxy, Side};
 use support::world::{Seen, World};

@@ -3,12 +3,12 @@
 
 mod support;
 
+use cmdb_sim::{Effect, Fault};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use process_template_operator::api::{CmdbConnection, FINALIZER};
-use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
 use support::world::{Seen, World};
 

@@ -10,11 +10,11 @@ mod support;
 
 use std::fs;
 
+use cmdb_sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::api::ClusterCmdbConnection;
-use process_template_operator::sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use support::authority::Authority;

@@ -17,9 +17,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use cmdb_sim::Fault;
 use levels::resolved;
 use markdown::Document;
-use process_template_operator::sim::Fault;
 use process_template_operator::{api, cli, controller};
 use regex::Regex;
 use schemas::schemas;

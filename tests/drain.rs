@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use process_template_operator::sim::{Effect, Fault};
+use cmdb_sim::{Effect, Fault};
 use serde_json::{Value, json};
 use support::paused::Paused;
 use tokio::time::sleep;

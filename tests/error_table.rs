@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Effect, Fault, Options, Raw, Redirect, Refuse, Simulator};
 use futures::StreamExt;
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use process_template_operator::cmdb::{
     self, Client, Config, Credentials, Limits, Observer, Operation, Priority, Properties, Property, Tls, Transport,
     UrlPolicy, UserCredential, WriteOutcome,
 };
-use process_template_operator::sim::{self, Effect, Fault, Options, Raw, Redirect, Refuse, Simulator};
 use process_template_operator::{controller, engine};
 use secrecy::SecretString;
 use serde_json::json;

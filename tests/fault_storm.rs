@@ -6,8 +6,8 @@ mod support;
 
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault, Property};
 use futures::StreamExt;
-use process_template_operator::sim::{Effect, Fault, Property};
 use serde_json::json;
 use support::stories::{Damage, Run, Story, stories};
 use tokio::time::{Instant, sleep};

@@ -10,10 +10,10 @@ mod urls;
 
 use std::collections::BTreeSet;
 
+use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use process_template_operator::api::{CmdbConnection, ProcessTemplateSet};
-use process_template_operator::sim::{self, Effect, Fault, Simulator};
 use serde_json::{Value, json};
 use support::tenants::{OPERATOR, SHARED_APP, SHARED_SECRET, SYSTEM, Tenant, Tenants, yaml};
 

@@ -4,8 +4,8 @@
 
 mod support;
 
+use cmdb_sim::RequestRecord;
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
-use process_template_operator::sim::RequestRecord;
 use serde_json::{Value, json};
 use support::world::World;
 

@@ -5,11 +5,11 @@ mod support;
 
 use std::pin::pin;
 
+use cmdb_sim::{Effect, Fault, ProcessTemplate};
 use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, ApiResource, DynamicObject, WatchEvent, WatchParams};
 use process_template_operator::api::ProcessTemplateSet;
-use process_template_operator::sim::{Effect, Fault, ProcessTemplate};
 use serde_json::{Value, json};
 use support::judges::Judge;
 use support::world::World;

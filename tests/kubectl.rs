@@ -5,8 +5,8 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use cmdb_sim::{Effect, Fault};
 use process_template_operator::api::{FIELD_MANAGER, FINALIZER, RECONCILE_REQUESTED_AT};
-use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
 use support::world::World;
 

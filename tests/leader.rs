@@ -6,9 +6,9 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use process_template_operator::sim::{Effect, Fault};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::chance::chance;
@@ -198,7 +198,7 @@ async fn leaders_that_are_killed_at_random_lose_and_double_nothing() {
     instances.running.push(next);
 
     let last = format!("./run-{}", KILLS - 1);
-    let is_right = |template: &&process_template_operator::sim::ProcessTemplate| {
+    let is_right = |template: &&cmdb_sim::ProcessTemplate| {
         serde_json::to_value(&template.property).unwrap()["start_cmd"]["value"] == json!(last)
     };
     let lost = SETS.abs_diff(stored.iter().filter(is_right).count());

@@ -3,8 +3,8 @@
 
 mod support;
 
+use cmdb_sim::{self as sim, Effect, Fault, Property, Simulator};
 use kube::api::{Patch, PatchParams};
-use process_template_operator::sim::{self, Effect, Fault, Property, Simulator};
 use serde_json::{Value, json};
 use support::world::{Seen, World};
 

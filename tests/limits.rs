@@ -6,6 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
 use futures::future::join_all;
 use kube::Api;
 use kube::ResourceExt;
@@ -15,7 +16,6 @@ use process_template_operator::cmdb::{
     Client, Config, Credentials, Disposition, Error, Limiters, Limits, Observer, Operation, PollKey, Priority,
     Properties, Property, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
 };
-use process_template_operator::sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
 use secrecy::SecretString;
 use serde_json::json;
 use support::world::{PATIENCE, World};

@@ -6,7 +6,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use process_template_operator::sim::{Effect, Fault};
+use cmdb_sim::{Effect, Fault};
 use process_template_operator::telemetry::metric_table::{FAMILIES, Family, Kind};
 use serde_json::{Value, json};
 use support::scrape::Scrape;

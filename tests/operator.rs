@@ -5,8 +5,8 @@ mod support;
 
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use kube::api::{Patch, PatchParams};
-use process_template_operator::sim::{self, Effect, Fault, Simulator};
 use serde_json::{Value, json};
 use support::closed::Closed;
 use support::world::{Seen, World};

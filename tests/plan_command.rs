@@ -18,11 +18,11 @@ mod files;
 
 use std::fs;
 
+use cmdb_sim::{Options, Property, Simulator};
 use command::{Said, ptset};
 use examples::as_arguments;
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{Desired, ServerSchema, SetName};
-use process_template_operator::sim::{Options, Property, Simulator};
 use serde_json::{Value, json};
 use tokio::process::Command;
 

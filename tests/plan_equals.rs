@@ -6,9 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 
+use cmdb_sim::Property;
 use kube::api::{ListParams, Patch, PatchParams};
 use process_template_operator::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use process_template_operator::sim::Property;
 use serde_json::{Value, json};
 use support::examples::all;
 use support::world::{Seen, World};

@@ -3,10 +3,10 @@
 
 mod support;
 
+use cmdb_sim::{Options, Simulator};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::PostParams;
-use process_template_operator::sim::{Options, Simulator};
 use serde_json::json;
 use support::control_plane::shared;
 use support::world::{PATIENCE, World, install_crds, usual_transport};

@@ -6,12 +6,12 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use cmdb_sim::{self as sim, Effect, Fault, RequestRecord, Simulator, State};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use process_template_operator::api::CmdbConnection;
 use process_template_operator::cmdb::Transport;
-use process_template_operator::sim::{self, Effect, Fault, RequestRecord, Simulator, State};
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -8,11 +8,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault, Options, Simulator};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Error, Limits, Observer, Operation, Properties, Property, Tls, Transport, UrlPolicy,
     UserCredential,
 };
-use process_template_operator::sim::{Effect, Fault, Options, Simulator};
 use process_template_operator::telemetry::LogFormat;
 use process_template_operator::{api, controller, engine, plan};
 use secrecy::SecretString;

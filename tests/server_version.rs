@@ -5,11 +5,11 @@ mod support;
 
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Simulator};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::api::{CmdbConnection, ConnectionStatus};
 use process_template_operator::cmdb::Transport;
-use process_template_operator::sim::{self, Simulator};
 use serde_json::json;
 use support::world::{PATIENCE, World};
 use tokio::time::{Instant, sleep};

@@ -3,9 +3,9 @@
 
 mod support;
 
+use cmdb_sim::{self as sim, Simulator};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use support::world::{PATIENCE, World};
 use tokio::time::Instant;

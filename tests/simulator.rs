@@ -12,10 +12,10 @@ mod esb;
 
 use std::time::{Duration, Instant};
 
+use cmdb_sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use esb::{
     CREATE, LIST, Server, batch, client, invalid, locked, process, process_with, refusal, service_template, undecodable,
 };
-use process_template_operator::sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use serde_json::{Value, json};
 
 impl Server {

@@ -16,7 +16,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use authority::Authority;
-use process_template_operator::sim::{Account, Effect, Fault, Options, Quota, Simulator, Tls, Transport};
+use cmdb_sim::{Account, Effect, Fault, Options, Quota, Simulator, Tls, Transport};
 use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response};

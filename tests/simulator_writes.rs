@@ -12,8 +12,8 @@ mod esb;
 
 use std::time::{Duration, Instant};
 
+use cmdb_sim::{Attribute, EditError, Effect, Fault, Options, ProcessTemplate, Property, Refuse};
 use esb::{CREATE, LIST, Server, batch, invalid, locked, process, process_with, refusal, undecodable};
-use process_template_operator::sim::{Attribute, EditError, Effect, Fault, Options, ProcessTemplate, Property, Refuse};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authority::Authority;
+use cmdb_sim::{self as sim, Options, Simulator};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Limits, Observer, Operation, PollKey, Priority, Properties, Property, Tls, Transport,
     UrlPolicy, UserCredential,
 };
-use process_template_operator::sim::{self, Options, Simulator};
 use rcgen::ExtendedKeyUsagePurpose;
 use secrecy::SecretString;
 use serde_json::json;

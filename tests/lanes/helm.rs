@@ -7,7 +7,7 @@ mod support;
 use std::path::PathBuf;
 use std::process::Output;
 
-use process_template_operator::sim::{Effect, Fault};
+use cmdb_sim::{Effect, Fault};
 use serde_json::{Value, json};
 use support::judges::Judge;
 use support::world::World;

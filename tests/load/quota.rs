@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use cmdb_sim::QuotaWindow;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use process_template_operator::sim::QuotaWindow;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};

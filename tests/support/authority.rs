@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use process_template_operator::sim;
+use cmdb_sim as sim;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
 /// A certificate authority of a test.

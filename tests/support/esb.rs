@@ -3,7 +3,7 @@
 
 use std::sync::Once;
 
-use process_template_operator::sim::{Options, Schema, Simulator};
+use cmdb_sim::{Options, Schema, Simulator};
 use serde_json::{Value, json};
 
 pub const CREATE: &str = "batch_create_proc_template";

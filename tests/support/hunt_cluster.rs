@@ -2,13 +2,13 @@
 
 use std::net::TcpListener;
 
+use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use process_template_operator::api::CmdbConnection;
 use process_template_operator::cmdb::Transport;
-use process_template_operator::sim::{self, Effect, Fault, Simulator};
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
 use tokio::process::Command;

@@ -11,12 +11,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Effect, Fault, Refuse, Simulator};
 use process_template_operator::api::{GROUP, VERSION};
 use process_template_operator::cmdb::{self, OpenGate, Operation, UrlPolicy};
 use process_template_operator::controller::{
     self, ControllerState, ReadinessCheck, SecretAccess, Settings, StateSource,
 };
-use process_template_operator::sim::{self, Effect, Fault, Refuse, Simulator};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;

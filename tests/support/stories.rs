@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Simulator};
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use process_template_operator::cmdb::Transport;
-use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

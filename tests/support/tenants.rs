@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, RequestRecord, Simulator};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret, ServiceAccount};
 use kube::Client;
@@ -13,7 +14,6 @@ use kube::api::{
 use process_template_operator::api::{
     ClusterCmdbConnection, CmdbConnection, ProcessTemplateSet, RECONCILE_REQUESTED_AT,
 };
-use process_template_operator::sim::{self, RequestRecord, Simulator};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Simulator};
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -11,7 +12,6 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet, ProcessTemplateSetStatus};
 use process_template_operator::cmdb::Transport;
-use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::OnceCell;

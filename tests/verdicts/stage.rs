@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Simulator};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
-use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

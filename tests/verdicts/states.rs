@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use process_template_operator::sim::{Effect, Fault};
+use cmdb_sim::{Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

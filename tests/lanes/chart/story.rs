@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Simulator};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::api::{ClusterCmdbConnection, CmdbConnection};
 use process_template_operator::cmdb::Transport;
-use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

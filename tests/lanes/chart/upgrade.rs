@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cmdb_sim::{self as sim, Simulator};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use process_template_operator::api::{CmdbConnection, ProcessTemplateSet, RECONCILE_REQUESTED_AT};
-use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 

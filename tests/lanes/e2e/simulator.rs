@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use process_template_operator::sim::{RequestRecord, State};
+use cmdb_sim::{RequestRecord, State};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Pods};
@@ -26,15 +26,15 @@ pub struct Simulator {
     pub url: String,
     /// Its image.
     pub image: String,
-    process: Option<process_template_operator::sim::Simulator>,
+    process: Option<cmdb_sim::Simulator>,
 }
 
 impl Simulator {
     /// Starts one; its pod runs this image.
     pub async fn start(cluster: &Cluster, image: &str) -> Self {
         if matches!(cluster.pods, Pods::None(_)) {
-            let options = process_template_operator::sim::Options::default();
-            let process = process_template_operator::sim::Simulator::start(options).unwrap();
+            let options = cmdb_sim::Options::default();
+            let process = cmdb_sim::Simulator::start(options).unwrap();
             return Self { url: process.url(), image: image.to_owned(), process: Some(process) };
         }
         let metadata = json!({ "name": "cmdb-sim", "namespace": NAMESPACE, "labels": { "app": "cmdb-sim" } });

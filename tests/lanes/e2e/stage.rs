@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use process_template_operator::sim::RequestRecord;
+use cmdb_sim::RequestRecord;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Pods, name};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use process_template_operator::api;
-use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

@@ -1,6 +1,6 @@
 //! CMDB follows Git.
 
-use process_template_operator::sim::{self, Simulator};
+use cmdb_sim::{self as sim, Simulator};
 use serde_json::{Value, json};
 
 use super::{CREATE, finish, set};

@@ -1,6 +1,6 @@
 //! What one wave waits for, and what fails it.
 
-use process_template_operator::sim::{self, Effect, Fault, Property, Simulator};
+use cmdb_sim::{self as sim, Effect, Fault, Property, Simulator};
 use serde_json::{Value, json};
 
 use super::{CREATE, finish, set};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use process_template_operator::sim::Simulator;
+use cmdb_sim::Simulator;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
