@@ -41,6 +41,7 @@ e2e: ## The whole story with real pods, on a node that this starts (CLUSTER=curr
 
 .PHONY: bench
 bench: ## Print the performance table
+	cargo build --release --package cmdb-sim
 	cargo bench --bench load
 
 .PHONY: generate
@@ -49,7 +50,7 @@ generate: ## Write every generated file: the CRDs, what the chart and the docume
 
 .PHONY: lint
 lint: ## Check format, lints and licences
-	cargo fmt --check
-	cargo clippy --all-targets --test crd_changes --test argocd --test chart --test e2e --test helm --test kubernetes_versions --test metrics_asked -- -D warnings
-	cargo clippy --features otel --lib --bins --test traces -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --test crd_changes --test argocd --test chart --test e2e --test helm --test kubernetes_versions --test metrics_asked -- -D warnings
+	cargo clippy --package process-template-operator --features otel --lib --bins --test traces -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

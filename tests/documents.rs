@@ -190,7 +190,7 @@ fn every_target_of_make_exists() {
 
 #[test]
 fn every_file_exists() {
-    let form = r"^(charts|crds|docs|examples|image|src|tests|tools)/[\w./-]*$";
+    let form = r"^(charts|cmdb-sim|crds|docs|examples|image|src|tests|tools)/[\w./-]*$";
     let is_path = Regex::new(form).unwrap();
     assert_none(&wrong(|document, say| {
         let commands = document.commands();

@@ -15,7 +15,6 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("controller", &["api", "plan", "cmdb", "engine", "controller"]),
     ("telemetry", &["cmdb", "controller", "engine", "telemetry"]),
     ("cli", &["api", "plan", "cmdb", "engine", "controller", "telemetry", "cli"]),
-    ("sim", &["sim"]),
 ];
 
 // Words that a floor must not have: the planner neither waits nor looks at a clock, the client knows no Kubernetes.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The source root of each crate, from the repository's root.
-pub const ROOTS: &[&str] = &["src"];
+pub const ROOTS: &[&str] = &["src", "cmdb-sim/src"];
 
 /// The text of each source file, by its path below the source root.
 pub type Sources = BTreeMap<String, String>;

@@ -164,7 +164,10 @@ async fn run(plane: &ControlPlane, scenario: &Scenario, who: Who) -> anyhow::Res
 }
 
 async fn simulator(scenario: &Scenario, log: &Path) -> anyhow::Result<(Held, String)> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cmdb-sim"));
+    // Another package's program: cargo builds it beside the folder of this one, but only when it is asked to.
+    let program = std::env::current_exe()?.parent().and_then(Path::parent).context("its folder")?.join("cmdb-sim");
+    ensure!(program.exists(), "{} is missing: run `make bench`", program.display());
+    let mut command = Command::new(program);
     command.args(["--listen", "127.0.0.1:0"]);
     let simulator = Held::start(&command, log, None).await?;
     let line = line_with(log, "listening on ").await?;
