@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::access::admission::{self as door, Entry};
+use crate::access::admission::{self, Entry};
 use crate::access::credentials::Caller;
 use crate::access::refusal::Refusal;
 use crate::calls::create;
@@ -16,53 +16,8 @@ use crate::http::envelope;
 use crate::http::reply::{Origin, Reply};
 use crate::http::request::Request;
 use crate::model::database::Database;
+use crate::operation::Operation;
 use crate::shared::Shared;
-
-/// The calls of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    BatchCreateProcTemplate,
-    UpdateProcTemplate,
-    DeleteProcTemplate,
-    ListProcTemplate,
-    ListServiceTemplate,
-    CreateServiceTemplate,
-    ListServiceCategory,
-}
-
-impl Call {
-    pub const ALL: [Self; 7] = [
-        Self::BatchCreateProcTemplate,
-        Self::UpdateProcTemplate,
-        Self::DeleteProcTemplate,
-        Self::ListProcTemplate,
-        Self::ListServiceTemplate,
-        Self::CreateServiceTemplate,
-        Self::ListServiceCategory,
-    ];
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|call| call.name() == name)
-    }
-
-    /// What the ESB calls it, and so do faults and records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BatchCreateProcTemplate => "batch_create_proc_template",
-            Self::UpdateProcTemplate => "update_proc_template",
-            Self::DeleteProcTemplate => "delete_proc_template",
-            Self::ListProcTemplate => "list_proc_template",
-            Self::ListServiceTemplate => "list_service_template",
-            Self::CreateServiceTemplate => "create_service_template",
-            Self::ListServiceCategory => "list_service_category",
-        }
-    }
-
-    /// Whether it is about service templates or their categories.
-    pub fn is_of_service_templates(self) -> bool {
-        matches!(self, Self::ListServiceTemplate | Self::CreateServiceTemplate | Self::ListServiceCategory)
-    }
-}
 
 /// How the call itself went, before anything happened to its reply.
 struct Outcome {
@@ -84,8 +39,8 @@ enum Data {
 pub(crate) async fn answer(shared: &Shared, request: Request) -> Option<Reply> {
     let started = Instant::now();
     let quota = shared.database().state.quota.clone();
-    let entry = door::admit(&shared.database().state.accounts, &request);
-    let standing = door::count(shared, quota.as_ref(), &request, &entry);
+    let entry = admission::admit(&shared.database().state.accounts, &request);
+    let standing = admission::count(shared, quota.as_ref(), &request, &entry);
     let mut ids = Vec::new();
     let mut label = None;
     let mut reply = if let Some(code) = standing.and_then(|standing| standing.refusal) {
@@ -187,7 +142,7 @@ async fn act(
 /// What a server does that notices that the caller of a create has gone: it stores nothing, but the transaction stays
 /// open and blocks the names for a while.
 fn abandon(shared: &Shared, request: &Request) -> bool {
-    if !request.has_hung_up() || request.call != Ok(Call::BatchCreateProcTemplate) {
+    if !request.has_hung_up() || request.operation != Ok(Operation::BatchCreateProcTemplate) {
         return false;
     }
     let mut database = shared.database();
@@ -205,10 +160,12 @@ fn dispatch(shared: &Shared, request: &Request, entry: &Entry, commit: bool) -> 
     let result = match entry {
         Entry::NoRoute(text) => Ok(Data::Plain(text)),
         Entry::Refused(refusal) => Err((refusal.clone(), Origin::Door)),
-        Entry::In { call, caller } => {
-            let result = carry_out(&mut shared.database(), *call, caller, request, commit, &mut ids);
+        Entry::In { operation, caller } => {
+            let result = carry_out(&mut shared.database(), *operation, caller, request, commit, &mut ids);
             // A refused create may have burnt IDs, which are part of the state.
-            if !ids.is_empty() || matches!(call, Call::BatchCreateProcTemplate | Call::CreateServiceTemplate) {
+            if !ids.is_empty()
+                || matches!(operation, Operation::BatchCreateProcTemplate | Operation::CreateServiceTemplate)
+            {
                 shared.save();
             }
             result.map_err(|refusal| (refusal, Origin::Daemon))
@@ -220,7 +177,7 @@ fn dispatch(shared: &Shared, request: &Request, entry: &Entry, commit: bool) -> 
 /// Adds the IDs of what is created, changed or deleted to `ids`.
 fn carry_out(
     database: &mut Database,
-    call: Call,
+    operation: Operation,
     caller: &Caller,
     request: &Request,
     commit: bool,
@@ -230,24 +187,24 @@ fn carry_out(
         return Err(Refusal::undecodable());
     }
     let body = &request.body;
-    match call {
-        Call::BatchCreateProcTemplate => {
+    match operation {
+        Operation::BatchCreateProcTemplate => {
             create::create(database, caller, body, commit, ids)?;
             Ok(Data::Ids { nested: database.state.nested_ids })
         }
-        Call::UpdateProcTemplate => {
+        Operation::UpdateProcTemplate => {
             let (id, data) = update::update(database, caller, body, commit)?;
             ids.push(id);
             Ok(Data::Json(data))
         }
-        Call::DeleteProcTemplate => {
+        Operation::DeleteProcTemplate => {
             delete::delete(database, body, commit, ids)?;
             Ok(Data::Json("null".to_owned()))
         }
-        Call::ListProcTemplate => list::list(database, body).map(Data::Json),
-        Call::ListServiceTemplate => service_template::list(database, body).map(Data::Json),
-        Call::ListServiceCategory => service_category::list(database, body).map(Data::Json),
-        Call::CreateServiceTemplate => {
+        Operation::ListProcTemplate => list::list(database, body).map(Data::Json),
+        Operation::ListServiceTemplate => service_template::list(database, body).map(Data::Json),
+        Operation::ListServiceCategory => service_category::list(database, body).map(Data::Json),
+        Operation::CreateServiceTemplate => {
             let (id, data) = service_template::create(database, caller, body)?;
             ids.push(id);
             Ok(Data::Json(data))

@@ -49,10 +49,12 @@
 
 mod access;
 mod calls;
+mod clock;
 mod control;
 mod dispatch;
 mod http;
 mod model;
+mod operation;
 mod options;
 mod shared;
 

@@ -3,16 +3,16 @@
 use crate::access::credentials::{self, Caller};
 use crate::access::refusal::{Refusal, code};
 use crate::control::quota::{Quota, Standing};
-use crate::dispatch::Call;
 use crate::http::request::Request;
-use crate::http::transport::{NoCall, Transport};
+use crate::http::transport::{NoOperation, Transport};
 use crate::model::state::Account;
+use crate::operation::Operation;
 use crate::shared::Shared;
 
 /// How far a request came.
 pub(crate) enum Entry {
     /// To the daemon.
-    In { call: Call, caller: Caller },
+    In { operation: Operation, caller: Caller },
     /// It was refused.
     Refused(Refusal),
     /// No route leads from here; this is all the answer.
@@ -26,15 +26,15 @@ pub(crate) fn admit(accounts: &[Account], request: &Request) -> Entry {
         Transport::Gateway => through_gateway(accounts, request),
         Transport::Direct => match credentials::trusted(request) {
             Err(refusal) => Err(refusal),
-            Ok(caller) => match request.call {
-                Ok(call) => Ok((call, caller)),
-                Err(NoCall::Unknown) => return Entry::NoRoute("404: Page Not Found"),
-                Err(NoCall::WrongMethod) => return Entry::NoRoute("405: Method Not Allowed"),
+            Ok(caller) => match request.operation {
+                Ok(operation) => Ok((operation, caller)),
+                Err(NoOperation::Unknown) => return Entry::NoRoute("404: Page Not Found"),
+                Err(NoOperation::WrongMethod) => return Entry::NoRoute("405: Method Not Allowed"),
             },
         },
     };
     match entry {
-        Ok((call, caller)) => Entry::In { call, caller },
+        Ok((operation, caller)) => Entry::In { operation, caller },
         Err(refusal) => Entry::Refused(refusal),
     }
 }
@@ -50,15 +50,15 @@ pub(crate) fn count(shared: &Shared, quota: Option<&Quota>, request: &Request, e
     })
 }
 
-fn through_esb(accounts: &[Account], request: &Request) -> Result<(Call, Caller), Refusal> {
-    let call = request.call.map_err(|_| Refusal::new(code::ESB_COMPONENT_NOT_FOUND, &[]))?;
+fn through_esb(accounts: &[Account], request: &Request) -> Result<(Operation, Caller), Refusal> {
+    let operation = request.operation.map_err(|_| Refusal::new(code::ESB_COMPONENT_NOT_FOUND, &[]))?;
     if request.is_broken {
         return Err(Refusal::esb("Request JSON string is wrong in format, which cannot be analyzed."));
     }
-    Ok((call, credentials::esb(accounts, request.authorization.as_ref(), &request.body)?))
+    Ok((operation, credentials::esb(accounts, request.authorization.as_ref(), &request.body)?))
 }
 
-fn through_gateway(accounts: &[Account], request: &Request) -> Result<(Call, Caller), Refusal> {
-    let call = request.call.map_err(|_| Refusal::new(code::GATEWAY_NOT_FOUND, &[]))?;
-    Ok((call, credentials::gateway(accounts, request)?))
+fn through_gateway(accounts: &[Account], request: &Request) -> Result<(Operation, Caller), Refusal> {
+    let operation = request.operation.map_err(|_| Refusal::new(code::GATEWAY_NOT_FOUND, &[]))?;
+    Ok((operation, credentials::gateway(accounts, request)?))
 }

@@ -8,10 +8,6 @@ use crate::http::request::Request;
 use crate::http::transport::Transport;
 use crate::model::state::Account;
 
-/// Body keys whose values nobody may read in a log.
-pub(crate) const SECRETS: &[&str] =
-    &["bk_app_secret", "app_secret", "bk_token", "bk_ticket", "bk_access_token", "access_token"];
-
 /// Keys whose value stands for a user who has logged in.
 const ESB_TOKENS: &[&str] = &["bk_token", "bk_access_token", "access_token"];
 const GATEWAY_TOKENS: &[&str] = &["bk_token", "bk_ticket", "access_token"];

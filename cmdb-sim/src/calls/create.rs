@@ -4,9 +4,10 @@ use crate::access::credentials::Caller;
 use crate::access::refusal::{Refusal, code};
 use crate::calls::decode::{self, Object};
 use crate::calls::unique;
+use crate::clock::now;
 use crate::model::database::Database;
 use crate::model::property;
-use crate::model::state::{ProcessTemplate, Property, now};
+use crate::model::state::{ProcessTemplate, Property};
 
 const MAXIMUM: usize = 100;
 

@@ -8,9 +8,10 @@ use crate::access::refusal::{Refusal, code};
 use crate::calls::decode::{self, Object};
 use crate::calls::list::Listed;
 use crate::calls::page::Page;
+use crate::clock::now;
 use crate::http::envelope;
 use crate::model::database::Database;
-use crate::model::state::{ServiceCategory, ServiceTemplate, now};
+use crate::model::state::{ServiceCategory, ServiceTemplate};
 
 const MAXIMUM_PAGE: i64 = 1000;
 /// The limit that stands for "all".

@@ -8,10 +8,11 @@ use crate::access::refusal::{Refusal, code};
 use crate::calls::create;
 use crate::calls::decode::{self, Object};
 use crate::calls::unique;
+use crate::clock::stored_time;
 use crate::http::envelope;
 use crate::model::database::Database;
 use crate::model::property::{self, Shown};
-use crate::model::state::{ProcessTemplate, Property, stored_time};
+use crate::model::state::{ProcessTemplate, Property};
 
 /// The server's own time zone, which only the reply of an update shows.
 const LOCAL: Offset = tz::offset(8);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::access::refusal::code;
+use crate::clock::now;
 use crate::http::transport::Transport;
-use crate::model::state::now;
 
 /// Beyond this many windows the oldest is forgotten.
 const MAXIMUM_WINDOWS: usize = 10_000;

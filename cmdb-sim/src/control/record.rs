@@ -8,11 +8,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::access::credentials::SECRETS;
 use crate::http::transport::Transport;
 
 /// Bodies beyond this many bytes in all push the oldest requests out.
 const MAXIMUM_BYTES: usize = 64 << 20;
+
+/// Keys of a body whose values are masked in records and logs.
+const SECRETS: &[&str] = &["bk_app_secret", "app_secret", "bk_token", "bk_ticket", "bk_access_token", "access_token"];
 
 /// One request to the API.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

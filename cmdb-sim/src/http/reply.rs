@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::access::refusal::{Refusal, code, default_text};
 use crate::control::fault::{Raw, Redirect, Refuse};
 use crate::control::quota::Standing;
-use crate::dispatch::Call;
 use crate::http::envelope::{self, Shape};
 use crate::http::gateway;
 use crate::http::request::Request;
 use crate::http::transport::Transport;
+use crate::operation::Operation;
 
 /// A reply that is due.
 pub(crate) struct Reply {
@@ -171,7 +171,7 @@ fn shape(transport: Transport) -> Shape {
 fn is_filters(request: &Request, code: i64, http_status: u16) -> bool {
     match code {
         1_199_045 | code::TOO_MANY_REQUESTS => true,
-        1_199_046 | 9_900_403 => request.call.is_ok_and(Call::is_of_service_templates),
+        1_199_046 | 9_900_403 => request.operation.is_ok_and(Operation::is_of_service_templates),
         _ => http_status == 500,
     }
 }

@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::access::credentials::{self, AUTHORIZATION};
 use crate::access::refusal::Language;
 use crate::calls::decode::Object;
+use crate::clock::now;
 use crate::control::record::{RequestRecord, masked};
-use crate::dispatch::Call;
 use crate::http::envelope;
-use crate::http::transport::{Address, NoCall, Transport};
-use crate::model::state::now;
+use crate::http::transport::{Address, NoOperation, Transport};
+use crate::operation::Operation;
 use crate::shared::Shared;
 
 /// Headers that say something and keep no secret.
@@ -39,7 +39,7 @@ pub(crate) struct Request {
     pub transport: Transport,
     /// Name of the call in the ESB's words, whatever the transport.
     pub name: String,
-    pub call: Result<Call, NoCall>,
+    pub operation: Result<Operation, NoOperation>,
     pub body: Object,
     /// Set when the body was to be JSON and is not.
     pub is_broken: bool,
@@ -99,7 +99,7 @@ impl Request {
             sequence: shared.requests().begin(record, bytes.len()),
             transport,
             name: address.name.to_owned(),
-            call: address.call,
+            operation: address.operation,
             body,
             is_broken,
             authorization,

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::dispatch as call;
+use crate::dispatch;
 use crate::http::admin;
 use crate::http::connection::Connection;
 use crate::http::request::Request;
@@ -56,7 +56,7 @@ async fn serve(
     let hung_up = HangUp::default();
     let gone = Arc::clone(&hung_up.gone);
     let request = Request::read(&shared, method.as_str(), uri.path(), &address, headers, &bytes, gone);
-    let task = tokio::spawn(async move { call::answer(&shared, request).await });
+    let task = tokio::spawn(async move { dispatch::answer(&shared, request).await });
     let reply = task.await.ok().flatten();
     hung_up.disarm();
     let Some(reply) = reply else {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::Call;
+use crate::operation::Operation;
 
 /// Where the ESB's calls of CMDB live.
 const ESB_PATH: &str = "/api/c/compapi/v2/cc/";
@@ -14,14 +14,14 @@ const GATEWAY_PATH: &str = "/api/bk-cmdb/";
 const APISERVER_PATH: &str = "/api/v3/";
 
 /// The resources of the apiserver; the gateway has the same ones behind its stage.
-const RESOURCES: &[(&str, &str, Call)] = &[
-    ("POST", "createmany/proc/proc_template", Call::BatchCreateProcTemplate),
-    ("PUT", "update/proc/proc_template", Call::UpdateProcTemplate),
-    ("DELETE", "deletemany/proc/proc_template", Call::DeleteProcTemplate),
-    ("POST", "findmany/proc/proc_template", Call::ListProcTemplate),
-    ("POST", "findmany/proc/service_template", Call::ListServiceTemplate),
-    ("POST", "create/proc/service_template", Call::CreateServiceTemplate),
-    ("POST", "findmany/proc/service_category", Call::ListServiceCategory),
+const RESOURCES: &[(&str, &str, Operation)] = &[
+    ("POST", "createmany/proc/proc_template", Operation::BatchCreateProcTemplate),
+    ("PUT", "update/proc/proc_template", Operation::UpdateProcTemplate),
+    ("DELETE", "deletemany/proc/proc_template", Operation::DeleteProcTemplate),
+    ("POST", "findmany/proc/proc_template", Operation::ListProcTemplate),
+    ("POST", "findmany/proc/service_template", Operation::ListServiceTemplate),
+    ("POST", "create/proc/service_template", Operation::CreateServiceTemplate),
+    ("POST", "findmany/proc/service_category", Operation::ListServiceCategory),
 ];
 
 /// The way that a request took.
@@ -42,12 +42,12 @@ pub(crate) struct Address<'a> {
     pub transport: Transport,
     /// Name of the call in the ESB's words, even of one that does not exist there; empty when a path names none.
     pub name: &'a str,
-    pub call: Result<Call, NoCall>,
+    pub operation: Result<Operation, NoOperation>,
 }
 
 /// Why an address names no call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoCall {
+pub(crate) enum NoOperation {
     Unknown,
     WrongMethod,
 }
@@ -57,27 +57,31 @@ impl<'a> Address<'a> {
     pub fn of(method: &str, path: &'a str) -> Option<Self> {
         if let Some(name) = path.strip_prefix(ESB_PATH) {
             let name = name.trim_end_matches('/');
-            return Some(Self { transport: Transport::Esb, name, call: Call::from_name(name).ok_or(NoCall::Unknown) });
+            return Some(Self {
+                transport: Transport::Esb,
+                name,
+                operation: Operation::from_name(name).ok_or(NoOperation::Unknown),
+            });
         }
-        let (transport, call) = if let Some(staged) = path.strip_prefix(GATEWAY_PATH) {
+        let (transport, operation) = if let Some(staged) = path.strip_prefix(GATEWAY_PATH) {
             let resource = staged.split_once('/').filter(|(stage, _)| !stage.is_empty());
             let resource = resource.and_then(|(stage, _)| staged[stage.len()..].strip_prefix(APISERVER_PATH));
             // A resource of the gateway is method and path together, so a wrong method finds none.
-            let call = resource.map_or(Err(NoCall::Unknown), |path| resolve(method, path));
-            (Transport::Gateway, call.map_err(|_| NoCall::Unknown))
+            let operation = resource.map_or(Err(NoOperation::Unknown), |path| resolve(method, path));
+            (Transport::Gateway, operation.map_err(|_| NoOperation::Unknown))
         } else {
             (Transport::Direct, resolve(method, path.strip_prefix(APISERVER_PATH)?))
         };
-        Some(Self { transport, name: call.map_or("", Call::name), call })
+        Some(Self { transport, name: operation.map_or("", Operation::name), operation })
     }
 }
 
-fn resolve(method: &str, path: &str) -> Result<Call, NoCall> {
-    let mut no_call = NoCall::Unknown;
-    for (its_method, its_path, call) in RESOURCES {
+fn resolve(method: &str, path: &str) -> Result<Operation, NoOperation> {
+    let mut no_call = NoOperation::Unknown;
+    for (its_method, its_path, operation) in RESOURCES {
         match (*its_path == path, *its_method == method) {
-            (true, true) => return Ok(*call),
-            (true, false) => no_call = NoCall::WrongMethod,
+            (true, true) => return Ok(*operation),
+            (true, false) => no_call = NoOperation::WrongMethod,
             (false, _) => {}
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::clock::now;
 use crate::control::quota::Quota;
 use crate::options::Schema;
 
@@ -255,16 +256,6 @@ impl Default for NextIds {
     fn default() -> Self {
         Self { service_template: 1, process_template: 1 }
     }
-}
-
-/// The present moment as the server lists it.
-pub(crate) fn now() -> String {
-    stored_time(jiff::Timestamp::now())
-}
-
-/// A moment as the server lists it: UTC, milliseconds.
-pub(crate) fn stored_time(time: jiff::Timestamp) -> String {
-    format!("{time:.3}")
 }
 
 fn user() -> String {

@@ -1,0 +1,49 @@
+//! The calls of the API that the simulator answers.
+
+/// Which call of the API a request makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    BatchCreateProcTemplate,
+    UpdateProcTemplate,
+    DeleteProcTemplate,
+    ListProcTemplate,
+    ListServiceTemplate,
+    CreateServiceTemplate,
+    ListServiceCategory,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 7] = [
+        Self::BatchCreateProcTemplate,
+        Self::UpdateProcTemplate,
+        Self::DeleteProcTemplate,
+        Self::ListProcTemplate,
+        Self::ListServiceTemplate,
+        Self::CreateServiceTemplate,
+        Self::ListServiceCategory,
+    ];
+
+    /// The operation of an ESB component; nothing when no call has this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+
+    /// Name in the ESB, which faults and records use on every transport.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BatchCreateProcTemplate => "batch_create_proc_template",
+            Self::UpdateProcTemplate => "update_proc_template",
+            Self::DeleteProcTemplate => "delete_proc_template",
+            Self::ListProcTemplate => "list_proc_template",
+            Self::ListServiceTemplate => "list_service_template",
+            Self::CreateServiceTemplate => "create_service_template",
+            Self::ListServiceCategory => "list_service_category",
+        }
+    }
+
+    /// Whether it is about service templates or their categories.
+    pub fn is_of_service_templates(self) -> bool {
+        matches!(self, Self::ListServiceTemplate | Self::CreateServiceTemplate | Self::ListServiceCategory)
+    }
+}
