@@ -57,20 +57,7 @@ mod model;
 mod operation;
 mod options;
 mod shared;
-
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::net::TcpListener;
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-
-use calls::edit;
-use http::connection::{Connection, CuttableListener};
-use http::server;
-use shared::Shared;
+mod simulator;
 
 pub use calls::edit::EditError;
 pub use control::fault::{
@@ -80,138 +67,9 @@ pub use control::quota::{Quota, QuotaWindow};
 pub use control::record::RequestRecord;
 pub use http::tls::Tls;
 pub use http::transport::Transport;
+pub use model::schema::Schema;
 pub use model::state::{
     Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceCategory, ServiceTemplate, State,
 };
-pub use options::{Options, Schema};
-
-/// How long a stop waits for requests that are under way.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A running simulator; it stops when it is dropped.
-pub struct Simulator {
-    address: SocketAddr,
-    is_secure: bool,
-    shared: Arc<Shared>,
-    server: Option<JoinHandle<io::Result<()>>>,
-}
-
-impl Simulator {
-    /// Starts a simulator in a task of the current tokio runtime. It takes calls as soon as this returns.
-    pub fn start(options: Options) -> io::Result<Self> {
-        let runtime = Handle::try_current().map_err(io::Error::other)?;
-        let acceptor = options.tls.as_ref().map(Tls::acceptor).transpose()?;
-        let is_secure = acceptor.is_some();
-        let listener = std::net::TcpListener::bind(options.listen)?;
-        let shared = Arc::new(Shared::open(options)?);
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let listener = CuttableListener { listener: TcpListener::from_std(listener)?, acceptor };
-        let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Connection>();
-        let stopping = shared.stopping.clone();
-        let server = runtime.spawn(async move {
-            axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await
-        });
-        Ok(Self { address, is_secure, shared, server: Some(server) })
-    }
-
-    /// Base URL, without a slash at its end.
-    #[must_use]
-    pub fn url(&self) -> String {
-        let scheme = if self.is_secure { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops. Requests under way get their reply, and waits that a fault imposed end now.
-    pub async fn stop(mut self) {
-        self.shared.stopping.cancel();
-        if let Some(server) = self.server.take() {
-            let _ = tokio::time::timeout(STOP_PATIENCE, server).await;
-        }
-    }
-
-    /// A copy of the state.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.shared.database().export()
-    }
-
-    /// Changes the state behind the callers' backs, as a user of the web interface does.
-    pub fn update_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = {
-            let mut database = self.shared.database();
-            let mut state = database.export();
-            let result = change(&mut state);
-            database.replace(state);
-            result
-        };
-        self.shared.save();
-        result
-    }
-
-    /// Creates a process template as a user of the web interface does and returns its ID.
-    pub fn add_process_template(
-        &self,
-        service_template_id: i64,
-        user: &str,
-        property: &Property,
-    ) -> Result<i64, EditError> {
-        self.shared.edit(|database| edit::add(database, service_template_id, user, property))
-    }
-
-    /// Changes these properties of a process template as a user of the web interface does, even the function name.
-    pub fn edit_process_template(&self, id: i64, user: &str, property: &Property) -> Result<(), EditError> {
-        self.shared.edit(|database| edit::edit(database, id, user, property))
-    }
-
-    /// The requests that came, oldest first.
-    #[must_use]
-    pub fn requests(&self) -> Vec<RequestRecord> {
-        self.shared.requests().all().cloned().collect()
-    }
-
-    /// Forgets the requests that came.
-    pub fn clear_requests(&self) {
-        self.shared.requests().clear();
-    }
-
-    /// What was taken from the quota and what was over it, window by window, oldest first.
-    #[must_use]
-    pub fn quota_windows(&self) -> Vec<QuotaWindow> {
-        self.shared.quotas().all().cloned().collect()
-    }
-
-    /// Forgets what was taken from the quota: everybody begins anew.
-    pub fn clear_quota(&self) {
-        self.shared.quotas().clear();
-    }
-
-    /// Adds a fault and returns its ID.
-    #[allow(clippy::must_use_candidate, reason = "most callers never take a fault away again")]
-    pub fn add_fault(&self, fault: Fault) -> u64 {
-        self.shared.faults().add(fault)
-    }
-
-    /// All faults with their counts.
-    #[must_use]
-    pub fn faults(&self) -> Vec<Fault> {
-        self.shared.faults().all().to_vec()
-    }
-
-    /// Removes all faults.
-    pub fn clear_faults(&self) {
-        self.shared.faults().clear();
-    }
-}
-
-impl std::ops::Drop for Simulator {
-    fn drop(&mut self) {
-        self.shared.stopping.cancel();
-    }
-}
+pub use options::Options;
+pub use simulator::Simulator;

@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use crate::access::refusal::Refusal;
 use crate::calls::decode::{self, Object};
+use crate::model::field::{self, Kind};
 use crate::model::port;
-use crate::model::property::{Kind, attribute};
 use crate::model::state::Attribute;
 
-/// `bind_info` as stored: every row with all of its cells, `null` and `[]` kept apart.
-pub(crate) fn decode(cell: &Object) -> Result<Attribute, Refusal> {
+/// `bind_info` as stored: every row with all of its cells, `null` and `[]` kept apart; missing, it is empty and unlocked.
+pub(crate) fn attribute(object: &Object, name: &str) -> Result<Attribute, Refusal> {
+    let Some(cell) = decode::object(object, name)? else { return Ok(Attribute::default()) };
     let value = match decode::array(cell, "value")? {
         None => Value::Null,
         Some(rows) => Value::Array(rows.iter().map(row).collect::<Result<_, _>>()?),
@@ -22,10 +23,10 @@ fn row(row: &Value) -> Result<Value, Refusal> {
     let row = if row.is_null() { &empty } else { row.as_object().ok_or_else(Refusal::undecodable)? };
     Ok(json!({
         "row_id": decode::integer(row, "row_id")?,
-        "ip": attribute(row, "ip", Kind::Text)?,
-        "port": attribute(row, "port", Kind::Text)?,
-        "protocol": attribute(row, "protocol", Kind::Text)?,
-        "enable": attribute(row, "enable", Kind::Flag)?,
+        "ip": field::attribute(row, "ip", Kind::Text)?,
+        "port": field::attribute(row, "port", Kind::Text)?,
+        "protocol": field::attribute(row, "protocol", Kind::Text)?,
+        "enable": field::attribute(row, "enable", Kind::Flag)?,
     }))
 }
 

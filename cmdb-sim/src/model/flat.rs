@@ -1,7 +1,7 @@
 //! The property schema of servers before `bind_info`.
 
+use crate::model::field::{Field, Kind};
 use crate::model::port;
-use crate::model::property::{Field, Kind};
 use crate::model::state::Property;
 
 /// Properties in the server's own order.

@@ -2,7 +2,9 @@
 
 pub(crate) mod bind_info;
 pub(crate) mod database;
+pub(crate) mod field;
 pub(crate) mod flat;
 pub(crate) mod port;
 pub(crate) mod property;
+pub(crate) mod schema;
 pub(crate) mod state;

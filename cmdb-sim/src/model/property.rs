@@ -1,29 +1,14 @@
 //! Properties of a process template: what each schema has, how a request is decoded and judged, how a reply shows them.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
 
 use crate::access::refusal::Refusal;
-use crate::calls::decode::{self, Object};
+use crate::calls::decode::Object;
 use crate::model::bind_info;
+use crate::model::field::{self, Field, Kind};
 use crate::model::flat;
+use crate::model::schema::Schema;
 use crate::model::state::{Attribute, ProcessTemplate, Property};
-use crate::options::Schema;
-
-/// A property that a schema has.
-pub(crate) struct Field {
-    pub name: &'static str,
-    pub kind: Kind,
-}
-
-/// JSON type of a value.
-#[derive(Clone, Copy)]
-pub(crate) enum Kind {
-    Text,
-    Integer,
-    Flag,
-    BindInfo,
-}
 
 /// Properties of the current schema in the server's own order.
 const FIELDS: &[Field] = &[
@@ -60,32 +45,20 @@ pub(crate) fn fields(schema: Schema) -> &'static [Field] {
 
 /// The properties of a request; keys that the schema does not have are dropped.
 pub(crate) fn decode(schema: Schema, spec: &Object) -> Result<Property, Refusal> {
-    fields(schema).iter().map(|field| Ok((field.name.to_owned(), attribute(spec, field.name, field.kind)?))).collect()
+    fields(schema).iter().map(|field| Ok((field.name.to_owned(), attribute(spec, field)?))).collect()
 }
 
 /// Those properties of a request that it names, even if as null.
 pub(crate) fn decode_given(schema: Schema, spec: &Object) -> Result<Property, Refusal> {
     let given = fields(schema).iter().filter(|field| spec.contains_key(field.name));
-    given.map(|field| Ok((field.name.to_owned(), attribute(spec, field.name, field.kind)?))).collect()
+    given.map(|field| Ok((field.name.to_owned(), attribute(spec, field)?))).collect()
 }
 
-/// One pair of value and lock; missing altogether, it is empty and unlocked.
-pub(crate) fn attribute(object: &Object, name: &str, kind: Kind) -> Result<Attribute, Refusal> {
-    let Some(cell) = decode::object(object, name)? else { return Ok(Attribute::default()) };
-    if matches!(kind, Kind::BindInfo) {
-        return bind_info::decode(cell);
+fn attribute(spec: &Object, field: &Field) -> Result<Attribute, Refusal> {
+    match field.kind {
+        Kind::BindInfo => bind_info::attribute(spec, field.name),
+        kind => field::attribute(spec, field.name, kind),
     }
-    let value = cell.get("value").unwrap_or(&Value::Null);
-    let fits = match kind {
-        Kind::Text => value.is_string(),
-        Kind::Integer => value.as_i64().is_some(),
-        Kind::Flag => value.is_boolean(),
-        Kind::BindInfo => value.is_array(),
-    };
-    if !fits && !value.is_null() {
-        return Err(Refusal::undecodable());
-    }
-    Ok(Attribute { value: value.clone(), as_default_value: decode::optional_flag(cell, "as_default_value")? })
 }
 
 /// The first text property with outer white space, and its value. Cells of `bind_info` are not looked at.

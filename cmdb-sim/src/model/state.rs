@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::clock::now;
 use crate::control::quota::Quota;
-use crate::options::Schema;
+use crate::model::schema::Schema;
 
 /// Everything the simulated CMDB knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
