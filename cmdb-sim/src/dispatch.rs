@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::access::admission::{self, Entry};
+use crate::access::admission::{self, Admission};
 use crate::access::credentials::Caller;
 use crate::access::refusal::Refusal;
 use crate::calls::create;
@@ -11,13 +11,13 @@ use crate::calls::list;
 use crate::calls::service_category;
 use crate::calls::service_template;
 use crate::calls::update;
+use crate::cmdb::Cmdb;
 use crate::control::fault::{Delay, DropMoment, Effect, Hang, HoldNames, Selection};
 use crate::http::envelope;
 use crate::http::reply::{Origin, Reply};
 use crate::http::request::Request;
 use crate::model::database::Database;
 use crate::operation::Operation;
-use crate::shared::Shared;
 
 /// How the call itself went, before anything happened to its reply.
 struct Outcome {
@@ -36,25 +36,25 @@ enum Data {
 }
 
 /// Carries a request out. Nothing means that the connection is to be closed without a reply.
-pub(crate) async fn answer(shared: &Shared, request: Request) -> Option<Reply> {
+pub(crate) async fn answer(cmdb: &Cmdb, request: Request) -> Option<Reply> {
     let started = Instant::now();
-    let quota = shared.database().state.quota.clone();
-    let entry = admission::admit(&shared.database().state.accounts, &request);
-    let standing = admission::count(shared, quota.as_ref(), &request, &entry);
+    let quota = cmdb.database().state.quota.clone();
+    let admission = admission::admit(&cmdb.database().state.accounts, &request);
+    let quota_status = admission::charge(cmdb, quota.as_ref(), &request, &admission);
     let mut ids = Vec::new();
     let mut label = None;
-    let mut reply = if let Some(code) = standing.and_then(|standing| standing.refusal) {
+    let mut reply = if let Some(code) = quota_status.and_then(|status| status.refusal) {
         // No fault sees a call that is over the quota: it never comes as far as that.
-        Some(Reply::refusal(&request, &Refusal::new(code, &[]), Origin::Door))
+        Some(Reply::refusal(&request, &Refusal::new(code, &[]), Origin::Frontend))
     } else {
-        let selection = shared.faults().select(&request.name, &request.body);
+        let selection = cmdb.faults().select(&request.name, &request.body);
         label = selection.label();
-        act(shared, &request, &entry, selection, &mut ids).await
+        act(cmdb, &request, &admission, selection, &mut ids).await
     };
     if let Some(reply) = &mut reply {
-        reply.sign(&request, standing.filter(|_| quota.is_some_and(|quota| quota.headers)));
+        reply.sign(&request, quota_status.filter(|_| quota.is_some_and(|quota| quota.headers)));
     }
-    shared.requests().finish(request.sequence, |record| {
+    cmdb.requests().finish(request.sequence, |record| {
         record.http_status = reply.as_ref().map(|reply| reply.http_status);
         record.code = reply.as_ref().and_then(|reply| reply.code);
         record.ids = ids;
@@ -66,22 +66,22 @@ pub(crate) async fn answer(shared: &Shared, request: Request) -> Option<Reply> {
 }
 
 async fn act(
-    shared: &Shared,
+    cmdb: &Cmdb,
     request: &Request,
-    entry: &Entry,
+    admission: &Admission,
     selection: Selection,
     ids: &mut Vec<i64>,
 ) -> Option<Reply> {
     let delay =
         selection.delays.iter().map(|delay| length(delay, request)).fold(Duration::ZERO, Duration::saturating_add);
     if !delay.is_zero() {
-        shared.wait(delay).await;
-        if abandon(shared, request) {
+        cmdb.wait(delay).await;
+        if abandon(cmdb, request) {
             return None;
         }
     }
     let process = |commit: bool, ids: &mut Vec<i64>| {
-        let outcome = dispatch(shared, request, entry, commit);
+        let outcome = dispatch(cmdb, request, admission, commit);
         if commit {
             ids.clone_from(&outcome.ids);
         }
@@ -99,12 +99,12 @@ async fn act(
         Some(Effect::HoldNames(HoldNames { hold_names_seconds, stored })) => {
             process(stored, ids);
             let (service_template_id, names) = create::names(&request.body);
-            shared.database().hold(service_template_id, names, seconds(hold_names_seconds));
+            cmdb.database().hold(service_template_id, names, seconds(hold_names_seconds));
             None
         }
         Some(Effect::SurplusIds(surplus)) => {
             let lost: Vec<i64> = {
-                let mut database = shared.database();
+                let mut database = cmdb.database();
                 (0..surplus.surplus_ids).map(|_| database.next_process_template_id()).collect()
             };
             let mut outcome = process(true, ids);
@@ -126,12 +126,12 @@ async fn act(
         Some(Effect::Redirect(redirect)) => Some(Reply::redirect(redirect)),
         Some(Effect::Hang(Hang { hang_seconds, commit: true })) => {
             let outcome = process(true, ids);
-            shared.wait(seconds(hang_seconds)).await;
+            cmdb.wait(seconds(hang_seconds)).await;
             Some(outcome.reply(request))
         }
         Some(Effect::Hang(Hang { hang_seconds, commit: false })) => {
-            shared.wait(seconds(hang_seconds)).await;
-            if abandon(shared, request) || request.has_hung_up() {
+            cmdb.wait(seconds(hang_seconds)).await;
+            if abandon(cmdb, request) || request.has_hung_up() {
                 return None;
             }
             Some(process(true, ids).reply(request))
@@ -141,11 +141,11 @@ async fn act(
 
 /// What a server does that notices that the caller of a create has gone: it stores nothing, but the transaction stays
 /// open and blocks the names for a while.
-fn abandon(shared: &Shared, request: &Request) -> bool {
+fn abandon(cmdb: &Cmdb, request: &Request) -> bool {
     if !request.has_hung_up() || request.operation != Ok(Operation::BatchCreateProcTemplate) {
         return false;
     }
-    let mut database = shared.database();
+    let mut database = cmdb.database();
     let hold = seconds(database.state.hold_names_on_hang_up_seconds);
     if hold.is_zero() {
         return false;
@@ -155,18 +155,18 @@ fn abandon(shared: &Shared, request: &Request) -> bool {
     true
 }
 
-fn dispatch(shared: &Shared, request: &Request, entry: &Entry, commit: bool) -> Outcome {
+fn dispatch(cmdb: &Cmdb, request: &Request, admission: &Admission, commit: bool) -> Outcome {
     let mut ids = Vec::new();
-    let result = match entry {
-        Entry::NoRoute(text) => Ok(Data::Plain(text)),
-        Entry::Refused(refusal) => Err((refusal.clone(), Origin::Door)),
-        Entry::In { operation, caller } => {
-            let result = carry_out(&mut shared.database(), *operation, caller, request, commit, &mut ids);
+    let result = match admission {
+        Admission::NoRoute(text) => Ok(Data::Plain(text)),
+        Admission::Refused(refusal) => Err((refusal.clone(), Origin::Frontend)),
+        Admission::Granted { operation, caller } => {
+            let result = carry_out(&mut cmdb.database(), *operation, caller, request, commit, &mut ids);
             // A refused create may have burnt IDs, which are part of the state.
             if !ids.is_empty()
                 || matches!(operation, Operation::BatchCreateProcTemplate | Operation::CreateServiceTemplate)
             {
-                shared.save();
+                cmdb.save();
             }
             result.map_err(|refusal| (refusal, Origin::Daemon))
         }

@@ -50,13 +50,13 @@
 mod access;
 mod calls;
 mod clock;
+mod cmdb;
 mod control;
 mod dispatch;
 mod http;
 mod model;
 mod operation;
 mod options;
-mod shared;
 mod simulator;
 
 pub use calls::edit::EditError;

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::calls::edit::{self, EditError};
+use crate::cmdb::Cmdb;
 use crate::control::fault::Fault;
 use crate::control::quota::QuotaWindow;
 use crate::control::record::RequestRecord;
@@ -18,7 +19,6 @@ use crate::http::server;
 use crate::http::tls::Tls;
 use crate::model::state::{Property, State};
 use crate::options::Options;
-use crate::shared::Shared;
 
 /// How long a stop waits for requests that are under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Simulator {
     address: SocketAddr,
     is_secure: bool,
-    shared: Arc<Shared>,
+    cmdb: Arc<Cmdb>,
     server: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -38,16 +38,16 @@ impl Simulator {
         let acceptor = options.tls.as_ref().map(Tls::acceptor).transpose()?;
         let is_secure = acceptor.is_some();
         let listener = std::net::TcpListener::bind(options.listen)?;
-        let shared = Arc::new(Shared::open(options)?);
+        let cmdb = Arc::new(Cmdb::open(options)?);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = CuttableListener { listener: TcpListener::from_std(listener)?, acceptor };
-        let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Connection>();
-        let stopping = shared.stopping.clone();
+        let service = server::router(Arc::clone(&cmdb)).into_make_service_with_connect_info::<Connection>();
+        let stopping = cmdb.stopping.clone();
         let server = runtime.spawn(async move {
             axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await
         });
-        Ok(Self { address, is_secure, shared, server: Some(server) })
+        Ok(Self { address, is_secure, cmdb, server: Some(server) })
     }
 
     /// Base URL, without a slash at its end.
@@ -65,7 +65,7 @@ impl Simulator {
 
     /// Stops. Requests under way get their reply, and waits that a fault imposed end now.
     pub async fn stop(mut self) {
-        self.shared.stopping.cancel();
+        self.cmdb.stopping.cancel();
         if let Some(server) = self.server.take() {
             let _ = tokio::time::timeout(STOP_PATIENCE, server).await;
         }
@@ -74,19 +74,19 @@ impl Simulator {
     /// A copy of the state.
     #[must_use]
     pub fn state(&self) -> State {
-        self.shared.database().export()
+        self.cmdb.database().export()
     }
 
     /// Changes the state behind the callers' backs, as a user of the web interface does.
     pub fn update_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = {
-            let mut database = self.shared.database();
+            let mut database = self.cmdb.database();
             let mut state = database.export();
             let result = change(&mut state);
             database.replace(state);
             result
         };
-        self.shared.save();
+        self.cmdb.save();
         result
     }
 
@@ -97,56 +97,56 @@ impl Simulator {
         user: &str,
         property: &Property,
     ) -> Result<i64, EditError> {
-        self.shared.edit(|database| edit::add(database, service_template_id, user, property))
+        self.cmdb.edit(|database| edit::add(database, service_template_id, user, property))
     }
 
     /// Changes these properties of a process template as a user of the web interface does, even the function name.
     pub fn edit_process_template(&self, id: i64, user: &str, property: &Property) -> Result<(), EditError> {
-        self.shared.edit(|database| edit::edit(database, id, user, property))
+        self.cmdb.edit(|database| edit::edit(database, id, user, property))
     }
 
     /// The requests that came, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<RequestRecord> {
-        self.shared.requests().all().cloned().collect()
+        self.cmdb.requests().all().cloned().collect()
     }
 
     /// Forgets the requests that came.
     pub fn clear_requests(&self) {
-        self.shared.requests().clear();
+        self.cmdb.requests().clear();
     }
 
     /// What was taken from the quota and what was over it, window by window, oldest first.
     #[must_use]
     pub fn quota_windows(&self) -> Vec<QuotaWindow> {
-        self.shared.quotas().all().cloned().collect()
+        self.cmdb.quotas().all().cloned().collect()
     }
 
     /// Forgets what was taken from the quota: everybody begins anew.
     pub fn clear_quota(&self) {
-        self.shared.quotas().clear();
+        self.cmdb.quotas().clear();
     }
 
     /// Adds a fault and returns its ID.
     #[allow(clippy::must_use_candidate, reason = "most callers never take a fault away again")]
     pub fn add_fault(&self, fault: Fault) -> u64 {
-        self.shared.faults().add(fault)
+        self.cmdb.faults().add(fault)
     }
 
     /// All faults with their counts.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
-        self.shared.faults().all().to_vec()
+        self.cmdb.faults().all().to_vec()
     }
 
     /// Removes all faults.
     pub fn clear_faults(&self) {
-        self.shared.faults().clear();
+        self.cmdb.faults().clear();
     }
 }
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        self.shared.stopping.cancel();
+        self.cmdb.stopping.cancel();
     }
 }

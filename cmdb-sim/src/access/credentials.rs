@@ -4,8 +4,7 @@ use serde_json::Value;
 
 use crate::access::refusal::{Refusal, code};
 use crate::calls::decode::Object;
-use crate::http::request::Request;
-use crate::http::transport::Transport;
+use crate::http::headers::Headers;
 use crate::model::state::Account;
 
 /// Keys whose value stands for a user who has logged in.
@@ -18,8 +17,8 @@ const TOKEN_USER: &str = "admin";
 /// The supplier account of those who name none.
 const SUPPLIER_ACCOUNT: &str = "0";
 
-/// The headers that say who calls the apiserver, the newer one first.
-const USER: &[&str] = &["x-bkcmdb-user", "bk_user"];
+/// The headers that name the user of the apiserver, the newer one first.
+pub(crate) const USER: &[&str] = &["x-bkcmdb-user", "bk_user"];
 
 /// The header with credentials as JSON.
 pub(crate) const AUTHORIZATION: &str = "x-bkapi-authorization";
@@ -40,7 +39,7 @@ pub(crate) fn authorization(header: Option<&str>) -> Option<Object> {
     serde_json::from_str(header?).ok()
 }
 
-/// The ESB's look at a caller: an authorisation header takes the place of the body's credentials.
+/// The ESB's check of a caller: an authorisation header takes the place of the body's credentials.
 pub(crate) fn esb(accounts: &[Account], authorization: Option<&Object>, body: &Object) -> Result<Caller, Refusal> {
     let source = authorization.unwrap_or(body);
     let Some(app_code) = app_code(source) else {
@@ -76,12 +75,17 @@ pub(crate) fn esb(accounts: &[Account], authorization: Option<&Object>, body: &O
     })
 }
 
-/// The gateway's look at a caller, who is nobody without a header, and CMDB's at what the gateway vouches for.
-pub(crate) fn gateway(accounts: &[Account], request: &Request) -> Result<Caller, Refusal> {
-    let nobody = Object::new();
-    let source = match &request.authorization {
+/// The gateway's check of a caller, who has no credentials without a header, and CMDB's check of the user that the
+/// gateway vouches for.
+pub(crate) fn gateway(
+    accounts: &[Account],
+    authorization: Option<&Object>,
+    headers: &Headers,
+) -> Result<Caller, Refusal> {
+    let none = Object::new();
+    let source = match authorization {
         Some(authorization) => authorization,
-        None if request.header(&[AUTHORIZATION]).is_none() => &nobody,
+        None if headers.get(AUTHORIZATION).is_none() => &none,
         None => return Err(Refusal::gateway("request header X-Bkapi-Authorization is not a valid JSON")),
     };
     let Some(app_code) = app_code(source) else { return Err(Refusal::gateway("app code cannot be empty")) };
@@ -93,32 +97,23 @@ pub(crate) fn gateway(accounts: &[Account], request: &Request) -> Result<Caller,
         Match::UnknownApp => return Err(Refusal::gateway("app not found")),
         Match::WrongSecret => return Err(Refusal::gateway("bk_app_code or bk_app_secret is incorrect")),
     }
-    // The gateway lets nobody's name pass; CMDB does not.
+    // The gateway accepts a call without a user; CMDB does not.
     let Some(user) = user(source, GATEWAY_TOKENS) else {
         return Err(Refusal::new(code::UNKNOWN, &["user is not set"]));
     };
     Ok(Caller { user: user.to_owned(), supplier_account: SUPPLIER_ACCOUNT.to_owned() })
 }
 
-/// The apiserver's look at a caller whom it trusts: headers of either family say who it is.
-pub(crate) fn trusted(request: &Request) -> Result<Caller, Refusal> {
+/// The apiserver's check of a caller that it trusts: headers of either family name the user.
+pub(crate) fn trusted(headers: &Headers) -> Result<Caller, Refusal> {
     let supplier = ["x-bkcmdb-supplier-account", "http_bk_supplier_account", "http_blueking_supplier_id"];
-    let Some(supplier_account) = request.header(&supplier) else {
+    let Some(supplier_account) = headers.first(&supplier) else {
         return Err(Refusal::new(code::NOT_AUTHORIZED, &["owner_id"]));
     };
-    let Some(user) = request.header(USER) else {
+    let Some(user) = headers.first(USER) else {
         return Err(Refusal::new(code::NOT_AUTHORIZED, &["user"]));
     };
     Ok(Caller { user: user.to_owned(), supplier_account: supplier_account.to_owned() })
-}
-
-/// Whom a quota counts: the application, or the user where there are no applications.
-pub(crate) fn account(request: &Request) -> Option<&str> {
-    match request.transport {
-        Transport::Esb => app_code(request.authorization.as_ref().unwrap_or(&request.body)),
-        Transport::Gateway => app_code(request.authorization.as_ref()?),
-        Transport::Direct => request.header(USER),
-    }
 }
 
 enum Match {
@@ -138,7 +133,8 @@ fn look_up(accounts: &[Account], app_code: &str, app_secret: &str) -> Match {
     }
 }
 
-fn app_code(source: &Object) -> Option<&str> {
+/// The application among credentials.
+pub(crate) fn app_code(source: &Object) -> Option<&str> {
     first(source, &["bk_app_code", "app_code"])
 }
 

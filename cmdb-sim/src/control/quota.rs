@@ -58,9 +58,9 @@ pub struct QuotaWindow {
     pub refused: u64,
 }
 
-/// How a caller stands.
+/// What is left of a caller's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct QuotaStatus {
     pub limit: u64,
     pub remaining: u64,
     /// Seconds that are left of the window.
@@ -77,7 +77,7 @@ pub(crate) struct QuotaBook {
 
 impl QuotaBook {
     /// Takes a call, or refuses it.
-    pub fn take(&mut self, quota: &Quota, transport: Transport, caller: &str) -> Standing {
+    pub fn take(&mut self, quota: &Quota, transport: Transport, caller: &str) -> QuotaStatus {
         let at = self.current(quota, transport, caller).unwrap_or_else(|| self.open(transport, caller));
         let mut refusal = None;
         if let Some((_, window)) = self.windows.get_mut(at) {
@@ -88,12 +88,12 @@ impl QuotaBook {
                 refusal = Some(quota.code(transport));
             }
         }
-        Standing { refusal, ..self.standing(quota, Some(at)) }
+        QuotaStatus { refusal, ..self.status(quota, Some(at)) }
     }
 
-    /// What a caller would have without taking anything.
-    pub fn look(&self, quota: &Quota, transport: Transport, caller: &str) -> Standing {
-        self.standing(quota, self.current(quota, transport, caller))
+    /// What is left of a caller's quota, without taking from it.
+    pub fn peek(&self, quota: &Quota, transport: Transport, caller: &str) -> QuotaStatus {
+        self.status(quota, self.current(quota, transport, caller))
     }
 
     pub fn all(&self) -> impl Iterator<Item = &QuotaWindow> {
@@ -120,12 +120,12 @@ impl QuotaBook {
         self.windows.len() - 1
     }
 
-    fn standing(&self, quota: &Quota, at: Option<usize>) -> Standing {
+    fn status(&self, quota: &Quota, at: Option<usize>) -> QuotaStatus {
         let window = at.and_then(|at| self.windows.get(at));
         let taken = window.map_or(0, |(_, window)| window.taken);
         let left = quota.length().saturating_sub(window.map_or(Duration::ZERO, |(began, _)| began.elapsed()));
-        // A second that has begun counts whole: who waits for so long meets the next window.
+        // A second that has started counts whole, so that a caller that waits for it is in the next window.
         let reset = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        Standing { limit: quota.limit, remaining: quota.limit.saturating_sub(taken), reset, refusal: None }
+        QuotaStatus { limit: quota.limit, remaining: quota.limit.saturating_sub(taken), reset, refusal: None }
     }
 }

@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::calls::edit::{self, EditError};
+use crate::cmdb::Cmdb;
 use crate::control::fault::Fault;
 use crate::model::state;
-use crate::shared::Shared;
 
-pub(crate) fn router() -> Router<Arc<Shared>> {
+pub(crate) fn router() -> Router<Arc<Cmdb>> {
     Router::new()
         .route("/requests", get(requests).delete(clear_requests))
         .route("/state", get(show_state).put(put_state))
@@ -28,8 +28,8 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/process_templates/{id}", delete(remove_process_template).patch(edit_process_template))
 }
 
-async fn requests(State(shared): State<Arc<Shared>>, Query(query): Query<HashMap<String, String>>) -> Response {
-    let requests = shared.requests();
+async fn requests(State(cmdb): State<Arc<Cmdb>>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let requests = cmdb.requests();
     if query.get("summary").is_some_and(|summary| summary == "true") {
         return Json(requests.summary()).into_response();
     }
@@ -37,26 +37,23 @@ async fn requests(State(shared): State<Arc<Shared>>, Query(query): Query<HashMap
     Json(json!({"requests": records})).into_response()
 }
 
-async fn clear_requests(State(shared): State<Arc<Shared>>) -> StatusCode {
-    shared.requests().clear();
+async fn clear_requests(State(cmdb): State<Arc<Cmdb>>) -> StatusCode {
+    cmdb.requests().clear();
     StatusCode::NO_CONTENT
 }
 
-async fn show_state(State(shared): State<Arc<Shared>>) -> Json<state::State> {
-    Json(shared.database().export())
+async fn show_state(State(cmdb): State<Arc<Cmdb>>) -> Json<state::State> {
+    Json(cmdb.database().export())
 }
 
 /// Keys that are absent stay as they are. The changed state is what comes back.
-async fn put_state(
-    State(shared): State<Arc<Shared>>,
-    change: Result<Json<Map<String, Value>>, JsonRejection>,
-) -> Response {
+async fn put_state(State(cmdb): State<Arc<Cmdb>>, change: Result<Json<Map<String, Value>>, JsonRejection>) -> Response {
     let change = match change {
         Ok(Json(change)) => change,
         Err(rejection) => return bad_request(&rejection.body_text()),
     };
     let state = {
-        let mut database = shared.database();
+        let mut database = cmdb.database();
         match merged(&database.export(), change) {
             Ok(state) => {
                 database.replace(state);
@@ -65,7 +62,7 @@ async fn put_state(
             Err(error) => return bad_request(&error.to_string()),
         }
     };
-    shared.save();
+    cmdb.save();
     Json(state).into_response()
 }
 
@@ -81,45 +78,45 @@ fn merged(state: &state::State, change: Map<String, Value>) -> Result<state::Sta
     serde_json::from_value(merged)
 }
 
-async fn faults(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    Json(json!({"faults": shared.faults().all()}))
+async fn faults(State(cmdb): State<Arc<Cmdb>>) -> Json<Value> {
+    Json(json!({"faults": cmdb.faults().all()}))
 }
 
-async fn add_fault(State(shared): State<Arc<Shared>>, fault: Result<Json<Fault>, JsonRejection>) -> Response {
+async fn add_fault(State(cmdb): State<Arc<Cmdb>>, fault: Result<Json<Fault>, JsonRejection>) -> Response {
     match fault {
         Ok(Json(fault)) => {
-            let id = shared.faults().add(fault);
+            let id = cmdb.faults().add(fault);
             (StatusCode::CREATED, Json(json!({"id": id}))).into_response()
         }
         Err(rejection) => bad_request(&rejection.body_text()),
     }
 }
 
-async fn clear_faults(State(shared): State<Arc<Shared>>) -> StatusCode {
-    shared.faults().clear();
+async fn clear_faults(State(cmdb): State<Arc<Cmdb>>) -> StatusCode {
+    cmdb.faults().clear();
     StatusCode::NO_CONTENT
 }
 
-async fn remove_fault(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> StatusCode {
-    if shared.faults().remove(id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+async fn remove_fault(State(cmdb): State<Arc<Cmdb>>, Path(id): Path<u64>) -> StatusCode {
+    if cmdb.faults().remove(id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
-async fn quota_windows(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let quotas = shared.quotas();
+async fn quota_windows(State(cmdb): State<Arc<Cmdb>>) -> Json<Value> {
+    let quotas = cmdb.quotas();
     let windows: Vec<_> = quotas.all().collect();
     Json(json!({"windows": windows}))
 }
 
-async fn clear_quota(State(shared): State<Arc<Shared>>) -> StatusCode {
-    shared.quotas().clear();
+async fn clear_quota(State(cmdb): State<Arc<Cmdb>>) -> StatusCode {
+    cmdb.quotas().clear();
     StatusCode::NO_CONTENT
 }
 
 /// What a user of the web interface does to a template.
-async fn remove_process_template(State(shared): State<Arc<Shared>>, Path(id): Path<i64>) -> StatusCode {
-    let removed = shared.database().remove(id).is_some();
+async fn remove_process_template(State(cmdb): State<Arc<Cmdb>>, Path(id): Path<i64>) -> StatusCode {
+    let removed = cmdb.database().remove(id).is_some();
     if removed {
-        shared.save();
+        cmdb.save();
         StatusCode::NO_CONTENT
     } else {
         StatusCode::NOT_FOUND
@@ -136,14 +133,14 @@ struct Addition {
 
 /// What a user of the web interface creates beside the callers.
 async fn add_process_template(
-    State(shared): State<Arc<Shared>>,
+    State(cmdb): State<Arc<Cmdb>>,
     addition: Result<Json<Addition>, JsonRejection>,
 ) -> Response {
     let Addition { user, service_template_id, property } = match addition {
         Ok(Json(addition)) => addition,
         Err(rejection) => return bad_request(&rejection.body_text()),
     };
-    match shared.edit(|database| edit::add(database, service_template_id, &user, &property)) {
+    match cmdb.edit(|database| edit::add(database, service_template_id, &user, &property)) {
         Ok(id) => (StatusCode::CREATED, Json(json!({"id": id}))).into_response(),
         Err(error) => bad_request(&error.to_string()),
     }
@@ -158,7 +155,7 @@ struct Edit {
 
 /// What a user of the web interface makes of a template.
 async fn edit_process_template(
-    State(shared): State<Arc<Shared>>,
+    State(cmdb): State<Arc<Cmdb>>,
     Path(id): Path<i64>,
     edit: Result<Json<Edit>, JsonRejection>,
 ) -> Response {
@@ -166,7 +163,7 @@ async fn edit_process_template(
         Ok(Json(edit)) => edit,
         Err(rejection) => return bad_request(&rejection.body_text()),
     };
-    match shared.edit(|database| edit::edit(database, id, &user, &property)) {
+    match cmdb.edit(|database| edit::edit(database, id, &user, &property)) {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(EditError::NotFound(_)) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => bad_request(&error.to_string()),

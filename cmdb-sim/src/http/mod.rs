@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod connection;
 pub(crate) mod envelope;
 pub(crate) mod gateway;
+pub(crate) mod headers;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod server;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::access::refusal::{Refusal, code, default_text};
 use crate::control::fault::{Raw, Redirect, Refuse};
-use crate::control::quota::Standing;
+use crate::control::quota::QuotaStatus;
 use crate::http::envelope::{self, Shape};
 use crate::http::gateway;
 use crate::http::request::Request;
@@ -29,8 +29,8 @@ pub(crate) struct Reply {
 /// Who refuses a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// What stands before CMDB's daemons: the ESB, the gateway, the apiserver's filters.
-    Door,
+    /// What is in front of CMDB's daemons: the ESB, the gateway, the apiserver's filters.
+    Frontend,
     /// The daemon that carries the call out.
     Daemon,
 }
@@ -85,7 +85,7 @@ impl Reply {
     }
 
     /// Adds the headers that every reply of a transport has, those of a quota only when they are to be shown.
-    pub fn sign(&mut self, request: &Request, standing: Option<Standing>) {
+    pub fn sign(&mut self, request: &Request, status: Option<QuotaStatus>) {
         let mut add = |name: &str, value: String| {
             // What a fault says about a header stays.
             if !self.headers.keys().any(|given| given.eq_ignore_ascii_case(name)) {
@@ -94,14 +94,14 @@ impl Reply {
         };
         if request.transport == Transport::Gateway {
             add("X-Bkapi-Request-Id", envelope::dashed(&request.id));
-            if let Some(standing) = standing {
-                add("X-Bkapi-RateLimit-Limit", standing.limit.to_string());
-                add("X-Bkapi-RateLimit-Remaining", standing.remaining.to_string());
-                add("X-Bkapi-RateLimit-Reset", standing.reset.to_string());
+            if let Some(status) = status {
+                add("X-Bkapi-RateLimit-Limit", status.limit.to_string());
+                add("X-Bkapi-RateLimit-Remaining", status.remaining.to_string());
+                add("X-Bkapi-RateLimit-Reset", status.reset.to_string());
             }
         }
         if request.transport != Transport::Esb {
-            add("X-Request-Id", request.header(&["x-request-id"]).unwrap_or(&request.id).to_owned());
+            add("X-Request-Id", request.headers.get("x-request-id").unwrap_or(&request.id).to_owned());
         }
     }
 
@@ -141,7 +141,7 @@ impl Reply {
         }
         let http_status = http_status.unwrap_or(200);
         let shape = match shape(request.transport) {
-            Shape::Proxied if origin == Origin::Door || is_filters(request, code, http_status) => Shape::Apiserver,
+            Shape::Proxied if origin == Origin::Frontend || is_filters(request, code, http_status) => Shape::Apiserver,
             shape => shape,
         };
         Self { http_status, ..Self::json(code, envelope::failure(shape, code, message, permission, &request.id)) }

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::http::HeaderMap;
 use serde_json::Value;
 
 use crate::access::credentials::{self, AUTHORIZATION};
 use crate::access::refusal::Language;
 use crate::calls::decode::Object;
 use crate::clock::now;
+use crate::cmdb::Cmdb;
 use crate::control::record::{RequestRecord, masked};
 use crate::http::envelope;
+use crate::http::headers::Headers;
 use crate::http::transport::{Address, NoOperation, Transport};
 use crate::operation::Operation;
-use crate::shared::Shared;
 
 /// Headers that say something and keep no secret.
 const RECORDED_HEADERS: &[&str] = &[
@@ -47,7 +47,7 @@ pub(crate) struct Request {
     pub language: Language,
     /// The one that every reply names.
     pub id: String,
-    headers: HeaderMap,
+    pub headers: Headers,
     /// Set as soon as the caller is gone.
     hung_up: Arc<AtomicBool>,
 }
@@ -55,11 +55,11 @@ pub(crate) struct Request {
 impl Request {
     /// Reads a request and notes that it came.
     pub fn read(
-        shared: &Shared,
+        cmdb: &Cmdb,
         method: &str,
         path: &str,
         address: &Address,
-        headers: HeaderMap,
+        headers: Headers,
         bytes: &[u8],
         hung_up: Arc<AtomicBool>,
     ) -> Self {
@@ -67,7 +67,7 @@ impl Request {
         let (body, is_broken) = parse(transport, bytes);
         let recorded_body = body.as_ref().map_or(Value::Null, masked);
         let body = body.unwrap_or_default();
-        let authorization = credentials::authorization(header(&headers, AUTHORIZATION));
+        let authorization = credentials::authorization(headers.get(AUTHORIZATION));
         let secret = match transport {
             Transport::Esb => credentials::secret(authorization.as_ref().unwrap_or(&body)),
             Transport::Gateway => authorization.as_ref().and_then(credentials::secret),
@@ -75,7 +75,7 @@ impl Request {
         };
         let recorded = RECORDED_HEADERS.iter();
         let recorded: BTreeMap<String, String> =
-            recorded.filter_map(|name| Some(((*name).to_owned(), header(&headers, name)?.to_owned()))).collect();
+            recorded.filter_map(|name| Some(((*name).to_owned(), headers.get(name)?.to_owned()))).collect();
         let record = RequestRecord {
             time: now(),
             transport,
@@ -88,15 +88,15 @@ impl Request {
             ..RequestRecord::default()
         };
         let language = match transport {
-            Transport::Esb => Language::of_esb(header(&headers, "blueking-language")),
+            Transport::Esb => Language::of_esb(headers.get("blueking-language")),
             // The old name is not looked at behind a gateway.
-            Transport::Gateway => Language::of_cmdb(header(&headers, "x-bkcmdb-language")),
-            Transport::Direct => Language::of_cmdb(
-                header(&headers, "x-bkcmdb-language").or_else(|| header(&headers, "http_blueking_language")),
-            ),
+            Transport::Gateway => Language::of_cmdb(headers.get("x-bkcmdb-language")),
+            Transport::Direct => {
+                Language::of_cmdb(headers.get("x-bkcmdb-language").or_else(|| headers.get("http_blueking_language")))
+            }
         };
         Self {
-            sequence: shared.requests().begin(record, bytes.len()),
+            sequence: cmdb.requests().begin(record, bytes.len()),
             transport,
             name: address.name.to_owned(),
             operation: address.operation,
@@ -110,19 +110,9 @@ impl Request {
         }
     }
 
-    /// The first of these headers that says anything.
-    pub fn header(&self, names: &[&str]) -> Option<&str> {
-        names.iter().find_map(|name| header(&self.headers, name))
-    }
-
     pub fn has_hung_up(&self) -> bool {
         self.hung_up.load(Ordering::Acquire)
     }
-}
-
-/// The value of a header; an empty one is as good as none.
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
 }
 
 /// The body's object, if it has one, and whether it should have one and has not.

@@ -10,27 +10,28 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::cmdb::Cmdb;
 use crate::dispatch;
 use crate::http::admin;
 use crate::http::connection::Connection;
+use crate::http::headers::Headers;
 use crate::http::request::Request;
 use crate::http::transport::Address;
-use crate::shared::Shared;
 
 const MAXIMUM_BODY: usize = 64 << 20;
 
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+pub(crate) fn router(cmdb: Arc<Cmdb>) -> Router {
     Router::new()
         .nest("/sim", admin::router())
         .route("/version", get(version))
         .fallback(serve)
         .layer(DefaultBodyLimit::max(MAXIMUM_BODY))
-        .with_state(shared)
+        .with_state(cmdb)
 }
 
 /// What the apiserver tells everybody of itself: no call, and in no record.
-async fn version(State(shared): State<Arc<Shared>>) -> Response {
-    let version = shared.database().state.version.clone();
+async fn version(State(cmdb): State<Arc<Cmdb>>) -> Response {
+    let version = cmdb.database().state.version.clone();
     if version.is_empty() {
         return not_found();
     }
@@ -43,7 +44,7 @@ fn not_found() -> Response {
 
 /// The call runs in a task of its own: a caller that hangs up does not undo what the server has begun.
 async fn serve(
-    State(shared): State<Arc<Shared>>,
+    State(cmdb): State<Arc<Cmdb>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
     method: Method,
     uri: Uri,
@@ -55,8 +56,8 @@ async fn serve(
     };
     let hung_up = HangUp::default();
     let gone = Arc::clone(&hung_up.gone);
-    let request = Request::read(&shared, method.as_str(), uri.path(), &address, headers, &bytes, gone);
-    let task = tokio::spawn(async move { dispatch::answer(&shared, request).await });
+    let request = Request::read(&cmdb, method.as_str(), uri.path(), &address, Headers::new(headers), &bytes, gone);
+    let task = tokio::spawn(async move { dispatch::answer(&cmdb, request).await });
     let reply = task.await.ok().flatten();
     hung_up.disarm();
     let Some(reply) = reply else {

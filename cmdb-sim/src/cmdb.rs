@@ -1,11 +1,11 @@
-//! What every request shares: the state, the faults, the memory of requests.
+//! The simulated CMDB, which all requests work on: its database, faults, quotas and records of requests.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::fault::FaultBook;
@@ -15,8 +15,8 @@ use crate::model::database::Database;
 use crate::model::state::State;
 use crate::options::Options;
 
-/// The heart of a simulator. No lock is held while time passes.
-pub(crate) struct Shared {
+/// The simulated CMDB. No lock is held across an await.
+pub(crate) struct Cmdb {
     database: Mutex<Database>,
     faults: Mutex<FaultBook>,
     requests: Mutex<RequestBook>,
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub stopping: CancellationToken,
 }
 
-impl Shared {
+impl Cmdb {
     pub fn open(options: Options) -> io::Result<Self> {
         let state = match &options.state_file {
             Some(path) => load(path)?,
@@ -46,22 +46,22 @@ impl Shared {
     }
 
     pub fn database(&self) -> MutexGuard<'_, Database> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+        self.database.lock()
     }
 
     pub fn faults(&self) -> MutexGuard<'_, FaultBook> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+        self.faults.lock()
     }
 
     pub fn requests(&self) -> MutexGuard<'_, RequestBook> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock()
     }
 
     pub fn quotas(&self) -> MutexGuard<'_, QuotaBook> {
-        self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
+        self.quotas.lock()
     }
 
-    /// Lets time pass, but not beyond the simulator's end.
+    /// Sleeps, but not beyond the simulator's stop.
     pub async fn wait(&self, duration: Duration) {
         tokio::select! {
             () = tokio::time::sleep(duration) => {}
@@ -81,7 +81,7 @@ impl Shared {
     /// Writes the state to its file, if it has one.
     pub fn save(&self) {
         let Some(path) = &self.state_file else { return };
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _saving = self.saving.lock();
         let state = self.database().export();
         let written = serde_json::to_vec_pretty(&state).map_err(io::Error::from).and_then(|text| replace(path, &text));
         if let Err(error) = written {
