@@ -41,19 +41,22 @@ pub(crate) async fn answer(cmdb: &Cmdb, request: Request) -> Option<Reply> {
     let quota = cmdb.database().state.quota.clone();
     let admission = admission::admit(&cmdb.database().state.accounts, &request);
     let quota_status = admission::charge(cmdb, quota.as_ref(), &request, &admission);
+
     let mut ids = Vec::new();
     let mut label = None;
     let mut reply = if let Some(code) = quota_status.and_then(|status| status.refusal) {
-        // No fault sees a call that is over the quota: it never comes as far as that.
+        // A call over the quota is refused before faults apply.
         Some(Reply::refusal(&request, &Refusal::new(code, &[]), Origin::Frontend))
     } else {
         let selection = cmdb.faults().select(&request.name, &request.body);
         label = selection.label();
         act(cmdb, &request, &admission, selection, &mut ids).await
     };
+
     if let Some(reply) = &mut reply {
         reply.sign(&request, quota_status.filter(|_| quota.is_some_and(|quota| quota.headers)));
     }
+
     cmdb.requests().finish(request.sequence, |record| {
         record.http_status = reply.as_ref().map(|reply| reply.http_status);
         record.code = reply.as_ref().and_then(|reply| reply.code);
@@ -80,6 +83,7 @@ async fn act(
             return None;
         }
     }
+
     let process = |commit: bool, ids: &mut Vec<i64>| {
         let outcome = dispatch(cmdb, request, admission, commit);
         if commit {
@@ -87,6 +91,7 @@ async fn act(
         }
         outcome
     };
+
     match selection.effect {
         // Delays were taken out when the faults were selected.
         None | Some(Effect::Delay(_)) => Some(process(true, ids).reply(request)),
@@ -139,8 +144,8 @@ async fn act(
     }
 }
 
-/// What a server does that notices that the caller of a create has gone: it stores nothing, but the transaction stays
-/// open and blocks the names for a while.
+/// What a server does when it notices that the caller of a create has gone: it stores nothing, but the transaction
+/// stays open and blocks the names for a while.
 fn abandon(cmdb: &Cmdb, request: &Request) -> bool {
     if !request.has_hung_up() || request.operation != Ok(Operation::BatchCreateProcTemplate) {
         return false;

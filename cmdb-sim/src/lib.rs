@@ -1,11 +1,11 @@
-//! The CMDB simulator: a stand-in for the process template calls of BlueKing CMDB.
+//! A simulated BlueKing CMDB: its calls for process templates, for tests.
 //!
 //! Real HTTP, the server's own order of checks, codes and texts, and faults on demand. It shares no type with the
-//! client, so that one misreading cannot hide on both sides.
+//! operator's client, so that one misreading of CMDB cannot hide on both sides.
 //!
-//! One port speaks the three ways to CMDB. Calls have their ESB names in faults and records whichever way they come:
+//! One port serves the three transports of CMDB. Faults and records name a call as the ESB does, on every transport:
 //!
-//! | way | address | credentials | errors |
+//! | transport | address | credentials | errors |
 //! |---|---|---|---|
 //! | ESB | `POST /api/c/compapi/v2/cc/<name>/` | in the body | `code`, `message`, `request_id` |
 //! | gateway | `/api/bk-cmdb/{stage}/api/v3/...` | `X-Bkapi-Authorization` | its own (16xxxxx), or `code`, `message` |
@@ -21,9 +21,9 @@
 //! | `create_service_template` | `POST /api/v3/create/proc/service_template` |
 //! | `list_service_category` | `POST /api/v3/findmany/proc/service_category` |
 //!
-//! The apiserver tells everybody its version at `GET /version`; that is no call, and stands in no record.
+//! The apiserver answers its version at `GET /version` without credentials; that is no call, and is not recorded.
 //!
-//! With [`Options::tls`] all of it is HTTPS, and with a client CA only for those who have a certificate.
+//! With [`Options::tls`] all of it is HTTPS, and with a client CA only for clients that have a certificate.
 //!
 //! Beside the calls, without credentials:
 //!
@@ -37,15 +37,15 @@
 //! | `DELETE /sim/faults`, `DELETE /sim/faults/{id}` | takes all of them away, or one |
 //! | `GET /sim/requests`, `DELETE /sim/requests` | every [`RequestRecord`], oldest first; forgets them |
 //! | `GET /sim/requests?summary=true` | counts per call and outcome |
-//! | `GET /sim/quota`, `DELETE /sim/quota` | every [`QuotaWindow`], oldest first; forgets them, so that all begin anew |
+//! | `GET /sim/quota`, `DELETE /sim/quota` | every [`QuotaWindow`], oldest first; forgets them, so that every caller has its whole quota |
 //!
 //! A [`Quota`] in the state counts the calls of each application, or of each user where there are no applications:
 //!
-//! | what is over it gets | HTTP status | code |
+//! | a call over the limit, on | HTTP status | code |
 //! |---|---|---|
-//! | from the gateway | 429 | 1642901, with `X-Bkapi-RateLimit-*` where the quota says so |
-//! | from the ESB | 200 | 1306429 |
-//! | from the apiserver | 200 | 1199997 |
+//! | the gateway | 429 | 1642901, with `X-Bkapi-RateLimit-*` where the quota says so |
+//! | the ESB | 200 | 1306429 |
+//! | the apiserver | 200 | 1199997 |
 
 mod access;
 mod calls;

@@ -55,10 +55,12 @@ async fn main() -> io::Result<()> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
+
     let arguments = Arguments::parse();
     // Before the line that says "ready", so that no signal after it is lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+
     let tls = arguments.tls_certificate.zip(arguments.tls_key);
     let tls = tls.map(|(certificate, key)| Tls { certificate, key, client_ca: arguments.tls_client_ca });
     let simulator = Simulator::start(Options {
@@ -72,9 +74,11 @@ async fn main() -> io::Result<()> {
         request_log: arguments.request_log,
         ..Options::default()
     })?;
+
     let mut stdout = io::stdout();
     writeln!(stdout, "cmdb-sim listening on {}", simulator.url())?;
     stdout.flush()?;
+
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

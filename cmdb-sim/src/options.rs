@@ -19,7 +19,7 @@ pub struct Options {
     pub state_file: Option<PathBuf>,
     /// One JSON line per finished request is appended here.
     pub request_log: Option<PathBuf>,
-    /// How many requests are remembered; the oldest go first.
+    /// How many requests are recorded; the oldest are dropped first.
     pub request_limit: usize,
 }
 

@@ -20,7 +20,7 @@ use crate::http::tls::Tls;
 use crate::model::state::{Property, State};
 use crate::options::Options;
 
-/// How long a stop waits for requests that are under way.
+/// How long a stop waits for requests in flight.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running simulator; it stops when it is dropped.
@@ -37,16 +37,19 @@ impl Simulator {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         let acceptor = options.tls.as_ref().map(Tls::acceptor).transpose()?;
         let is_secure = acceptor.is_some();
+
         let listener = std::net::TcpListener::bind(options.listen)?;
         let cmdb = Arc::new(Cmdb::open(options)?);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+
         let listener = CuttableListener { listener: TcpListener::from_std(listener)?, acceptor };
         let service = server::router(Arc::clone(&cmdb)).into_make_service_with_connect_info::<Connection>();
         let stopping = cmdb.stopping.clone();
         let server = runtime.spawn(async move {
             axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned()).await
         });
+
         Ok(Self { address, is_secure, cmdb, server: Some(server) })
     }
 
@@ -63,7 +66,7 @@ impl Simulator {
         self.address
     }
 
-    /// Stops. Requests under way get their reply, and waits that a fault imposed end now.
+    /// Stops. Requests in flight get their reply; waits that a fault imposed are cut short.
     pub async fn stop(mut self) {
         self.cmdb.stopping.cancel();
         if let Some(server) = self.server.take() {
@@ -122,7 +125,7 @@ impl Simulator {
         self.cmdb.quotas().all().cloned().collect()
     }
 
-    /// Forgets what was taken from the quota: everybody begins anew.
+    /// Forgets what was taken from quotas, so that every caller has its whole quota.
     pub fn clear_quota(&self) {
         self.cmdb.quotas().clear();
     }

@@ -1,4 +1,4 @@
-//! Who calls: what each transport makes of application and user.
+//! Credentials: how each transport checks application and user.
 
 use serde_json::Value;
 
@@ -7,14 +7,14 @@ use crate::calls::decode::Object;
 use crate::http::headers::Headers;
 use crate::model::state::Account;
 
-/// Keys whose value stands for a user who has logged in.
+/// Keys whose value is a token of a user who has logged in.
 const ESB_TOKENS: &[&str] = &["bk_token", "bk_access_token", "access_token"];
 const GATEWAY_TOKENS: &[&str] = &["bk_token", "bk_ticket", "access_token"];
 
 /// The user behind every token.
 const TOKEN_USER: &str = "admin";
 
-/// The supplier account of those who name none.
+/// The supplier account of a caller that names none.
 const SUPPLIER_ACCOUNT: &str = "0";
 
 /// The headers that name the user of the apiserver, the newer one first.
@@ -23,7 +23,7 @@ pub(crate) const USER: &[&str] = &["x-bkcmdb-user", "bk_user"];
 /// The header with credentials as JSON.
 pub(crate) const AUTHORIZATION: &str = "x-bkapi-authorization";
 
-/// Who makes a call.
+/// User and supplier account of a call.
 pub(crate) struct Caller {
     pub user: String,
     pub supplier_account: String,
@@ -48,6 +48,7 @@ pub(crate) fn esb(accounts: &[Account], authorization: Option<&Object>, body: &O
     let Some(app_secret) = app_secret(source) else {
         return Err(Refusal::esb("APP Secret [bk_app_secret] cannot be empty"));
     };
+
     match look_up(accounts, app_code, app_secret) {
         Match::Right => {}
         Match::UnknownApp => {
@@ -63,12 +64,14 @@ pub(crate) fn esb(accounts: &[Account], authorization: Option<&Object>, body: &O
             )));
         }
     }
+
     let Some(user) = user(source, ESB_TOKENS) else {
         return Err(Refusal::esb(
             "User authentication failed, please provide a valid user identity, such as bk_username, bk_token, \
              access_token",
         ));
     };
+
     Ok(Caller {
         user: user.to_owned(),
         supplier_account: first(body, &["bk_supplier_account"]).unwrap_or(SUPPLIER_ACCOUNT).to_owned(),
@@ -92,11 +95,13 @@ pub(crate) fn gateway(
     let Some(app_secret) = app_secret(source) else {
         return Err(Refusal::gateway("please provide bk_app_secret or bk_signature to verify app"));
     };
+
     match look_up(accounts, app_code, app_secret) {
         Match::Right => {}
         Match::UnknownApp => return Err(Refusal::gateway("app not found")),
         Match::WrongSecret => return Err(Refusal::gateway("bk_app_code or bk_app_secret is incorrect")),
     }
+
     // The gateway accepts a call without a user; CMDB does not.
     let Some(user) = user(source, GATEWAY_TOKENS) else {
         return Err(Refusal::new(code::UNKNOWN, &["user is not set"]));

@@ -2,7 +2,7 @@
 
 use crate::http::gateway;
 
-/// Codes of CMDB and of what stands in front of it.
+/// Codes of CMDB, of the ESB and of the gateway.
 pub(crate) mod code {
     /// ESB: anything that has no code of its own, credentials above all.
     pub const ESB_COMMON: i64 = 1_306_000;
@@ -28,7 +28,7 @@ pub(crate) mod code {
     pub const DUPLICATE: i64 = 1_199_014;
     /// Nothing has this ID.
     pub const NOT_FOUND: i64 = 1_199_019;
-    /// A header that says who calls is missing.
+    /// A header that names user or supplier account is missing.
     pub const NOT_AUTHORIZED: i64 = 1_199_027;
     /// More items than one call takes.
     pub const EXCEED_LIMIT: i64 = 1_199_035;
@@ -72,7 +72,7 @@ impl Language {
     }
 }
 
-/// Why a call was not carried out: a code and what goes into its text.
+/// Why a call was refused: a code and the arguments of its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub code: i64,

@@ -31,6 +31,7 @@ pub(crate) fn create(
     if request.processes.is_empty() {
         return Ok(());
     }
+
     if database.state.whitespace_rule {
         let schema = database.state.schema;
         let outer_space =
@@ -39,9 +40,11 @@ pub(crate) fn create(
             return Err(Refusal::new(code::UNKNOWN, &[&format!("field {name} contains space: {value}")]));
         }
     }
+
     if database.state.create_limit && request.processes.len() > MAXIMUM {
         return Err(Refusal::new(code::EXCEED_LIMIT, &["create process template", &MAXIMUM.to_string()]));
     }
+
     let mut ids = Vec::with_capacity(request.processes.len());
     let mut outcome = Ok(());
     for process in request.processes {
@@ -53,6 +56,7 @@ pub(crate) fn create(
             }
         }
     }
+
     if commit && (outcome.is_ok() || database.state.non_atomic) {
         created.extend(ids);
     } else {
@@ -95,6 +99,7 @@ pub(crate) fn create_one(
     if let Some(field) = property::violation(database.state.schema, &property) {
         return Err(Refusal::invalid(&field));
     }
+
     property::settle(&mut property);
     if !database.has_business(bk_biz_id) {
         return Err(Refusal::invalid("bk_biz_id"));
@@ -105,11 +110,13 @@ pub(crate) fn create_one(
         Some(template) if template.bk_biz_id != bk_biz_id => return Err(Refusal::invalid("bk_biz_id")),
         Some(_) => {}
     }
+
     let name = property::text(&property, "bk_process_name").unwrap_or_default().to_owned();
     if database.is_held(service_template_id, &name) {
         return Err(write_conflict());
     }
     unique::check(database, service_template_id, &property)?;
+
     let id = database.next_process_template_id();
     let time = now();
     database.insert(ProcessTemplate {

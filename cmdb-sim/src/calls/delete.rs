@@ -16,6 +16,7 @@ pub(crate) fn delete(
 ) -> Result<(), Refusal> {
     let bk_biz_id = decode::integer(body, "bk_biz_id")?;
     let ids = decode::integers(body, "process_templates")?;
+
     if database.state.create_limit {
         if ids.is_empty() {
             return Err(Refusal::new(code::NEED_SET, &["process_templates"]));
@@ -24,10 +25,12 @@ pub(crate) fn delete(
             return Err(Refusal::new(code::EXCEED_LIMIT, &["delete process template", &MAXIMUM.to_string()]));
         }
     }
+
     // Any other business will do: the server only asks it for permissions.
     if bk_biz_id == 0 {
         return Err(Refusal::invalid("bk_biz_id"));
     }
+
     let non_atomic = database.state.non_atomic;
     let mut removed = Vec::with_capacity(ids.len());
     let mut outcome = Ok(());
@@ -41,6 +44,7 @@ pub(crate) fn delete(
         };
         removed.push(template);
     }
+
     if commit && (outcome.is_ok() || non_atomic) {
         deleted.extend(removed.iter().map(|template| template.id));
     } else {

@@ -58,12 +58,14 @@ pub(crate) fn add(
     let Some(service_template) = templates.find(|template| template.id == service_template_id) else {
         return Err(Refusal::invalid("service_template_id").into());
     };
+
     let caller = Caller { user: user.to_owned(), supplier_account: service_template.bk_supplier_account.clone() };
     let bk_biz_id = service_template.bk_biz_id;
     Ok(create::create_one(database, &caller, bk_biz_id, service_template_id, Some(property))?)
 }
 
-/// The properties as a request has them. A name that is none is a mistake here, where nobody meant another server.
+/// The properties as a request has them. Unlike in a call, an unknown name is an error: it cannot be
+/// meant for a server of another version.
 fn spec(database: &Database, property: &Property) -> Result<Object, EditError> {
     let fields = property::fields(database.state.schema);
     if let Some(name) = property.keys().find(|name| fields.iter().all(|field| field.name != name.as_str())) {

@@ -28,6 +28,7 @@ pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal
     let service_template_id = decode::integer(body, "service_template_id")?;
     let ids = decode::integers(body, "process_template_ids")?;
     let page = Page::decode(body)?;
+
     if bk_biz_id <= 0 {
         return Err(Refusal::invalid("bk_biz_id"));
     }
@@ -37,10 +38,12 @@ pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal
     if service_template_id == 0 && ids.is_empty() {
         return Err(Refusal::invalid("service_template_id and process_template_ids can't be empty at the same time"));
     }
+
     let mut templates = select(database, service_template_id, &ids);
     templates.retain(|template| template.bk_biz_id == bk_biz_id);
     let count = templates.len();
     page.apply(&mut templates, |field, one, other| compare(field, one, other));
+
     let schema = database.state.schema;
     let info: Vec<_> = templates.into_iter().map(|template| Shown { schema, template }).collect();
     Ok(envelope::data(&Listed { count, info }))

@@ -7,7 +7,7 @@ use crate::http::envelope;
 use crate::model::database::Database;
 use crate::model::state::ServiceCategory;
 
-/// The categories of a business and those of everybody, by name.
+/// The categories of a business and those of all businesses, by name.
 pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal> {
     let bk_biz_id = decode::integer(body, "bk_biz_id")?;
     let categories = database.state.service_categories.iter();

@@ -14,7 +14,7 @@ use crate::model::database::Database;
 use crate::model::state::{ServiceCategory, ServiceTemplate};
 
 const MAXIMUM_PAGE: i64 = 1000;
-/// The limit that stands for "all".
+/// The limit that means "all".
 const NO_LIMIT: i64 = 999_999_999;
 const MAXIMUM_NAME: usize = 256;
 
@@ -29,6 +29,7 @@ pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal
     if !(1..=MAXIMUM_PAGE).contains(&page.limit) && page.limit != NO_LIMIT {
         return Err(Refusal::new(code::PAGE_LIMIT, &[]));
     }
+
     let categories = with_descendants(&database.state.service_categories, service_category_id);
     let contained = search.to_lowercase();
     let is_wanted = |template: &&ServiceTemplate| {
@@ -41,6 +42,7 @@ pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal
                 false => template.name.to_lowercase().contains(&contained),
             }
     };
+
     let mut info: Vec<&ServiceTemplate> = database.state.service_templates.iter().filter(is_wanted).collect();
     let count = info.len();
     page.apply(&mut info, |field, one, other| compare(field, one, other));
@@ -77,12 +79,14 @@ pub(crate) fn create(database: &mut Database, caller: &Caller, body: &Object) ->
     let service_category_id = decode::integer(body, "service_category_id")?;
     let name = decode::text(body, "name")?.trim_matches(' ');
     let host_apply_enabled = decode::flag(body, "host_apply_enabled")?;
+
     if !is_name(name) {
         return Err(Refusal::invalid("name"));
     }
     if !database.has_business(bk_biz_id) {
         return Err(Refusal::invalid("bk_biz_id"));
     }
+
     let categories = &database.state.service_categories;
     let Some(category) = categories.iter().find(|category| category.id == service_category_id) else {
         return Err(Refusal::invalid("service_category_id"));
@@ -93,10 +97,12 @@ pub(crate) fn create(database: &mut Database, caller: &Caller, body: &Object) ->
     if category.bk_biz_id != 0 && category.bk_biz_id != bk_biz_id {
         return Err(Refusal::invalid("bk_biz_id"));
     }
+
     let mut templates = database.state.service_templates.iter();
     if templates.any(|template| template.bk_biz_id == bk_biz_id && template.name == name) {
         return Err(Refusal::new(code::DUPLICATE, &["name"]));
     }
+
     let time = now();
     let template = ServiceTemplate {
         bk_biz_id,
@@ -110,6 +116,7 @@ pub(crate) fn create(database: &mut Database, caller: &Caller, body: &Object) ->
         bk_supplier_account: caller.supplier_account.clone(),
         host_apply_enabled,
     };
+
     let data = envelope::data(&template);
     let id = template.id;
     database.state.service_templates.push(template);

@@ -32,9 +32,11 @@ pub(crate) fn update(
     if bk_biz_id == 0 {
         return Err(Refusal::invalid("bk_biz_id"));
     }
+
     if database.template(id).is_none() {
         return Err(Refusal::new(code::NOT_FOUND, &[]));
     }
+
     let schema = database.state.schema;
     // The properties pass the first of the server's two stages undecoded.
     let mut change = property::decode_given(schema, change)?;
@@ -42,6 +44,7 @@ pub(crate) fn update(
     if !database.state.rename {
         change.remove("bk_process_name");
     }
+
     let time = Timestamp::now();
     let mut template = merge(database, id, change, &caller.user, time, commit)?;
     // The reply is made before the database rounds the time.
@@ -60,6 +63,7 @@ pub(crate) fn merge(
 ) -> Result<ProcessTemplate, Refusal> {
     // While it is out of the database, it does not collide with itself.
     let Some(stored) = database.remove(id) else { return Err(Refusal::new(code::NOT_FOUND, &[])) };
+
     let merged = merged(database, &stored, change).map(|(name, property)| ProcessTemplate {
         bk_process_name: name,
         property,
@@ -67,6 +71,7 @@ pub(crate) fn merge(
         last_time: stored_time(time),
         ..stored.clone()
     });
+
     database.insert(match &merged {
         Ok(template) if commit => template.clone(),
         _ => stored,

@@ -76,7 +76,7 @@ impl Fault {
         self
     }
 
-    /// Is spent after so many hits.
+    /// Limits how many calls it applies to.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
@@ -255,7 +255,7 @@ pub struct Refuse {
     /// Text; the code's usual one unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// HTTP status. Unless given 200, but for a code of the gateway (16xxxxx) through the gateway the one it stands for.
+    /// HTTP status. Unless given 200, but for a code of the gateway (16xxxxx) through the gateway the status that the code contains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
     /// Whether the call takes effect before it is refused.

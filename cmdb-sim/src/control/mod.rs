@@ -1,4 +1,4 @@
-//! What tests ask for and look at: faults, quotas and records of requests.
+//! What tests set and read: faults, quotas and records of requests.
 
 pub(crate) mod fault;
 pub(crate) mod quota;

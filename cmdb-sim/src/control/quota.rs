@@ -18,7 +18,7 @@ const MAXIMUM_WINDOWS: usize = 10_000;
 pub struct Quota {
     /// Calls in a window.
     pub limit: u64,
-    /// Length of a window, which begins with the first call after the end of the one before.
+    /// Length of a window in seconds. A window starts with the first call after the end of the one before.
     pub window_seconds: f64,
     /// Whether every reply of the gateway says what is left.
     #[serde(default)]
@@ -46,11 +46,11 @@ impl Quota {
 /// What a caller did in one window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaWindow {
-    /// The way that the calls took; each has quotas of its own.
+    /// The transport of the calls; each has quotas of its own.
     pub transport: Transport,
     /// Whose window it is: an application's, or a user's where there are no applications.
     pub caller: String,
-    /// When it began.
+    /// Start of the window.
     pub start: String,
     /// Calls that were within the limit.
     pub taken: u64,
@@ -69,7 +69,7 @@ pub(crate) struct QuotaStatus {
     pub refusal: Option<i64>,
 }
 
-/// All windows, in the order in which they began.
+/// All windows, in the order of their starts.
 #[derive(Default)]
 pub(crate) struct QuotaBook {
     windows: VecDeque<(Instant, QuotaWindow)>,

@@ -1,4 +1,4 @@
-//! The memory of requests: what came, and what became of it.
+//! Records of requests and their outcomes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -23,7 +23,7 @@ pub struct RequestRecord {
     pub sequence: u64,
     /// When it came.
     pub time: String,
-    /// The way that it took.
+    /// The transport of the request.
     #[serde(default)]
     pub transport: Transport,
     /// Name of the call in the ESB's words, whatever the transport; empty when the path names none.
@@ -77,7 +77,7 @@ pub(crate) fn masked(body: &Map<String, Value>) -> Value {
     Value::Object(body.iter().map(mask).collect())
 }
 
-/// The requests that are remembered, oldest first.
+/// The recorded requests, oldest first.
 pub(crate) struct RequestBook {
     records: VecDeque<(RequestRecord, usize)>,
     bytes: usize,
@@ -92,7 +92,7 @@ impl RequestBook {
         Ok(Self { records: VecDeque::new(), bytes: 0, limit, last_sequence: 0, log })
     }
 
-    /// Notes a request whose body has so many bytes and numbers it.
+    /// Records a request whose body has this many bytes, and answers its number.
     pub fn begin(&mut self, mut record: RequestRecord, bytes: usize) -> u64 {
         self.last_sequence += 1;
         record.sequence = self.last_sequence;
@@ -106,7 +106,7 @@ impl RequestBook {
         self.last_sequence
     }
 
-    /// Notes what became of a request and logs it. One that was pushed out or cleared in the meantime is gone.
+    /// Records the outcome of a request and logs it, unless the request was pushed out or cleared in the meantime.
     pub fn finish(&mut self, sequence: u64, outcome: impl FnOnce(&mut RequestRecord)) {
         let at = self.records.partition_point(|(record, _)| record.sequence < sequence);
         let Some((record, _)) = self.records.get_mut(at).filter(|(record, _)| record.sequence == sequence) else {

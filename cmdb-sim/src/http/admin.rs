@@ -1,4 +1,4 @@
-//! Routes under `/sim`: the state, the faults, the quotas and the memory of requests, for people and tests.
+//! Routes under `/sim`: the state, the faults, the quotas and the records of requests, for people and tests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,6 +62,7 @@ async fn put_state(State(cmdb): State<Arc<Cmdb>>, change: Result<Json<Map<String
             Err(error) => return bad_request(&error.to_string()),
         }
     };
+
     cmdb.save();
     Json(state).into_response()
 }

@@ -119,7 +119,7 @@ impl AsyncWrite for CuttableStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A server that dies does not say goodbye.
+        // A server that dies closes without a TLS shutdown.
         if self.connection.is_cut() || !self.stream.is_open() {
             return Poll::Ready(Ok(()));
         }

@@ -1,4 +1,4 @@
-//! What is wrapped around every answer.
+//! Envelopes around the data of a reply, and IDs of requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,7 +47,7 @@ fn wrap(shape: Shape, code: i64, message: &str, data: &str, permission: &Value, 
     }
 }
 
-/// 32 hexadecimal digits, another one each time.
+/// A new ID of a request: 32 hexadecimal digits.
 pub(crate) fn request_id() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);

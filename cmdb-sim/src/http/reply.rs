@@ -1,4 +1,4 @@
-//! What goes back to the caller, in the words of the transport that was asked.
+//! Replies, in the form of the transport of the request.
 
 use std::collections::BTreeMap;
 
@@ -139,6 +139,7 @@ impl Reply {
                 ..Self::json(code, gateway::envelope(code, message))
             };
         }
+
         let http_status = http_status.unwrap_or(200);
         let shape = match shape(request.transport) {
             Shape::Proxied if origin == Origin::Frontend || is_filters(request, code, http_status) => Shape::Apiserver,

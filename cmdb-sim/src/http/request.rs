@@ -1,4 +1,4 @@
-//! A request as it came: what a call needs of it, and what is remembered of it.
+//! A request: what a call needs of it, and what is recorded of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::http::headers::Headers;
 use crate::http::transport::{Address, NoOperation, Transport};
 use crate::operation::Operation;
 
-/// Headers that say something and keep no secret.
+/// Headers that are recorded: they identify the caller or the client, and hold no secret.
 const RECORDED_HEADERS: &[&str] = &[
     "content-type",
     "user-agent",
@@ -45,7 +45,7 @@ pub(crate) struct Request {
     pub is_broken: bool,
     pub authorization: Option<Object>,
     pub language: Language,
-    /// The one that every reply names.
+    /// ID of the request, which every reply names.
     pub id: String,
     pub headers: Headers,
     /// Set as soon as the caller is gone.
@@ -53,7 +53,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads a request and notes that it came.
+    /// Reads a request and records it.
     pub fn read(
         cmdb: &Cmdb,
         method: &str,
@@ -67,15 +67,18 @@ impl Request {
         let (body, is_broken) = parse(transport, bytes);
         let recorded_body = body.as_ref().map_or(Value::Null, masked);
         let body = body.unwrap_or_default();
+
         let authorization = credentials::authorization(headers.get(AUTHORIZATION));
         let secret = match transport {
             Transport::Esb => credentials::secret(authorization.as_ref().unwrap_or(&body)),
             Transport::Gateway => authorization.as_ref().and_then(credentials::secret),
             Transport::Direct => None,
         };
+
         let recorded = RECORDED_HEADERS.iter();
         let recorded: BTreeMap<String, String> =
             recorded.filter_map(|name| Some(((*name).to_owned(), headers.get(name)?.to_owned()))).collect();
+
         let record = RequestRecord {
             time: now(),
             transport,
@@ -87,14 +90,16 @@ impl Request {
             body: recorded_body,
             ..RequestRecord::default()
         };
+
         let language = match transport {
             Transport::Esb => Language::of_esb(headers.get("blueking-language")),
-            // The old name is not looked at behind a gateway.
+            // Behind a gateway the old name is ignored.
             Transport::Gateway => Language::of_cmdb(headers.get("x-bkcmdb-language")),
             Transport::Direct => {
                 Language::of_cmdb(headers.get("x-bkcmdb-language").or_else(|| headers.get("http_blueking_language")))
             }
         };
+
         Self {
             sequence: cmdb.requests().begin(record, bytes.len()),
             transport,

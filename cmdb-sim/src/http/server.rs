@@ -29,7 +29,7 @@ pub(crate) fn router(cmdb: Arc<Cmdb>) -> Router {
         .with_state(cmdb)
 }
 
-/// What the apiserver tells everybody of itself: no call, and in no record.
+/// The version of the apiserver, answered without credentials. It is no call, and is not recorded.
 async fn version(State(cmdb): State<Arc<Cmdb>>) -> Response {
     let version = cmdb.database().state.version.clone();
     if version.is_empty() {
@@ -42,7 +42,7 @@ fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
-/// The call runs in a task of its own: a caller that hangs up does not undo what the server has begun.
+/// The call runs in a task of its own, so that a caller that hangs up does not cancel it.
 async fn serve(
     State(cmdb): State<Arc<Cmdb>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
@@ -54,12 +54,15 @@ async fn serve(
     let Some(address) = Address::of(method.as_str(), uri.path()) else {
         return not_found();
     };
+
     let hung_up = HangUp::default();
     let gone = Arc::clone(&hung_up.gone);
     let request = Request::read(&cmdb, method.as_str(), uri.path(), &address, Headers::new(headers), &bytes, gone);
+
     let task = tokio::spawn(async move { dispatch::answer(&cmdb, request).await });
     let reply = task.await.ok().flatten();
     hung_up.disarm();
+
     let Some(reply) = reply else {
         connection.cut();
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -67,7 +70,7 @@ async fn serve(
     reply.into_response()
 }
 
-/// Tells the call that its caller has gone: the server drops a request whose connection ends, and this with it.
+/// Marks a request as abandoned by its caller: the server drops a request whose connection closes, and this with it.
 #[derive(Default)]
 struct HangUp {
     gone: Arc<AtomicBool>,

@@ -24,8 +24,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The key of the certificate.
     pub key: PathBuf,
-    /// Certificates of the CAs one of which must have signed the client's certificate, as the apiserver wants it. Nobody
-    /// needs a certificate without this.
+    /// Certificates of the CAs one of which must have signed the client's certificate, as the apiserver requires it. Without
+    /// this no client needs a certificate.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -67,16 +67,16 @@ fn invalid(path: &Path, error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
 }
 
-/// A connection in the clear or under TLS. Its own reads and writes shake hands, so that no client holds up the others.
+/// A connection in the clear or under TLS. Its own reads and writes shake hands, so that a client that does not shake hands does not block the others.
 pub(crate) enum Stream {
     Plain(TcpStream),
     Handshake(Box<Accept<TcpStream>>),
     Secure(Box<TlsStream<TcpStream>>),
-    /// There was no handshake; nothing comes from here any more.
+    /// The handshake failed; every read and write fails.
     Failed,
 }
 
-/// What reads and writes.
+/// A stream that reads and writes.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
@@ -89,7 +89,7 @@ impl Stream {
         }
     }
 
-    /// The stream inside as soon as hands are shaken.
+    /// The stream inside, once the handshake is complete.
     pub fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Duplex>>> {
         if let Self::Handshake(accept) = self {
             match ready!(Pin::new(accept).poll(context)) {
@@ -108,7 +108,7 @@ impl Stream {
         })
     }
 
-    /// Whether anybody is there to say goodbye to.
+    /// Whether there is a connection that can be shut down.
     pub fn is_open(&self) -> bool {
         matches!(self, Self::Plain(_) | Self::Secure(_))
     }

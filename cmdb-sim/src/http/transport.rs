@@ -1,4 +1,4 @@
-//! The three ways to CMDB, and which call an address names on each of them.
+//! The three transports of CMDB, and which operation an address names on each of them.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ const RESOURCES: &[(&str, &str, Operation)] = &[
     ("POST", "findmany/proc/service_category", Operation::ListServiceCategory),
 ];
 
-/// The way that a request took.
+/// The transport of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
@@ -63,6 +63,7 @@ impl<'a> Address<'a> {
                 operation: Operation::from_name(name).ok_or(NoOperation::Unknown),
             });
         }
+
         let (transport, operation) = if let Some(staged) = path.strip_prefix(GATEWAY_PATH) {
             let resource = staged.split_once('/').filter(|(stage, _)| !stage.is_empty());
             let resource = resource.and_then(|(stage, _)| staged[stage.len()..].strip_prefix(APISERVER_PATH));

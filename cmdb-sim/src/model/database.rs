@@ -34,6 +34,7 @@ impl Database {
         let highest = state.service_templates.iter().map(|template| template.id).max().unwrap_or(0);
         state.next_ids.service_template = state.next_ids.service_template.max(highest + 1);
         state.id_step = state.id_step.max(1);
+
         let mut database = Self { state, templates: BTreeMap::new(), scopes: HashMap::new(), held: HashMap::new() };
         let unnumbered: Vec<usize> = (0..database.state.service_templates.len())
             .filter(|&at| database.state.service_templates[at].id == 0)
@@ -41,6 +42,7 @@ impl Database {
         for at in unnumbered {
             database.state.service_templates[at].id = database.next_service_template_id();
         }
+
         for mut template in templates {
             if template.id == 0 {
                 template.id = database.next_process_template_id();
@@ -52,6 +54,7 @@ impl Database {
             database.remove(template.id);
             database.insert(template);
         }
+
         database
     }
 

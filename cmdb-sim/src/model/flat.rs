@@ -34,7 +34,7 @@ pub(crate) const FIELDS: &[Field] = &[
     Field { name: "bk_gateway_city", kind: Kind::Text },
 ];
 
-/// Integers that have a range, in the order in which the server looks at them.
+/// Integers that have a range, in the order in which the server checks them.
 pub(crate) const RANGES: &[(&str, i64, i64)] =
     &[("auto_time_gap", 1, 10_000), ("timeout", 1, 10_000), ("proc_num", 1, 10_000), ("priority", 1, 10_000)];
 

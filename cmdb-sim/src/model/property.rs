@@ -1,4 +1,4 @@
-//! Properties of a process template: what each schema has, how a request is decoded and judged, how a reply shows them.
+//! Properties of a process template: what each schema has, how a request is decoded and checked, how a reply shows them.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -32,7 +32,7 @@ const FIELDS: &[Field] = &[
     Field { name: "bind_info", kind: Kind::BindInfo },
 ];
 
-/// Integers that have a range, in the order in which the server looks at them.
+/// Integers that have a range, in the order in which the server checks them.
 const RANGES: &[(&str, i64, i64)] =
     &[("bk_start_check_secs", 1, 10_000), ("timeout", 1, 10_000), ("proc_num", 1, 10_000), ("priority", -100, 10_000)];
 
@@ -61,7 +61,7 @@ fn attribute(spec: &Object, field: &Field) -> Result<Attribute, Refusal> {
     }
 }
 
-/// The first text property with outer white space, and its value. Cells of `bind_info` are not looked at.
+/// The first text property with outer white space, and its value. Cells of `bind_info` are not checked.
 pub(crate) fn outer_space(schema: Schema, property: &Property) -> Option<(&'static str, &str)> {
     fields(schema).iter().find_map(|field| {
         let text = text(property, field.name)?;
@@ -75,20 +75,24 @@ pub(crate) fn violation(schema: Schema, property: &Property) -> Option<String> {
         Schema::BindInfo => property.get("bind_info").and_then(bind_info::violation),
         Schema::Flat => flat::violation(property).map(str::to_owned),
     };
+
     let ranges = match schema {
         Schema::BindInfo => RANGES,
         Schema::Flat => flat::RANGES,
     };
+
     let missing = ["bk_process_name", "bk_func_name"]
         .into_iter()
         .find(|name| text(property, name).is_none_or(str::is_empty))
         .map(str::to_owned);
+
     let out_of_range = || {
         let (name, ..) = ranges.iter().find(|(name, low, high)| {
             property.get(*name).and_then(|cell| cell.value.as_i64()).is_some_and(|value| value < *low || value > *high)
         })?;
         Some((*name).to_owned())
     };
+
     sockets.or(missing).or_else(out_of_range)
 }
 

@@ -41,9 +41,9 @@ pub struct State {
     /// Distance between two IDs.
     #[serde(rename = "idStep")]
     pub id_step: i64,
-    /// The version that `GET /version` of the apiserver tells; empty: there is no such page.
+    /// The version that `GET /version` of the apiserver answers; when empty, there is no such page.
     pub version: String,
-    /// How many calls a caller has; nothing means as many as it likes.
+    /// How many calls a caller has; nothing means no limit.
     pub quota: Option<Quota>,
     /// Applications that may call; an empty list lets every non-empty code and secret in.
     pub accounts: Vec<Account>,
@@ -238,7 +238,7 @@ pub type Property = BTreeMap<String, Attribute>;
 pub struct Attribute {
     /// The value; rows for `bind_info`.
     pub value: Value,
-    /// Locked, unlocked, or unlocked because nobody said.
+    /// Locked, unlocked, or unlocked because the request did not say.
     pub as_default_value: Option<bool>,
 }
 
