@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn any_language_but_english_is_chinese_and_only_the_esb_has_english_for_its_own() {
+    fn cmdb_answers_in_chinese_and_the_esb_in_english_by_default() {
         for (header, esb, cmdb) in [
             (None, Language::English, Language::Chinese),
             (Some("en"), Language::English, Language::English),

@@ -28,7 +28,7 @@ mod tests {
     use super::is_valid;
 
     #[test]
-    fn ports_and_ranges_are_judged_as_the_server_does() {
+    fn ports_and_ranges_are_checked_as_the_server_does() {
         for good in ["1", "65535", "8000,8001", "8000-8010", "8000-8000", "1,3-5,9", "8000,8001-8003,9"] {
             assert!(is_valid(good), "{good}");
         }

@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 use crate::client::{LIST, Server, authorization, batch, content_type, credentials, everything, headers, trusted};
 
 #[tokio::test]
-async fn the_apiserver_believes_the_headers_of_either_family_and_needs_user_and_supplier() {
+async fn the_apiserver_needs_user_and_supplier_from_headers_of_either_family() {
     let server = Server::start().await;
     for (user, supplier) in [
         ("BK_User", "HTTP_BLUEKING_SUPPLIER_ID"),
@@ -72,7 +72,7 @@ async fn the_apiserver_speaks_chinese_unless_either_header_asks_for_english() {
 }
 
 #[tokio::test]
-async fn the_apiserver_answers_an_address_without_a_call_in_plain_text_with_http_200() {
+async fn an_unknown_address_of_the_apiserver_is_answered_in_plain_text() {
     let server = Server::start().await;
     for (method, path, expected) in [
         (Method::GET, "findmany/proc/proc_template", "405: Method Not Allowed"),
@@ -95,7 +95,7 @@ async fn the_apiserver_answers_an_address_without_a_call_in_plain_text_with_http
 }
 
 #[tokio::test]
-async fn what_the_apiserver_answers_itself_keeps_its_envelope_behind_the_gateway() {
+async fn answers_of_the_apiserver_itself_keep_their_envelope_behind_a_gateway() {
     let server = Server::start().await;
     let is_own = async |effect: Value, call: &str| {
         server.fault(effect).await;

@@ -250,7 +250,7 @@ async fn the_two_names_are_always_locked_and_unknown_keys_vanish() {
 }
 
 #[tokio::test]
-async fn rows_of_bind_info_are_judged_cell_by_cell() {
+async fn rows_of_bind_info_are_checked_cell_by_cell() {
     let server = Server::start().await;
     let mut without_protocol = row("1", "80", "1");
     without_protocol["protocol"] = Value::Null;
@@ -305,7 +305,7 @@ async fn rows_without_an_id_are_numbered_after_the_highest() {
 }
 
 #[tokio::test]
-async fn no_bind_info_and_an_empty_one_are_told_apart() {
+async fn a_missing_bind_info_is_not_an_empty_one() {
     let server = Server::start().await;
     let processes = [
         process("a"),
@@ -468,7 +468,7 @@ async fn the_requests_of_the_api_document_are_answered_as_real_servers_do() {
 }
 
 #[tokio::test]
-async fn the_flat_schema_judges_its_own_sockets_and_drops_bind_info() {
+async fn the_flat_schema_checks_its_own_sockets_and_drops_bind_info() {
     let server = Server::flat().await;
     for (name, bad) in [("bind_ip", "5"), ("port", "80,80"), ("protocol", "3"), ("bk_gateway_protocol", "x")] {
         assert_eq!(server.refused(vec![process_with("a", name, locked(bad))]).await, invalid(name));
@@ -480,7 +480,7 @@ async fn the_flat_schema_judges_its_own_sockets_and_drops_bind_info() {
 }
 
 #[tokio::test]
-async fn without_transactions_a_create_keeps_what_came_before_the_failing_process() {
+async fn without_transactions_a_create_keeps_what_precedes_the_failure() {
     let server = Server::start().await;
     server.simulator.update_state(|state| state.non_atomic = true);
     let reply = server.call(CREATE, batch(vec![process("a"), process("b"), process("a"), process("c")])).await;

@@ -81,7 +81,7 @@ async fn five_hundred_ids_are_the_most_of_one_delete_where_limits_are_known() {
 }
 
 #[tokio::test]
-async fn without_transactions_a_delete_removes_what_comes_before_the_unknown_id() {
+async fn without_transactions_a_delete_removes_what_precedes_the_failure() {
     let server = Server::start().await;
     server.simulator.update_state(|state| state.non_atomic = true);
     let ids = server.created(vec![process("a"), process("b"), process("c")]).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::esb::{CREATE, Server, UPDATE, batch, locked, name_taken, none, process, property, refusal, row_ids};
 
 #[tokio::test]
-async fn a_user_of_the_web_interface_changes_templates_behind_ones_back() {
+async fn a_user_of_the_web_interface_changes_templates() {
     let server = Server::start().await;
     let id = server.created(vec![process("a"), process("b")]).await[0];
     let before = server.one(id).await;
@@ -51,7 +51,7 @@ async fn a_user_of_the_web_interface_changes_templates_behind_ones_back() {
 }
 
 #[tokio::test]
-async fn a_user_of_the_web_interface_adds_templates_behind_ones_back() {
+async fn a_user_of_the_web_interface_adds_templates() {
     let server = Server::start().await;
     server.created(vec![process("a")]).await;
     let add = async |service_template_id: i64, property: Value| {

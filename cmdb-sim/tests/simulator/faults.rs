@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::esb::{CREATE, LIST, Server, batch, process, refusal};
 
 #[tokio::test]
-async fn a_dropped_connection_gives_no_reply_whether_the_batch_was_stored_or_not() {
+async fn a_dropped_connection_gives_no_reply_and_stores_the_batch_or_not() {
     let server = Server::start().await;
     server.simulator.add_fault(Fault::nth(CREATE, 1, Effect::drop_before_commit()));
     server.simulator.add_fault(Fault::nth(CREATE, 2, Effect::drop_after_commit()));
@@ -145,7 +145,7 @@ async fn a_delay_grows_with_the_batch_and_does_not_hold_up_others() {
 }
 
 #[tokio::test]
-async fn a_hung_call_takes_effect_before_the_wait_or_only_if_its_caller_stays() {
+async fn a_hung_call_takes_effect_at_once_or_only_if_its_caller_stays() {
     let server = Server::start().await;
     for (name, commit, stays, stored) in
         [("a", true, false, true), ("b", false, false, false), ("c", false, true, true)]

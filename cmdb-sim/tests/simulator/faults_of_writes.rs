@@ -101,7 +101,7 @@ async fn a_delay_grows_with_the_ids_of_a_delete() {
 }
 
 #[tokio::test]
-async fn a_hung_update_or_delete_takes_effect_before_the_wait_or_only_if_its_caller_stays() {
+async fn a_hung_write_takes_effect_at_once_or_only_if_its_caller_stays() {
     let server = Server::start().await;
     let names = ["a", "b", "c"];
     let ids = server.created(names.map(process).to_vec()).await;

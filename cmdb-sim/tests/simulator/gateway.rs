@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 use crate::client::{LIST, Server, authorization, batch, credentials, everything, gateways_own, headers};
 
 #[tokio::test]
-async fn the_gateway_refuses_wrong_and_missing_credentials_in_its_own_envelope() {
+async fn the_gateway_refuses_bad_credentials_in_its_own_envelope() {
     let server = Server::start().await;
     let refused = async |sent: HeaderMap, reason: &str| {
         // Those in the body are not read.
@@ -40,7 +40,7 @@ async fn the_gateway_refuses_wrong_and_missing_credentials_in_its_own_envelope()
 }
 
 #[tokio::test]
-async fn the_gateway_takes_a_name_or_a_token_and_cmdb_refuses_nobody_with_an_envelope_of_its_own() {
+async fn the_gateway_passes_a_call_without_a_user_which_cmdb_refuses() {
     let server = Server::start().await;
     for (at, (key, creator)) in
         [("bk_username", "t"), ("bk_token", "admin"), ("bk_ticket", "admin"), ("access_token", "admin")]
@@ -82,7 +82,7 @@ async fn the_gateway_knows_a_resource_by_stage_method_and_path() {
 }
 
 #[tokio::test]
-async fn each_reply_of_the_gateway_has_its_own_request_id_and_keeps_the_callers() {
+async fn each_reply_of_the_gateway_has_an_id_and_keeps_the_callers_own() {
     let server = Server::start().await;
     let id = |response: &Response| response.headers()["x-bkapi-request-id"].to_str().unwrap().to_owned();
     let mut sent = authorization(credentials());
@@ -99,7 +99,7 @@ async fn each_reply_of_the_gateway_has_its_own_request_id_and_keeps_the_callers(
 }
 
 #[tokio::test]
-async fn a_code_of_the_gateway_comes_in_its_own_envelope_and_status_through_the_gateway_alone() {
+async fn only_the_gateway_gives_its_codes_their_own_envelope_and_status() {
     let server = Server::start().await;
     for (code, status, text) in [
         (1_640_001, 400, "Parameters error"),

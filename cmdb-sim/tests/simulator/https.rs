@@ -57,7 +57,7 @@ async fn https_serves_calls_and_admin_routes_to_those_who_trust_its_ca() {
 }
 
 #[tokio::test]
-async fn with_a_client_ca_only_its_certificates_get_in() {
+async fn with_a_client_ca_only_its_certificates_are_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let options = Options { tls: Some(files(&authority, directory.path())), ..Options::default() };
@@ -92,7 +92,7 @@ async fn a_drop_cuts_an_https_connection_before_any_byte_of_the_reply() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_shakes_no_hands_holds_up_nobody() {
+async fn a_client_without_a_handshake_does_not_block_the_others() {
     let directory = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let tls = Tls { client_ca: None, ..files(&authority, directory.path()) };

@@ -87,7 +87,7 @@ async fn service_templates_are_found_by_name_id_and_category() {
 }
 
 #[tokio::test]
-async fn a_service_template_is_created_with_a_trimmed_unique_name_under_a_leaf() {
+async fn a_service_template_has_a_trimmed_unique_name_and_a_leaf_category() {
     let server = Server::start().await;
     let create = async |body: Value| server.call("create_service_template", body).await;
     let reply = create(service_template("  db  ")).await;

@@ -141,7 +141,7 @@ async fn each_application_has_its_own_quota_and_each_user_of_the_apiserver() {
 }
 
 #[tokio::test]
-async fn a_new_window_begins_with_the_first_call_after_the_end_of_the_last() {
+async fn a_new_window_starts_with_the_first_call_after_the_last_one() {
     let server = Server::start().await;
     put_quota(&server, json!({"limit": 2, "windowSeconds": 1.5})).await;
     let code = async || server.call(Transport::Esb, LIST, everything()).await["code"].as_i64().unwrap();

@@ -62,7 +62,7 @@ async fn success_and_refusal_have_the_envelope_of_their_transport() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_object_is_refused_by_cmdb_and_no_body_is_an_empty_one() {
+async fn a_body_that_is_no_object_is_refused_and_no_body_is_an_empty_one() {
     let server = Server::start().await;
     for (transport, prefix) in [(Transport::Gateway, "/api/bk-cmdb/prod"), (Transport::Direct, "")] {
         for (body, expected) in [("{", 1_199_000), ("[]", 1_199_000), ("1", 1_199_000), ("", 0), ("null", 0)] {

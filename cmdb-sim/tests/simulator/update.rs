@@ -102,7 +102,7 @@ async fn an_old_server_ignores_the_process_name_too() {
 }
 
 #[tokio::test]
-async fn a_name_is_free_again_for_other_service_templates_and_never_blocked_by_itself() {
+async fn a_name_is_unique_per_service_template_and_not_blocked_by_itself() {
     let server = Server::start().await;
     let other = json!({"bk_biz_id": 2, "name": "other", "service_category_id": 2});
     server.call("create_service_template", other).await;
@@ -124,7 +124,7 @@ async fn a_name_that_an_abandoned_create_holds_is_no_new_name() {
 }
 
 #[tokio::test]
-async fn an_update_compares_a_null_start_parameter_as_empty_but_only_with_stored_text() {
+async fn a_null_start_parameter_counts_as_empty_against_stored_text_only() {
     let process = |name: &str, regex: Option<&str>| {
         let mut process = process_with(name, "bk_func_name", locked("nginx"));
         if let Some(regex) = regex {
@@ -152,7 +152,7 @@ async fn an_update_compares_a_null_start_parameter_as_empty_but_only_with_stored
 }
 
 #[tokio::test]
-async fn rows_of_bind_info_are_replaced_as_a_whole_and_keep_the_ids_that_were_sent() {
+async fn rows_of_bind_info_are_replaced_as_a_whole_and_keep_sent_ids() {
     let server = Server::start().await;
     let rows = json!([row(1, "80"), row(2, "81"), row(3, "82")]);
     let id = server.created(vec![process_with("a", "bind_info", locked(rows))]).await[0];
@@ -186,7 +186,7 @@ async fn rows_of_bind_info_are_replaced_as_a_whole_and_keep_the_ids_that_were_se
 }
 
 #[tokio::test]
-async fn a_migrated_row_without_a_port_fails_every_update_until_it_is_repaired() {
+async fn a_row_without_a_port_fails_every_update_until_it_is_repaired() {
     let server = Server::start().await;
     let id = server.created(vec![process_with("a", "bind_info", locked(json!([row(1, "80")])))]).await[0];
     server.tamper(id, |template| {
@@ -209,7 +209,7 @@ async fn a_migrated_row_without_a_port_fails_every_update_until_it_is_repaired()
 }
 
 #[tokio::test]
-async fn an_update_judges_what_it_brings_except_for_white_space() {
+async fn an_update_is_checked_except_for_white_space() {
     let server = Server::start().await;
     let id = server.created(vec![process("a")]).await[0];
     for (name, value) in
