@@ -1,56 +1,17 @@
 //! `ptset doctor`: each step failing once, what it says to do, and that it neither writes anything nor shows a secret.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::needless_pass_by_value,
-    reason = "helpers of tests, which clippy does not take for tests"
-)]
-
-mod support;
 
 use std::fs;
 
-use cmdb_sim::{Account, Effect, Fault, Options, Schema, Simulator};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use process_template_operator::api::ClusterCmdbConnection;
+use process_template_operator::sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
-use support::authority::Authority;
-use support::closed::Closed;
-use support::command::{Said, ptset};
-use support::proxy::Proxy;
-use support::world::World;
+use test_support::authority::Authority;
+use test_support::closed::Closed;
+use test_support::command::{Said, ptset};
+use test_support::proxy::Proxy;
 use tokio::process::Command;
 
 const SECRETS: [&str; 3] = ["the-app-secret", "the-password", "a-secret"];
-
-impl Said {
-    /// Outcome, fact and what stands after `->` of one step.
-    fn step(&self, name: &str) -> (&str, &str, &str) {
-        let lines = self.lines();
-        let found = lines.iter().enumerate().find_map(|(at, line)| {
-            let (outcome, rest) = line.trim_start().split_once(' ')?;
-            let fact = rest.trim_start().strip_prefix(name)?.strip_prefix(' ')?;
-            Some((at, outcome, fact.trim_start()))
-        });
-        let (at, outcome, fact) = found.unwrap_or_else(|| panic!("no step {name}: {self:#?}"));
-        let advice = lines.get(at + 1).and_then(|line| line.trim_start().strip_prefix("-> "));
-        (outcome, fact, advice.unwrap_or_default())
-    }
-
-    /// The only step that failed, with its fact and what to do; all before it went well, none after it.
-    fn failed(&self) -> (&str, &str, &str) {
-        let failed: Vec<&str> =
-            self.lines().into_iter().filter_map(|line| line.strip_prefix("  failed ")).map(str::trim_start).collect();
-        assert_eq!((failed.len(), self.status), (1, 1), "{self:#?}");
-        let name = failed[0].split(' ').next().unwrap();
-        let (_, fact, advice) = self.step(name);
-        assert!(!advice.is_empty(), "{self:#?}");
-        (name, fact, advice)
-    }
-}
 
 async fn said(mut command: Command) -> Said {
     Said::by(&mut command, &SECRETS).await
@@ -432,39 +393,4 @@ async fn grants_are_listed_and_judged_for_a_namespace_and_a_business() {
     );
     put(&json!([]));
     assert_eq!(run(&[]).await.failed().1, "it grants nothing to anybody");
-}
-
-#[tokio::test]
-async fn on_a_cluster_the_connection_and_its_secrets_are_read_with_ones_own_rights() {
-    let Some(world) = World::new("doctor").await else { return };
-    let run = async |kubeconfig: &std::path::Path, arguments: &[&str]| {
-        let mut command = command(arguments);
-        command.env("KUBECONFIG", kubeconfig).args(["-n", "doctor", "--biz", "2"]);
-        said(command).await
-    };
-    world.service_template("web");
-    let (admin, nobody) = (world.plane.kubeconfig_path(), world.plane.kubeconfig_for("eve", &[]).unwrap());
-    let said = run(&admin, &["cmdbconn/default"]).await;
-    assert_eq!((said.status, said.errors.as_str()), (0, ""), "{said:#?}");
-    assert_eq!(said.step("connection").1, "read from the cluster");
-    let said = run(&admin, &["CmdbConnection/other"]).await;
-    assert_eq!(said.failed().1, "CmdbConnection \"other\" does not exist in namespace \"doctor\"");
-    let said = run(&nobody, &["CmdbConnection/default"]).await;
-    assert!(said.failed().1.contains("eve") && said.failed().2.contains("may not read"), "{said:#?}");
-
-    let labelled = json!([{ "namespaces": { "selector": { "matchLabels": { "team": "shop" } } }, "bizIds": [2] }]);
-    let mut shared = of_cluster(&world.sim.url(), labelled);
-    shared["spec"]["credentialsSecretRef"]["namespace"] = json!("doctor");
-    let force = PatchParams::apply("test").force();
-    let connections: Api<ClusterCmdbConnection> = Api::all(world.client.clone());
-    connections.patch("cmdb", &force, &Patch::Apply(&shared)).await.unwrap();
-    let said = run(&admin, &["ccmdbconn/cmdb"]).await;
-    assert_eq!(said.failed().0, "grants");
-    let label = json!({ "metadata": { "labels": { "team": "shop" } } });
-    let namespaces: Api<Namespace> = Api::all(world.client.clone());
-    namespaces.patch("doctor", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
-    let said = run(&admin, &["ClusterCmdbConnection/cmdb"]).await;
-    assert_eq!((said.status, said.step("grants").1), (0, "namespace \"doctor\" is granted business 2"), "{said:#?}");
-    assert!(world.sim.requests().iter().all(|request| request.call.starts_with("list_")));
-    world.end().await;
 }

@@ -1,29 +1,12 @@
 //! `ptset plan`: what it shows of a simulated CMDB, what it ends with, and that it never writes there.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::needless_pass_by_value,
-    reason = "helpers of tests, which clippy does not take for tests"
-)]
-
-#[path = "support/command.rs"]
-mod command;
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[allow(clippy::panic, reason = "a failed step fails the test")]
-#[path = "support/examples.rs"]
-mod examples;
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[path = "support/files.rs"]
-mod files;
 
 use std::fs;
 
-use cmdb_sim::{Options, Property, Simulator};
-use command::{Said, ptset};
-use examples::as_arguments;
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{Desired, ServerSchema, SetName};
 use serde_json::{Value, json};
+use test_support::command::{Said, ptset};
+use test_support::examples::as_arguments;
 use tokio::process::Command;
 
 const READS: [&str; 3] = ["list_proc_template", "list_service_template", "list_service_category"];

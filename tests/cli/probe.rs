@@ -1,16 +1,10 @@
 //! `ptset probe`: what it says of one who is ready, of one who is not, and of nobody.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-#[path = "support/closed.rs"]
-mod closed;
-#[path = "support/command.rs"]
-mod command;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use closed::Closed;
-use command::{Said, ptset};
+use test_support::closed::Closed;
+use test_support::command::{Said, ptset};
 use tokio::net::TcpListener;
 
 async fn probe(url: &str) -> Said {

@@ -1,20 +1,11 @@
 //! `ptset validate`: what it says of manifests, and where it points.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[allow(clippy::panic, reason = "a failed step fails the test")]
-#[path = "support/examples.rs"]
-mod examples;
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[path = "support/files.rs"]
-mod files;
 
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use examples::as_arguments;
 use serde_json::{Value, json};
+use test_support::examples::as_arguments;
 
 const SET: &str = "\
 apiVersion: cmdb.bk.tencent.com/v1alpha1

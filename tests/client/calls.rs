@@ -1,10 +1,5 @@
 //! The CMDB client, against a scripted server: what it sends, and what it makes of every answer.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which clippy does not take for tests")]
-
-#[path = "support/closed.rs"]
-mod closed;
-
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,7 +14,6 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use closed::Closed;
 use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Disposition, Error, Limits, Observer, Operation, PollKey, Priority, ProcessTemplate,
@@ -27,6 +21,7 @@ use process_template_operator::cmdb::{
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use test_support::closed::Closed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};

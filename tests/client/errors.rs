@@ -1,31 +1,24 @@
 //! Every answer that is no success, on every transport that can give it: which class it has, whether the call is tried
-//! again, what a write that ended so has done, and which conditions a set gets. The answers go over real HTTP from the
-//! simulator to the client; what they must lead to stands in `support/error_rows.rs`, with where each rule comes from.
-//! That a class leads to its condition is told by the unit test of `src/controller/set/status.rs`, and for one answer of each
-//! class by a set on a real control plane.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+//! again, and what a write that ended so has done. The answers go over real HTTP from the simulator to the client; what they
+//! must lead to stands in `support/error_rows.rs`, with where each rule comes from. That a class leads to its condition is
+//! told by the unit test of `src/controller/status.rs`, and for one answer of each class by a set on a real control plane,
+//! in `operator/errors.rs`.
 
-mod support;
-#[path = "support/error_rows.rs"]
-mod table;
-
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use cmdb_sim::{self as sim, Effect, Fault, Options, Raw, Redirect, Refuse, Simulator};
 use futures::StreamExt;
-use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use process_template_operator::cmdb::{
-    self, Client, Config, Credentials, Limits, Observer, Operation, Priority, Properties, Property, Tls, Transport,
-    UrlPolicy, UserCredential, WriteOutcome,
+    self, Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, Properties, Property, Tls, Transport,
+    UserCredential,
 };
+use process_template_operator::sim::{self, Fault, Options, Simulator};
 use process_template_operator::{controller, engine};
 use secrecy::SecretString;
 use serde_json::json;
-use support::authority::Authority;
-use support::world::World;
-use table::{Beside, Meaning, Row, Sent, TABLE};
+use test_support::authority::Authority;
+use test_support::error_rows::{Beside, Meaning, Row, Sent, TABLE, effect};
 
 // Rows at a time: most of their time is the wait before a read is tried again.
 const AT_A_TIME: usize = 32;
@@ -68,28 +61,6 @@ fn config(url: &str, transport: Transport) -> Config {
         timeout: Duration::from_secs(45),
         limits: Limits { requests_per_second: 1000, max_concurrent: 4 },
         limiters: Arc::default(),
-    }
-}
-
-/// What the simulator does to give an answer.
-fn effect(row: &Row, url: &str) -> Effect {
-    let (sent, _, http_status, text, meaning) = *row;
-    let seconds = meaning.after.map(|seconds| ("X-Bkapi-RateLimit-Reset".to_owned(), seconds.to_string()));
-    let headers: BTreeMap<_, _> = seconds.into_iter().collect();
-    let text = text.to_owned();
-    match sent {
-        Sent::Code(code) => {
-            let message = Some(text).filter(|text| !text.is_empty());
-            Effect::Refuse(Refuse { code, message, http_status: Some(http_status), headers, ..Refuse::default() })
-        }
-        Sent::Body(content_type) => {
-            Effect::Raw(Raw { http_status, body: text, content_type: Some(content_type.to_owned()), headers })
-        }
-        Sent::Elsewhere => {
-            let redirect = format!("{url}/api/c/compapi/v2/cc/batch_create_proc_template/");
-            Effect::Redirect(Redirect { redirect, http_status })
-        }
-        Sent::Nothing => Effect::drop_after_commit(),
     }
 }
 
@@ -175,71 +146,4 @@ async fn every_answer_leads_where_the_table_says_on_every_transport_that_gives_i
     let wrong = done.iter().filter(|wrong| !wrong.is_empty()).count();
     println!("error table: rows={} transports={transports} wrong={wrong}", done.len());
     assert_eq!(wrong, 0, "{:#?}", done.concat());
-}
-
-/// One answer of each class that can come over a transport. A row that says that CMDB is not reached is none: after some
-/// of these the client asks no more for a while.
-fn one_of_each_class(transport: Transport) -> Vec<&'static Row> {
-    let mut rows: Vec<&Row> = Vec::new();
-    for row in TABLE.iter().filter(|row| row.1.contains(&transport) && !row.4.item) {
-        let is_unreached = row.4.label == "outcome_unknown"
-            && !matches!(row.0, Sent::Code(1_100_000..=1_199_999 | 1_306_000) if row.2 == 200);
-        if !is_unreached && rows.iter().all(|other| other.4.label != row.4.label) {
-            rows.push(row);
-        }
-    }
-    // What slows the client down comes last.
-    rows.sort_by_key(|row| row.4.label == "throttled");
-    rows
-}
-
-/// Applies a set whose lists, or whose creates, are answered with each of the rows, and mends it.
-async fn told_by_a_set(name: &str, transport: Transport) -> Option<()> {
-    let sim = Simulator::start(Options::default()).unwrap();
-    let url = sim.url();
-    let mut world = World::through(transport, name, sim, &url).await?;
-    world.start_operator(&["--create-grace-seconds", "2"]).await;
-    let rows = one_of_each_class(transport);
-    assert_eq!(rows.len(), 8, "{rows:?}");
-    for row in rows {
-        let meaning = row.4;
-        for (call, events) in [("list_proc_template", 1), ("batch_create_proc_template", 2)] {
-            let set = format!("{}-{}", &call[..4], meaning.label.replace('_', "-"));
-            let id = world.service_template(&set);
-            world.sim.add_fault(Fault::every(call, effect(row, &url)).when("service_template_id", id));
-            let spec = json!({ "processes": [{ "name": "web", "funcName": "web" }], "resyncIntervalSeconds": 5 });
-            world.apply(&set, spec.clone()).await;
-            // As long as nobody knows what became of a create, time alone may still change something.
-            let is_open = call == "batch_create_proc_template" && meaning.outcome == WriteOutcome::Unknown;
-            let beside = match meaning.beside {
-                Beside::Stalled if is_open => ("WaitingForOutcome", "", ""),
-                Beside::Stalled => ("", "True", meaning.reason),
-                Beside::Reconciling => ("ProgressingWithRetry", "", ""),
-            };
-            let what = format!("{transport:?} {call} {row:?}: {beside:?}");
-            world
-                .until(&set, &what, |seen| {
-                    let found = (seen.reason("Reconciling"), seen.condition("Stalled"), seen.reason("Stalled"));
-                    let ready = (seen.condition("Ready"), seen.reason("Ready"));
-                    seen.is_current() && ready == ("False", meaning.reason) && found == beside
-                })
-                .await;
-            world.until_events(meaning.reason, events).await;
-            world.sim.clear_faults();
-            // Who has mended it does not wait for the next look.
-            world.apply_with(&set, spec, json!({ RECONCILE_REQUESTED_AT: "mended" })).await;
-            world.until_ready(&set).await;
-        }
-    }
-    world.end().await;
-    Some(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_set_says_of_each_class_what_is_wrong_over_each_transport_and_goes_on_once_it_is_mended() {
-    let told = Transport::ALL.iter().map(|transport| {
-        let name = format!("errors-{}", transport.as_str().to_lowercase());
-        async move { told_by_a_set(&name, *transport).await }
-    });
-    futures::future::join_all(told).await;
 }

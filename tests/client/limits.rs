@@ -1,24 +1,17 @@
 //! Gentle to CMDB: quotas are followed, an endpoint that is down is left alone, and polls give way.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cmdb_sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
 use futures::future::join_all;
-use kube::Api;
-use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
-use process_template_operator::api::CmdbConnection;
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Disposition, Error, Limiters, Limits, Observer, Operation, PollKey, Priority,
     Properties, Property, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::json;
-use support::world::{PATIENCE, World};
+use test_support::world::PATIENCE;
 use tokio::time::{Instant, sleep};
 
 const LIST: &str = "list_proc_template";
@@ -245,37 +238,4 @@ async fn what_waits_in_line_goes_with_the_new_login() {
     let sent = endpoint.requests(LIST);
     assert!(sent.len() == 3 && sent[2].credential != old, "{sent:?}");
     assert_eq!(client.user().as_deref(), Some("ann"));
-}
-
-#[tokio::test]
-async fn sets_at_rest_that_wait_for_their_turn_change_nothing_and_an_edit_overtakes_them() {
-    let Some(mut world) = World::new("limits-turns").await else { return };
-    let names: Vec<String> = (0..12).map(|number| format!("s{number:02}")).collect();
-    let spec = |command: &str| json!({ "resyncIntervalSeconds": 5, "processes": [{ "name": "a", "funcName": "a", "startCmd": command }] });
-    for name in &names {
-        world.service_template(name);
-    }
-    world.start_operator(&["--log", "process_template_operator=debug"]).await;
-    for name in &names {
-        world.apply(name, spec("./run")).await;
-    }
-    for name in &names {
-        world.until_ready(name).await;
-    }
-    let limit = json!({ "spec": { "limits": { "requestsPerSecond": 2 } } });
-    let connections: Api<CmdbConnection> = Api::namespaced(world.client.clone(), &world.namespace);
-    connections.patch("default", &PatchParams::default(), &Patch::Merge(&limit)).await.unwrap();
-    let versions = async || {
-        let sets = join_all(names[1..].iter().map(|name| world.set(name))).await;
-        sets.iter().map(|set| set.resource_version().unwrap()).collect::<Vec<_>>()
-    };
-    let before = versions().await;
-    world.until_logged("not yet its turn").await;
-    world.apply(&names[0], spec("./edited")).await;
-    world.until_ready(&names[0]).await;
-    world.until_logged("not yet its turn").await;
-    assert_eq!(versions().await, before, "no status was written");
-    assert!(!world.operator_log().contains("stands still"), "{}", world.operator_log());
-    assert!(world.events("Busy").await.is_empty());
-    world.end().await;
 }

@@ -1,14 +1,8 @@
 //! The client over each of the three transports, plain and with TLS: every call arrives as that way wants it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-#[path = "support/authority.rs"]
-mod authority;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use authority::Authority;
-use cmdb_sim::{self as sim, Options, Simulator};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Limits, Observer, Operation, PollKey, Priority, Properties, Property, Tls, Transport,
     UrlPolicy, UserCredential,
@@ -16,6 +10,7 @@ use process_template_operator::cmdb::{
 use rcgen::ExtendedKeyUsagePurpose;
 use secrecy::SecretString;
 use serde_json::json;
+use test_support::authority::Authority;
 
 const SECRET: &str = "a-planted-secret";
 

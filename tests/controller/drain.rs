@@ -1,13 +1,10 @@
 //! An operator that is told to stop: what is under way ends in time, and nothing else begins. On a clock that jumps.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
 use cmdb_sim::{Effect, Fault};
 use serde_json::{Value, json};
-use support::paused::Paused;
+use test_support::paused::Paused;
 use tokio::time::sleep;
 
 const CREATE: &str = "batch_create_proc_template";

@@ -1,7 +1,4 @@
 //! The stand-in for the API server that tests of time use: what the controller relies on is as on the real one.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -11,7 +8,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, ResourceExt};
 use process_template_operator::api::{GROUP, ProcessTemplateSet, ProcessTemplateSetStatus, VERSION};
 use serde_json::json;
-use support::in_process::{ApiServer, Place};
+use test_support::in_process::{ApiServer, Place};
 use tokio::time::Instant;
 
 fn place(name: &str) -> Place {

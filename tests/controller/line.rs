@@ -1,12 +1,9 @@
 //! A line that is long: who waits for a turn is not stopped for it. On a clock that jumps.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
 use serde_json::json;
-use support::paused::Paused;
+use test_support::paused::Paused;
 
 /// Sets with something outstanding, which all are worked on at a time.
 const SETS: u64 = 60;

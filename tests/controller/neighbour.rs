@@ -1,14 +1,11 @@
 //! Another tenant whose CMDB does not answer, and whose set names our service template. On a clock that jumps.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
 use process_template_operator::api::{GROUP, VERSION};
 use serde_json::{Value, json};
-use support::in_process::Place;
-use support::paused::Paused;
+use test_support::in_process::Place;
+use test_support::paused::Paused;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 

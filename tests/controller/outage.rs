@@ -1,14 +1,11 @@
 //! A CMDB that is away, or that only fails, for long: on a clock that jumps.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::in_process::Recorded;
-use support::paused::Paused;
+use test_support::in_process::Recorded;
+use test_support::paused::Paused;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long an endpoint that is down waits for its next probe: the first time, at most, and how far from that by chance.

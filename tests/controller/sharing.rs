@@ -1,13 +1,10 @@
 //! A thousand sets on fifty service templates: what looking at CMDB costs, on a clock that jumps.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use support::paused::Paused;
+use test_support::paused::Paused;
 use tokio::time::{Instant, sleep};
 
 const SETS: usize = 1000;

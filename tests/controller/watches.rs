@@ -1,13 +1,10 @@
 //! A watch that fails holds up nothing but itself, and what it said is mended by itself.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
 use process_template_operator::controller::{ReadinessCheck, SecretAccess};
 use serde_json::{Value, json};
-use support::paused::Paused;
+use test_support::paused::Paused;
 use tokio::time::{Instant, sleep};
 
 /// More often than in a test.

@@ -1,18 +1,17 @@
 //! The operator is killed, or cut off, at every point of a create: nothing is lost, nothing is doubled, and nobody has
 //! to lend a hand.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cmdb_sim::{self as sim, Effect, Fault, Simulator};
-use futures::StreamExt;
+use futures::future::join_all;
+use process_template_operator::sim::{self, Effect, Fault, Simulator};
 use serde_json::{Value, json};
-use support::proxy::{Point, Proxy, Side};
-use support::world::{Seen, World};
+use test_support::proxy::{Point, Proxy, Side};
+use test_support::world::{Seen, World};
 use tokio::time::{Instant, timeout};
+
+use crate::AT_A_TIME;
 
 const PROCESSES: usize = 60;
 const CREATE: &str = "batch_create_proc_template";
@@ -73,10 +72,11 @@ fn points() -> Vec<Where> {
     points
 }
 
-async fn killed_at(number: usize, place: Where) -> Option<(Damage, usize)> {
+async fn killed_at(number: usize, place: Where) -> (Damage, usize) {
+    let _permit = AT_A_TIME.acquire().await.unwrap();
     let sim = Simulator::start(sim::Options::default()).unwrap();
     let cmdb = Proxy::to(&sim.url()).await;
-    let mut world = World::with(&format!("kill-{number:02}"), sim, &cmdb.url()).await?;
+    let mut world = World::with(&format!("kill-{number:02}"), sim, &cmdb.url()).await;
     let api_server = Proxy::to_api_server(&world.plane.kubeconfig_path()).await;
     let kubeconfig = api_server.kubeconfig(world.plane.folder());
     let spec = json!({
@@ -95,7 +95,7 @@ async fn killed_at(number: usize, place: Where) -> Option<(Damage, usize)> {
     };
     world.start_operator_as(&kubeconfig, &["--create-grace-seconds", "3"]).await;
     world.apply("web", spec).await;
-    let reached = timeout(support::world::PATIENCE, held.reached()).await;
+    let reached = timeout(test_support::world::PATIENCE, held.reached()).await;
     assert!(reached.is_ok(), "{place:?} was never reached\n{}", world.operator_log());
     world.kill_operator().await;
     held.let_all_pass();
@@ -106,33 +106,28 @@ async fn killed_at(number: usize, place: Where) -> Option<(Damage, usize)> {
     let result = (damage(&world, &seen), world.names_sent_twice_without_a_list());
     assert_eq!(result, (Damage::default(), 0), "{place:?}");
     world.end().await;
-    Some(result)
+    result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
 async fn a_kill_at_any_call_loses_and_doubles_nothing() {
-    let runs: Vec<_> = futures::stream::iter(points().into_iter().enumerate())
-        .map(|(number, place)| killed_at(number, place))
-        .buffer_unordered(4)
-        .collect()
-        .await;
-    let runs: Vec<_> = runs.into_iter().flatten().collect();
-    if !runs.is_empty() {
-        let sum = |part: fn(&Damage) -> usize| runs.iter().map(|(damage, _)| part(damage)).sum::<usize>();
-        println!(
-            "kill points: points={} runs={} duplicates={} orphans={} lost={} manual=0",
-            points().len(),
-            runs.len(),
-            sum(|damage| damage.duplicates),
-            sum(|damage| damage.orphans),
-            sum(|damage| damage.lost)
-        );
-    }
+    let runs = points().into_iter().enumerate().map(|(number, place)| killed_at(number, place));
+    let runs: Vec<(Damage, usize)> = join_all(runs).await;
+    let sum = |part: fn(&Damage) -> usize| runs.iter().map(|(damage, _)| part(damage)).sum::<usize>();
+    println!(
+        "kill points: points={} runs={} duplicates={} orphans={} lost={} manual=0",
+        points().len(),
+        runs.len(),
+        sum(|damage| damage.duplicates),
+        sum(|damage| damage.orphans),
+        sum(|damage| damage.lost)
+    );
 }
 
 /// Creates 60 processes under a fault of the second create, with a grace period, and gives how long it took.
-async fn created_under(name: &str, fault: Fault, grace_seconds: &str, patience: Duration) -> Option<(World, Duration)> {
-    let mut world = World::new(name).await?;
+async fn created_under(name: &str, fault: Fault, grace_seconds: &str, patience: Duration) -> (World, Duration) {
+    let mut world = World::new(name).await;
     world.service_template("web");
     world.sim.add_fault(fault);
     world.start_operator(&["--create-grace-seconds", grace_seconds]).await;
@@ -144,54 +139,60 @@ async fn created_under(name: &str, fault: Fault, grace_seconds: &str, patience: 
     }
     let seen = world.until_ready("web").await;
     assert_eq!((damage(&world, &seen), world.names_sent_twice_without_a_list()), (Damage::default(), 0));
-    Some((world, begun.elapsed()))
+    (world, begun.elapsed())
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_reply_that_is_dropped_after_the_commit_is_found_by_a_list_and_not_sent_again() {
     let fault = Fault::nth(CREATE, 2, Effect::drop_after_commit());
-    let Some((world, _)) = created_under("dropped-after", fault, "3", Duration::ZERO).await else { return };
+    let (world, _) = created_under("dropped-after", fault, "3", Duration::ZERO).await;
     assert_eq!(world.requests(CREATE).len(), 2, "what was stored is claimed");
     world.end().await;
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_request_that_is_cut_before_the_commit_is_sent_again_only_when_nobody_can_be_storing_it() {
     let fault = Fault::nth(CREATE, 1, Effect::drop_before_commit());
-    let Some((world, took)) = created_under("dropped-before", fault, "3", Duration::ZERO).await else { return };
+    let (world, took) = created_under("dropped-before", fault, "3", Duration::ZERO).await;
     assert!(took >= Duration::from_secs(3), "{took:?}");
     world.end().await;
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn surplus_ids_of_a_repeated_transaction_are_never_believed() {
     let surplus = Effect::SurplusIds(sim::SurplusIds { surplus_ids: 3 });
     let fault = Fault::nth(CREATE, 1, surplus);
-    let Some((world, _)) = created_under("surplus", fault, "3", Duration::ZERO).await else { return };
+    let (world, _) = created_under("surplus", fault, "3", Duration::ZERO).await;
     assert_eq!(world.requests(CREATE).len(), 2);
     world.end().await;
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn names_that_are_held_after_a_hang_up_are_waited_for() {
     let fault = Fault::nth(CREATE, 1, Effect::hold_names(2.0, false));
-    let Some((world, _)) = created_under("held", fault, "4", Duration::ZERO).await else { return };
+    let (world, _) = created_under("held", fault, "4", Duration::ZERO).await;
     world.end().await;
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn names_that_are_held_and_stored_all_the_same_are_claimed() {
     let fault = Fault::nth(CREATE, 1, Effect::hold_names(2.0, true));
-    let Some((world, _)) = created_under("held-stored", fault, "4", Duration::ZERO).await else { return };
+    let (world, _) = created_under("held-stored", fault, "4", Duration::ZERO).await;
     assert_eq!(world.requests(CREATE).len(), 2);
     world.end().await;
 }
 
 // The real figures: a minute of held names, and the default grace period.
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn names_that_are_held_for_a_minute_are_waited_for_with_the_default_grace_period() {
     let fault = Fault::nth(CREATE, 1, Effect::hold_names(60.0, false));
-    let Some((world, took)) = created_under("held-minute", fault, "150", Duration::from_mins(4)).await else { return };
+    let (world, took) = created_under("held-minute", fault, "150", Duration::from_mins(4)).await;
     println!("held names: hold_seconds=60 grace_seconds=150 ready_after_seconds={}", took.as_secs());
     world.end().await;
 }

@@ -1,23 +1,20 @@
 //! The stories of a template's life while a quarter of all calls on both sides go wrong: lost before or after they took
 //! effect, refused as CMDB refuses what it cannot do now, answered with somebody else's body.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
-use cmdb_sim::{Effect, Fault, Property};
-use futures::StreamExt;
+use futures::future::join_all;
+use process_template_operator::sim::{Effect, Fault, Property};
 use serde_json::json;
-use support::stories::{Damage, Run, Story, stories};
+use test_support::stories::{Damage, Run, Story, stories};
 use tokio::time::{Instant, sleep};
+
+use crate::AT_A_TIME;
 
 const SEEDS: &[u64] = &[1, 2, 3];
 
 // Of a hundred calls, on each side.
 const FAULTS_PERCENT: u64 = 25;
-
-const AT_A_TIME: usize = 8;
 
 // Every fault may cost a wait that grows.
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -52,8 +49,9 @@ fn faults(seed: u64) -> impl Iterator<Item = Fault> {
     })
 }
 
-async fn told(name: String, story: Story, meanwhile: Meanwhile, seed: u64) -> Option<()> {
-    let mut run = Run::begin(&name, story).await?;
+async fn told(name: String, story: Story, meanwhile: Meanwhile, seed: u64) {
+    let _permit = AT_A_TIME.acquire().await.unwrap();
+    let mut run = Run::begin(&name, story).await;
     for fault in faults(seed) {
         run.world.sim.add_fault(fault);
     }
@@ -95,10 +93,10 @@ async fn told(name: String, story: Story, meanwhile: Meanwhile, seed: u64) -> Op
     run.world.stop_operator().await;
     assert_eq!(run.damage(true).await, Damage::default(), "{name}");
     run.end().await;
-    Some(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
 async fn every_story_ends_well_while_a_quarter_of_all_calls_goes_wrong() {
     let steady = |name: &str| {
         let story = stories().into_iter().find(|story| story.name == name).unwrap();
@@ -115,10 +113,6 @@ async fn every_story_ends_well_while_a_quarter_of_all_calls_goes_wrong() {
             runs.push(told(format!("storm-{number}-{seed}"), story.clone(), *meanwhile, *seed));
         }
     }
-    let all = runs.len();
-    let done: Vec<_> = futures::stream::iter(runs).buffer_unordered(AT_A_TIME).collect().await;
-    let done = done.into_iter().flatten().count();
-    if done > 0 {
-        println!("fault storm: tests={} seeds={} failed={}", tests.len(), SEEDS.len(), all - done);
-    }
+    let done = join_all(runs).await.len();
+    println!("fault storm: tests={} seeds={} failed={}", tests.len(), SEEDS.len(), tests.len() * SEEDS.len() - done);
 }

@@ -1,20 +1,13 @@
 //! The examples: valid, complete, and in step with the real input.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, PostParams};
 use process_template_operator::api::{ClusterCmdbConnectionSpec, CmdbConnectionSpec, ProcessTemplateSetSpec, Property};
 use process_template_operator::plan::check;
 use serde_json::{Value, json};
-use support::control_plane::shared;
-use support::examples::{NAMESPACES, all, as_arguments, documents, folder};
-use support::world::install_crds;
+use test_support::examples::{NAMESPACES, all, documents, folder};
 
 fn of_kind(documents: Vec<Value>, kind: &str) -> Vec<Value> {
     documents.into_iter().filter(|document| document["kind"] == kind).collect()
@@ -111,27 +104,4 @@ fn every_property_occurs_in_an_example() {
         Property::ALL.iter().map(|property| property.name()).filter(|name| !used.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(used.contains("processName") && used.contains("extraProperties"));
-}
-
-#[tokio::test]
-async fn the_real_api_server_takes_every_example_strictly() {
-    let Some(plane) = shared().await else { return };
-    let client = plane.client().await;
-    install_crds(&client).await;
-    for name in NAMESPACES {
-        let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    }
-    let output = plane
-        .kubectl()
-        .args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "--recursive"])
-        .args(as_arguments())
-        .output()
-        .await
-        .unwrap();
-    let (taken, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.is_empty(), "{said}");
-    let count = taken.lines().filter(|line| line.contains("serverside-applied")).count();
-    assert_eq!(count, all().len());
-    println!("examples: documents={count} refused=0");
 }

@@ -1,25 +1,15 @@
-//! One table of manifests, judged by the real API server and by the offline rules alike.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value, reason = "a failed step fails the test")]
+//! One table of manifests, judged by the offline rules as by the real API server, which `applied.rs` asks.
 
-#[path = "manifests/shared_connections.rs"]
 mod shared_connections;
-mod support;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Resource as _;
-use kube::api::{Api, DeleteParams, PostParams};
-use kube::core::Request;
 use process_template_operator::api::{
-    self, ClusterCmdbConnection, ClusterCmdbConnectionSpec, CmdbConnection, CmdbConnectionSpec, FUNC_NAME,
-    PROCESS_NAME, ProcessTemplateSet, ProcessTemplateSetSpec, Property,
+    self, ClusterCmdbConnectionSpec, CmdbConnectionSpec, FUNC_NAME, PROCESS_NAME, ProcessTemplateSetSpec, Property,
 };
 use process_template_operator::plan::{check, check_update};
 use serde_json::{Value, json};
-use support::control_plane::shared;
-use support::world::install_crds;
 
 const BYTES_256: &str = "must be at most 256 bytes";
 const BYTES_2000: &str = "must be at most 2000 bytes";
@@ -44,7 +34,7 @@ const NOT_LISTED: &str = "Unsupported value";
 const TWICE: &str = "Duplicate value";
 const ABSENT: &str = "Required value";
 const NOT_A: &str = "must be of type";
-const UNKNOWN: &str = "unknown field";
+pub const UNKNOWN: &str = "unknown field";
 
 const POLICIES: &[(&str, &[&str])] = &[
     ("deletionPolicy", &["Orphan", "Delete"]),
@@ -56,7 +46,7 @@ const POLICIES: &[(&str, &[&str])] = &[
 const MAX_ID: i64 = 9_007_199_254_740_991;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub enum Verdict {
     Accepted,
     /// By both, each with this text.
     Refused(&'static str),
@@ -72,19 +62,19 @@ enum Verdict {
 use Verdict::{Accepted, AcceptedOnceStored, OfflineOnly, Refused, ServerOnly, Unreadable};
 
 #[derive(Clone)]
-enum Subject {
+pub enum Subject {
     Set(Value),
     Update(Value, Value),
     Connection(Value),
     Shared(Value),
 }
 
-struct Case {
+pub struct Case {
     name: String,
-    subject: Subject,
+    pub subject: Subject,
     /// Where it is refused: `spec.processes[0].user`.
     path: String,
-    verdict: Verdict,
+    pub verdict: Verdict,
 }
 
 #[derive(Default)]
@@ -211,7 +201,8 @@ fn many(count: usize) -> Value {
     (0..count).map(|number| json!({ "name": format!("p{number}"), "funcName": "f" })).collect()
 }
 
-fn table() -> Vec<Case> {
+/// Every case.
+pub fn table() -> Vec<Case> {
     let table = Table::default();
     texts(&table);
     white_space(&table);
@@ -867,75 +858,6 @@ fn addresses(table: &Table) {
 }
 
 /// Where the API server is asked.
-struct Server {
-    client: kube::Client,
-    namespace: &'static str,
-}
-
-impl Server {
-    /// A dry run in which unknown fields are refused: the path and the text of each complaint.
-    async fn judge(&self, subject: &Subject) -> Result<(), Vec<(String, String)>> {
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        let (kind, spec, old) = match subject {
-            Subject::Set(spec) => ("ProcessTemplateSet", spec, None),
-            Subject::Update(old, new) => ("ProcessTemplateSet", new, Some(old)),
-            Subject::Connection(spec) => ("CmdbConnection", spec, None),
-            Subject::Shared(spec) => ("ClusterCmdbConnection", spec, None),
-        };
-        let mut object = json!({
-            "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": kind, "metadata": { "name": "case" }, "spec": spec,
-        });
-        let namespace = Some(self.namespace);
-        let requests = Request::new(match subject {
-            Subject::Connection(_) => CmdbConnection::url_path(&(), namespace),
-            Subject::Shared(_) => ClusterCmdbConnection::url_path(&(), None),
-            _ => ProcessTemplateSet::url_path(&(), namespace),
-        });
-        let sets: Api<ProcessTemplateSet> = Api::namespaced(self.client.clone(), self.namespace);
-        let mut request = if let Some(old) = old {
-            let old: ProcessTemplateSetSpec = serde_json::from_value(old.clone()).unwrap();
-            let stored = sets.create(&PostParams::default(), &ProcessTemplateSet::new("case", old)).await.unwrap();
-            object["metadata"]["resourceVersion"] = stored.metadata.resource_version.into();
-            requests.replace("case", &dry, object.to_string().into_bytes()).unwrap()
-        } else {
-            requests.create(&dry, object.to_string().into_bytes()).unwrap()
-        };
-        *request.uri_mut() = format!("{}&fieldValidation=Strict", request.uri()).parse().unwrap();
-        let answer = self.client.request::<Value>(request).await;
-        if old.is_some() {
-            sets.delete("case", &DeleteParams::default()).await.unwrap();
-        }
-        let status = match answer {
-            Ok(stored) => {
-                // Whatever is stored can be read.
-                let spec = stored["spec"].clone();
-                match subject {
-                    Subject::Connection(_) => serde_json::from_value::<CmdbConnectionSpec>(spec).map(drop),
-                    Subject::Shared(_) => serde_json::from_value::<ClusterCmdbConnectionSpec>(spec).map(drop),
-                    _ => serde_json::from_value::<ProcessTemplateSetSpec>(spec).map(drop),
-                }
-                .unwrap_or_else(|error| panic!("{}: {error}", stored["spec"]));
-                return Ok(());
-            }
-            Err(kube::Error::Api(status)) => status,
-            Err(error) => panic!("no answer: {error}"),
-        };
-        let causes = status.details.map(|details| details.causes).unwrap_or_default();
-        if causes.is_empty() {
-            // What the strict reading refuses: unknown field "spec.x".
-            let path = status
-                .message
-                .split(UNKNOWN)
-                .nth(1)
-                .and_then(|rest| rest.split('"').nth(1))
-                .unwrap_or_default()
-                .to_owned();
-            return Err(vec![(path, status.message)]);
-        }
-        Err(causes.into_iter().map(|cause| (cause.field, cause.message)).collect())
-    }
-}
-
 /// What the rules say without an API server: the path, empty where it cannot even be read, and the text of each
 /// complaint.
 fn judge_offline(subject: &Subject) -> Result<(), Vec<(String, String)>> {
@@ -961,7 +883,8 @@ fn judge_offline(subject: &Subject) -> Result<(), Vec<(String, String)>> {
     if said.is_empty() { Ok(()) } else { Err(said) }
 }
 
-fn complaint(case: &Case, text: Option<&str>, judged: &Result<(), Vec<(String, String)>>) -> Option<String> {
+/// What is said if a judgement is not as the case wants it, which is a refusal with this text.
+pub fn complaint(case: &Case, text: Option<&str>, judged: &Result<(), Vec<(String, String)>>) -> Option<String> {
     let fits = match (text, judged) {
         (None, Ok(())) => true,
         (Some(text), Err(said)) => {
@@ -970,25 +893,6 @@ fn complaint(case: &Case, text: Option<&str>, judged: &Result<(), Vec<(String, S
         _ => false,
     };
     (!fits).then(|| format!("{}: {} is to be {:?}, but: {judged:?}", case.name, case.path, case.verdict))
-}
-
-#[tokio::test]
-async fn the_real_api_server_judges_every_manifest_as_the_table_says() {
-    let Some(plane) = shared().await else { return };
-    let client = plane.client().await;
-    install_crds(&client).await;
-    let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": "manifests" } })).unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let server = Server { client, namespace: "manifests" };
-    let mut complaints = Vec::new();
-    for case in table() {
-        let text = match case.verdict {
-            Accepted | AcceptedOnceStored | OfflineOnly(_) => None,
-            Refused(text) | Unreadable(text) | ServerOnly(text) => Some(text),
-        };
-        complaints.extend(complaint(&case, text, &server.judge(&case.subject).await));
-    }
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
 #[test]

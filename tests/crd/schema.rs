@@ -1,12 +1,8 @@
 //! The CRDs: committed as generated, and as Kubernetes conventions want them.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-#[path = "support/schemas.rs"]
-mod schemas;
 
 use process_template_operator::api::{self, BindCell, FUNC_NAME, PROCESS_NAME, Property};
-use schemas::schemas;
 use serde_json::{Value, json};
+use test_support::schemas::schemas;
 
 fn all() -> Vec<(String, String, Value)> {
     let crds = api::crds().unwrap();

@@ -1,18 +1,13 @@
 //! What is given to users of Argo CD and Flux: one script in two places stays one, and what is offered exists.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[path = "support/files.rs"]
-mod files;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use files::files;
 use process_template_operator::api::{self, CmdbConnectionSpec, ProcessTemplateSetSpec, RECONCILE_REQUESTED_AT};
 use process_template_operator::plan::check;
 use serde_json::Value;
+use test_support::files::files;
 
 const GROUP: &str = "cmdb.bk.tencent.com";
 const KINDS: [&str; 3] = ["ProcessTemplateSet", "CmdbConnection", "ClusterCmdbConnection"];

@@ -1,14 +1,9 @@
 //! The schema of the chart's values: no object takes a key that is not known, and values.yaml is as it says.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[path = "lanes/chart/levels.rs"]
-mod levels;
 
 use std::path::Path;
 
-use levels::{Keys, levels, resolved};
 use serde_json::Value;
+use test_support::levels::{Keys, levels, resolved};
 
 // What is not ours to know: what Helm gives to every chart, and objects of any kind. Kubernetes' own word for fields, in the
 // metadata of a claim, has no form.

@@ -1,29 +1,19 @@
 //! What the documents say is so: links lead somewhere, manifests are valid, and commands, values, fields, metrics, files and
 //! reasons exist.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-#[path = "support/files.rs"]
-mod files;
-#[allow(dead_code, reason = "each test binary uses its own part")]
-#[path = "lanes/chart/levels.rs"]
-mod levels;
-#[path = "documents/markdown.rs"]
 mod markdown;
-#[path = "support/schemas.rs"]
-mod schemas;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cmdb_sim::Fault;
-use levels::resolved;
 use markdown::Document;
 use process_template_operator::{api, cli, controller};
 use regex::Regex;
-use schemas::schemas;
 use serde_json::Value;
+use test_support::levels::resolved;
+use test_support::schemas::schemas;
 
 // Options that are named by themselves and belong to other programs.
 const OF_OTHERS: [&str; 6] =
@@ -37,7 +27,7 @@ fn root() -> &'static Path {
 }
 
 fn all() -> Vec<Document> {
-    files::documents().iter().map(|path| Document::read(path)).collect()
+    test_support::documents().iter().map(|path| Document::read(path)).collect()
 }
 
 fn one(path: &str) -> Document {
@@ -93,7 +83,7 @@ fn every_page_of_the_book_is_in_its_table_of_contents() {
     let book = root().join("docs");
     let contents = one("docs/README.md");
     let linked: BTreeSet<PathBuf> = contents.links.iter().map(|link| book.join(link)).collect();
-    let pages = files::documents().into_iter().filter(|path| path.starts_with(&book) && *path != contents.path);
+    let pages = test_support::documents().into_iter().filter(|path| path.starts_with(&book) && *path != contents.path);
     let missing: Vec<PathBuf> = pages.filter(|page| !linked.contains(page)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -1,7 +1,6 @@
 //! Generated files are committed as they are generated.
-#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
-#[path = "../tools/generate/files/mod.rs"]
+#[path = "../../tools/generate/files/mod.rs"]
 mod files;
 
 use std::path::Path;

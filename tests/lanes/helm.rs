@@ -1,16 +1,13 @@
 //! What `helm install --wait` makes of a chart that contains a set: Helm 4 waits with kstatus.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::PathBuf;
 use std::process::Output;
 
 use cmdb_sim::{Effect, Fault};
 use serde_json::{Value, json};
-use support::judges::Judge;
-use support::world::World;
+use test_support::judges::Judge;
+use test_support::world::World;
 use tokio::process::Command;
 
 const CREATE: &str = "batch_create_proc_template";
@@ -63,15 +60,15 @@ fn said(output: &Output) -> String {
 
 #[tokio::test]
 async fn helm_waits_for_the_ids_and_fails_with_the_reason_of_a_set_that_stands_still() {
-    let Some(helm) = Judge::named("helm").await else { return };
-    let Some(mut world) = World::new("helm").await else { return };
+    let helm = Judge::named("helm").await;
+    let mut world = World::new("helm").await;
     world.start_operator(&[]).await;
 
     world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(3000)));
     let chart = Chart::new(&world, &helm, "waits", &process("./run"));
     let installed = chart.helm("install", "waits").await;
     assert!(installed.status.success(), "{}", said(&installed));
-    let ids = support::world::Seen::new(world.set("waits").await).ids();
+    let ids = test_support::world::Seen::new(world.set("waits").await).ids();
     assert_eq!(ids.len(), 1, "it did not wait");
 
     let chart = Chart::new(&world, &helm, "waits", &process("./changed"));

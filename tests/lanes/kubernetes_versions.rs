@@ -1,35 +1,24 @@
 //! The oldest and the newest Kubernetes that we support take the CRDs and every example, in both ways of `kubectl apply`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
 use process_template_operator::api;
 use serde_json::{Value, json};
-use support::control_plane::{ControlPlane, Options, StartError};
-use support::examples::{NAMESPACES, all};
-use support::pinned::{BuildError, are_required, say_skipped};
+use test_support::control_plane::{ControlPlane, Options};
+use test_support::examples::{NAMESPACES, all};
 use tokio::time::{Instant, sleep};
 
 const SERVER_SIDE: &[&str] = &["apply", "--server-side", "--validate=strict", "--recursive", "--filename"];
 const CLIENT_SIDE: &[&str] = &["apply", "--validate=strict", "--recursive", "--filename"];
 const OURS: &str = "processtemplatesets,cmdbconnections,clustercmdbconnections";
 
-async fn start(kubernetes: &'static str) -> Option<ControlPlane> {
-    let required = are_required();
-    let options = Options { kubernetes: Some(kubernetes), cached_only: !required, audit: false, ..Options::default() };
-    match ControlPlane::start(options).await {
-        Ok(plane) => Some(plane),
-        Err(StartError::Build(error @ BuildError::NotBuilt { .. })) if !required => {
-            say_skipped(&format!("{kubernetes} Kubernetes"), &error);
-            None
-        }
-        Err(error) => panic!("no control plane of the {kubernetes} Kubernetes: {error}"),
-    }
+async fn start(kubernetes: &'static str) -> ControlPlane {
+    let options = Options { kubernetes: Some(kubernetes), audit: false, ..Options::default() };
+    let plane = ControlPlane::start(options).await;
+    plane.unwrap_or_else(|error| panic!("no control plane of the {kubernetes} Kubernetes: {error}"))
 }
 
 // A server that takes one way of applying, and nothing yet.
@@ -134,8 +123,8 @@ struct Taken {
     documents: usize,
 }
 
-async fn is_taken_by(kubernetes: &'static str, apply: &'static [&'static str]) -> Option<Taken> {
-    let server = Server { plane: start(kubernetes).await?, apply };
+async fn is_taken_by(kubernetes: &'static str, apply: &'static [&'static str]) -> Taken {
+    let server = Server { plane: start(kubernetes).await, apply };
     let version = server.version().await;
     let crds = server.install().await;
     let examples = server.file("examples.json", &json!({ "apiVersion": "v1", "kind": "List", "items": all() }));
@@ -160,7 +149,7 @@ async fn is_taken_by(kubernetes: &'static str, apply: &'static [&'static str]) -
     server.judges_a_set().await;
 
     server.plane.stop().await;
-    Some(Taken { version, crds, documents })
+    Taken { version, crds, documents }
 }
 
 fn minor(version: &str) -> u32 {
@@ -173,7 +162,7 @@ async fn both_ends_of_kubernetes_take_the_crds_and_every_example() {
     let (mut versions, mut refused) = (Vec::new(), 0);
     for kubernetes in ["oldest", "newest"] {
         for apply in [SERVER_SIDE, CLIENT_SIDE] {
-            let Some(taken) = is_taken_by(kubernetes, apply).await else { return };
+            let taken = is_taken_by(kubernetes, apply).await;
             assert_eq!(taken.crds, api::crds().unwrap().len());
             refused += expected.abs_diff(taken.documents);
             versions.push(taken.version);

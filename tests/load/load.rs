@@ -3,8 +3,6 @@
 mod bare;
 mod measure;
 mod quota;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,9 +20,9 @@ use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use measure::{Cost, IN_FLIGHT, api_writes, client_of};
-use support::control_plane::{ControlPlane, Options};
-use support::held::Held;
-use support::world::install_crds;
+use test_support::control_plane::install_crds;
+use test_support::control_plane::{ControlPlane, Options};
+use test_support::held::Held;
 
 /// Longest wait for one run.
 const PATIENCE: Duration = Duration::from_mins(5);

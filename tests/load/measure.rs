@@ -7,7 +7,7 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
-use super::support::control_plane::ControlPlane;
+use test_support::control_plane::ControlPlane;
 
 /// Calls to CMDB in flight at a time, of the operator and of the bare loop.
 pub const IN_FLIGHT: usize = 10;
@@ -52,7 +52,7 @@ pub fn api_writes(plane: &ControlPlane, namespace: &str, agent: &str, cost: &mut
             && event["userAgent"].as_str().is_some_and(|said| said.starts_with(agent))
             && !["get", "list", "watch"].contains(&event["verb"].as_str().unwrap_or_default())
     };
-    let events = plane.audit_events();
+    let events = plane.audit_events(agent);
     let writes: Vec<&Value> = events.iter().filter(ours).collect();
     let is_status = |event: &&&Value| event["objectRef"]["resource"] == "processtemplatesets";
     cost.status_writes = writes.iter().filter(is_status).count();

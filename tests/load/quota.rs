@@ -12,10 +12,10 @@ use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use super::measure::{IN_FLIGHT, client_of};
-use super::support::control_plane::ControlPlane;
-use super::support::held::Held;
 use super::{PATIENCE, Scenario, Who};
 use process_template_operator::api::ProcessTemplateSet;
+use test_support::control_plane::ControlPlane;
+use test_support::held::Held;
 
 /// Calls of a window, and its length: less than half of what the checks ask for.
 const LIMIT: u64 = 100;

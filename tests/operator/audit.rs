@@ -1,15 +1,12 @@
 //! The audit log: each write to CMDB has one line, and each line is a write.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
 use cmdb_sim::{Effect, Fault, Options, RequestRecord, Simulator};
 use process_template_operator::cmdb::Transport;
 use serde_json::{Value, json};
-use support::hunt::Hunt;
-use support::world::{PATIENCE, World};
+use test_support::hunt::Hunt;
+use test_support::world::{PATIENCE, World};
 use tokio::time::{Duration, Instant, sleep};
 
 const SECRET: &str = "Pl4ntedAuditSecret+one/two";
@@ -99,6 +96,7 @@ fn compare(world: &World, record: &RequestRecord, fields: &Value, uid: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn every_write_has_one_line_over_each_transport_and_no_line_has_a_secret() {
     let (mut sent, mut lines) = (0, 0);
     let mut hunt = Hunt::new(&[SECRET]);
@@ -107,7 +105,7 @@ async fn every_write_has_one_line_over_each_transport_and_no_line_has_a_secret()
         let sim = Simulator::start(Options::default()).unwrap();
         let url = sim.url();
         let name = format!("audit-{}", transport.as_str().to_lowercase());
-        let Some(mut world) = World::through(transport, &name, sim, &url).await else { return };
+        let mut world = World::through(transport, &name, sim, &url).await;
         world.put_secret(SECRET).await;
         world.start_operator(&["--log-format", "json", "--removal-delay-seconds", "0"]).await;
         let uid = story(&world).await;

@@ -1,17 +1,15 @@
 //! Whatever is wrong, each set says so in a clear condition, the others go on, and nobody has to lend a hand once it is
 //! mended.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use cmdb_sim::{Effect, Fault};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use process_template_operator::api::{CmdbConnection, ProcessTemplateSet};
+use kube::api::{Patch, PatchParams, PostParams};
+use process_template_operator::api::CmdbConnection;
+use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
-use support::closed::Closed;
-use support::world::{PATIENCE, Seen, World};
+use test_support::closed::Closed;
+use test_support::world::{Seen, World};
 use tokio::time::{Instant, sleep};
 
 fn spec() -> Value {
@@ -25,13 +23,13 @@ fn with(name: &str, value: Value) -> Value {
 }
 
 /// A world with a set "well" that is Ready and must stay so.
-async fn world_with_a_healthy_set(name: &str) -> Option<World> {
-    let mut world = World::new(name).await?;
+async fn world_with_a_healthy_set(name: &str) -> World {
+    let mut world = World::new(name).await;
     world.service_template("well");
     world.start_operator(&["--create-grace-seconds", "2"]).await;
     world.apply("well", spec()).await;
     world.until_ready("well").await;
-    Some(world)
+    world
 }
 
 fn assert_waits(seen: &Seen, what_to_do: &str) {
@@ -52,8 +50,9 @@ async fn assert_well(world: World) {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_unknown_connection_is_waited_for() {
-    let Some(world) = world_with_a_healthy_set("no-connection").await else { return };
+    let world = world_with_a_healthy_set("no-connection").await;
     world.service_template("web");
     world.apply("web", with("connectionRef", json!({ "name": "other" }))).await;
     let seen = world.until_reason("web", "WaitingForConnection").await;
@@ -65,8 +64,9 @@ async fn an_unknown_connection_is_waited_for() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_missing_secret_is_waited_for_and_an_incomplete_one_is_told() {
-    let Some(world) = world_with_a_healthy_set("no-secret").await else { return };
+    let world = world_with_a_healthy_set("no-secret").await;
     world.service_template("web");
     let connections: Api<CmdbConnection> = Api::namespaced(world.client.clone(), &world.namespace);
     let mut other = connections.get("default").await.unwrap();
@@ -91,8 +91,9 @@ async fn a_missing_secret_is_waited_for_and_an_incomplete_one_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn wrong_credentials_are_told_and_right_ones_used_at_once() {
-    let Some(world) = world_with_a_healthy_set("unauthorized").await else { return };
+    let world = world_with_a_healthy_set("unauthorized").await;
     world.service_template("web");
     world.sim.update_state(|state| {
         let accounts = json!([{ "app_code": "ptset", "app_secret": "b-secret" }]);
@@ -110,8 +111,9 @@ async fn wrong_credentials_are_told_and_right_ones_used_at_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn while_cmdb_is_down_new_work_is_retried_and_old_work_stays_ready_for_three_intervals() {
-    let Some(world) = world_with_a_healthy_set("down").await else { return };
+    let world = world_with_a_healthy_set("down").await;
     world.service_template("web");
     let down_since = Instant::now();
     world.sim.add_fault(Fault::every("*", Effect::drop_before_commit()));
@@ -129,8 +131,9 @@ async fn while_cmdb_is_down_new_work_is_retried_and_old_work_stays_ready_for_thr
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_cmdb_that_cannot_be_reached_is_told_from_one_that_gives_no_clear_answer() {
-    let Some(world) = world_with_a_healthy_set("unreachable").await else { return };
+    let world = world_with_a_healthy_set("unreachable").await;
     world.service_template("web");
     let closed = Closed::new();
     world.put_connection("other", &closed.url()).await;
@@ -142,8 +145,9 @@ async fn a_cmdb_that_cannot_be_reached_is_told_from_one_that_gives_no_clear_answ
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_does_not_speak_cmdbs_language_is_told() {
-    let Some(world) = world_with_a_healthy_set("not-cmdb").await else { return };
+    let world = world_with_a_healthy_set("not-cmdb").await;
     world.put_connection("other", &format!("{}/elsewhere", world.sim.url())).await;
     world.apply("web", with("connectionRef", json!({ "name": "other" }))).await;
     assert_stalled(&world.until_reason("web", "NotCmdb").await, "Check spec.url");
@@ -151,8 +155,9 @@ async fn what_does_not_speak_cmdbs_language_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_unknown_business_is_told() {
-    let Some(world) = world_with_a_healthy_set("no-business").await else { return };
+    let world = world_with_a_healthy_set("no-business").await;
     let mut elsewhere = with("bizId", json!(77));
     world.apply("web", elsewhere.clone()).await;
     assert_waits(&world.until_reason("web", "WaitingForServiceTemplate").await, "check spec.bizId");
@@ -168,8 +173,9 @@ async fn an_unknown_business_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_unknown_service_template_is_waited_for_by_name_and_told_by_id() {
-    let Some(world) = world_with_a_healthy_set("no-template").await else { return };
+    let world = world_with_a_healthy_set("no-template").await;
     world.apply("web", spec()).await;
     let seen = world.until_reason("web", "WaitingForServiceTemplate").await;
     assert_waits(&seen, "Create it in CMDB, or set spec.serviceTemplate.createIfMissing");
@@ -182,8 +188,9 @@ async fn an_unknown_service_template_is_waited_for_by_name_and_told_by_id() {
 
 // One list serves all sets for a second; a finding would stand for an interval.
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_service_template_that_was_made_just_before_its_set_is_found() {
-    let Some(world) = world_with_a_healthy_set("just-made").await else { return };
+    let world = world_with_a_healthy_set("just-made").await;
     for number in 0..5 {
         // Somebody else has the list read.
         let reader = format!("reader-{number}");
@@ -202,8 +209,9 @@ async fn a_service_template_that_was_made_just_before_its_set_is_found() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_service_template_that_is_renamed_or_deleted_in_cmdb_is_told_and_nothing_is_created_elsewhere() {
-    let Some(world) = world_with_a_healthy_set("renamed").await else { return };
+    let world = world_with_a_healthy_set("renamed").await;
     let id = world.service_template("web");
     world.apply("web", spec()).await;
     let ids = world.until_ready("web").await.ids();
@@ -235,8 +243,9 @@ async fn a_service_template_that_is_renamed_or_deleted_in_cmdb_is_told_and_nothi
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_throttled_call_is_repeated_later() {
-    let Some(world) = world_with_a_healthy_set("throttled").await else { return };
+    let world = world_with_a_healthy_set("throttled").await;
     world.service_template("web");
     world.sim.add_fault(Fault::every("batch_create_proc_template", Effect::code(1_306_429)));
     world.apply("web", spec()).await;
@@ -247,8 +256,9 @@ async fn a_throttled_call_is_repeated_later() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_denied_create_is_told_and_goes_on_once_it_is_permitted() {
-    let Some(world) = world_with_a_healthy_set("denied").await else { return };
+    let world = world_with_a_healthy_set("denied").await;
     world.service_template("web");
     world.sim.add_fault(Fault::every("batch_create_proc_template", Effect::code(1_199_046)));
     world.apply("web", spec()).await;
@@ -259,8 +269,9 @@ async fn a_denied_create_is_told_and_goes_on_once_it_is_permitted() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_create_that_is_refused_as_a_whole_is_not_sent_in_a_loop() {
-    let Some(world) = world_with_a_healthy_set("refused-whole").await else { return };
+    let world = world_with_a_healthy_set("refused-whole").await;
     for code in [9_900_403, 1_199_014, 1_306_406, 1_199_018] {
         world.sim.clear_faults();
         world.sim.clear_requests();
@@ -280,8 +291,9 @@ async fn a_create_that_is_refused_as_a_whole_is_not_sent_in_a_loop() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_secret_that_the_other_side_repeats_is_in_no_text_of_ours() {
-    let Some(world) = world_with_a_healthy_set("repeats").await else { return };
+    let world = world_with_a_healthy_set("repeats").await;
     world.service_template("web");
     let repeats = json!({ "call": "batch_create_proc_template", "every": true,
         "do": { "code": 1_199_006, "message": "bad request: bk_app_secret is a-secret" } });
@@ -298,8 +310,9 @@ async fn a_secret_that_the_other_side_repeats_is_in_no_text_of_ours() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn properties_that_the_server_does_not_have_are_named_on_the_item_and_in_one_event() {
-    let Some(world) = world_with_a_healthy_set("ignored").await else { return };
+    let world = world_with_a_healthy_set("ignored").await;
     world.service_template("web");
     let process =
         json!({ "name": "nginx", "funcName": "nginx", "extraProperties": [{ "name": "nosuch", "value": "x" }] });
@@ -308,48 +321,5 @@ async fn properties_that_the_server_does_not_have_are_named_on_the_item_and_in_o
     assert_eq!(seen.process("nginx").ignored, ["nosuch"]);
     world.until_event("Ignored", "nosuch").await;
     assert_eq!(world.events("Ignored").await.len(), 1);
-    assert_well(world).await;
-}
-
-// The schema lets no such object in; an older or a newer CRD might.
-#[tokio::test]
-async fn an_object_that_cannot_be_read_is_told_and_keeps_nobody_from_working() {
-    let Some(world) = world_with_a_healthy_set("malformed").await else { return };
-    world.service_template("web");
-    world.loosen_the_schema().await;
-    let resource = ApiResource::erase::<ProcessTemplateSet>(&());
-    let objects: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
-    let malformed = json!({
-        "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "ProcessTemplateSet", "metadata": { "name": "web" },
-        "spec": { "bizId": "two", "serviceTemplate": { "name": "web" }, "processes": [] },
-    });
-    let malformed: DynamicObject = serde_json::from_value(malformed).unwrap();
-    // The API server takes a moment to serve the changed schema.
-    let deadline = Instant::now() + PATIENCE;
-    while objects.create(&PostParams::default(), &malformed).await.is_err() {
-        assert!(Instant::now() < deadline);
-        sleep(std::time::Duration::from_millis(100)).await;
-    }
-    let reason = async || {
-        let object = objects.get("web").await.unwrap();
-        let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let find = |type_: &str| conditions.iter().find(|condition| condition["type"] == type_).cloned();
-        (find("Ready"), find("Stalled"))
-    };
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let (Some(ready), Some(stalled)) = reason().await {
-            assert_eq!((&ready["reason"], &stalled["status"]), (&json!("Malformed"), &json!("True")));
-            assert!(ready["message"].as_str().unwrap().contains("Correct the spec"), "{ready}");
-            break;
-        }
-        assert!(Instant::now() < deadline, "no status\n{}", world.operator_log());
-        sleep(std::time::Duration::from_millis(100)).await;
-    }
-    world.service_template("other");
-    world.apply("other", spec()).await;
-    world.until_ready("other").await;
-    world.restore_the_schema().await;
-    objects.delete("web", &DeleteParams::default()).await.unwrap();
     assert_well(world).await;
 }

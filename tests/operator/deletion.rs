@@ -1,7 +1,4 @@
 //! Sets that go: what happens to their templates, and what may hold them.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use cmdb_sim::{Effect, Fault};
 use futures::StreamExt;
@@ -10,7 +7,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use process_template_operator::api::{CmdbConnection, FINALIZER};
 use serde_json::{Value, json};
-use support::world::{Seen, World};
+use test_support::world::{Seen, World};
 
 const DELETE: &str = "delete_proc_template";
 
@@ -20,13 +17,13 @@ fn spec(deletion: &str) -> Value {
     ] })
 }
 
-async fn ready_world(name: &str, deletion: &str) -> Option<World> {
-    let mut world = World::new(name).await?;
+async fn ready_world(name: &str, deletion: &str) -> World {
+    let mut world = World::new(name).await;
     world.service_template("web");
     world.start_operator(&["--removal-delay-seconds", "0", "--create-grace-seconds", "3"]).await;
     world.apply("web", spec(deletion)).await;
     world.until_ready("web").await;
-    Some(world)
+    world
 }
 
 fn left(world: &World) -> usize {
@@ -64,8 +61,9 @@ where
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_orphaning_set_has_no_finalizer_and_goes_without_a_call() {
-    let Some(world) = ready_world("go-orphan", "Orphan").await else { return };
+    let world = ready_world("go-orphan", "Orphan").await;
     assert!(world.set("web").await.metadata.finalizers.is_none());
     world.delete("web").await;
     world.until_gone("web").await;
@@ -74,8 +72,9 @@ async fn an_orphaning_set_has_no_finalizer_and_goes_without_a_call() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn the_finalizer_follows_the_policy() {
-    let Some(world) = ready_world("go-follow", "Orphan").await else { return };
+    let world = ready_world("go-follow", "Orphan").await;
     let has = |seen: &Seen| seen.set.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER);
     world.apply("web", spec("Delete")).await;
     world.until("web", "the finalizer", has).await;
@@ -85,8 +84,9 @@ async fn the_finalizer_follows_the_policy() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn while_cmdb_is_down_the_set_stays_and_says_why_and_goes_when_it_is_back() {
-    let Some(world) = ready_world("go-down", "Delete").await else { return };
+    let world = ready_world("go-down", "Delete").await;
     world.sim.add_fault(Fault::every("*", Effect::code(1_199_066)));
     world.delete("web").await;
     until_blocked(&world, "Unavailable").await;
@@ -97,8 +97,9 @@ async fn while_cmdb_is_down_the_set_stays_and_says_why_and_goes_when_it_is_back(
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn patching_to_orphan_lets_a_blocked_set_go_at_once() {
-    let Some(world) = ready_world("go-patched", "Delete").await else { return };
+    let world = ready_world("go-patched", "Delete").await;
     world.sim.add_fault(Fault::every("*", Effect::code(1_199_046)));
     world.delete("web").await;
     until_blocked(&world, "PermissionDenied").await;
@@ -107,8 +108,9 @@ async fn patching_to_orphan_lets_a_blocked_set_go_at_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn the_last_client_that_worked_deletes_when_connection_and_secret_have_gone() {
-    let Some(world) = ready_world("go-kept", "Delete").await else { return };
+    let world = ready_world("go-kept", "Delete").await;
     delete::<Secret>(&world, "cmdb").await.unwrap();
     delete::<CmdbConnection>(&world, "default").await.unwrap();
     // It was in sync, and can only not be checked any more.
@@ -120,10 +122,11 @@ async fn the_last_client_that_worked_deletes_when_connection_and_secret_have_gon
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn without_a_client_the_deletion_is_blocked_until_there_is_one_or_orphan_is_said() {
     for recovers in [true, false] {
         let name = format!("go-restarted-{recovers}");
-        let Some(mut world) = ready_world(&name, "Delete").await else { return };
+        let mut world = ready_world(&name, "Delete").await;
         world.kill_operator().await;
         delete::<Secret>(&world, "cmdb").await.unwrap();
         world.delete("web").await;
@@ -141,8 +144,9 @@ async fn without_a_client_the_deletion_is_blocked_until_there_is_one_or_orphan_i
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn with_its_service_template_gone_a_set_has_nothing_to_delete() {
-    let Some(world) = ready_world("go-scope", "Delete").await else { return };
+    let world = ready_world("go-scope", "Delete").await;
     world.sim.update_state(|state| state.service_templates.clear());
     world.delete("web").await;
     world.until_gone("web").await;
@@ -151,9 +155,10 @@ async fn with_its_service_template_gone_a_set_has_nothing_to_delete() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_set_whose_connection_leads_to_another_cmdb_does_not_go_by_itself() {
-    let Some(world) = ready_world("go-endpoint", "Delete").await else { return };
-    let other = World::new("go-endpoint-other").await.unwrap();
+    let world = ready_world("go-endpoint", "Delete").await;
+    let other = World::new("go-endpoint-other").await;
     other.service_template("web");
     world.put_connection("default", &other.sim.url()).await;
     world.delete("web").await;
@@ -166,8 +171,9 @@ async fn a_set_whose_connection_leads_to_another_cmdb_does_not_go_by_itself() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_suspended_set_waits_with_delete_and_goes_with_orphan() {
-    let Some(world) = ready_world("go-suspended", "Delete").await else { return };
+    let world = ready_world("go-suspended", "Delete").await;
     let mut suspended = spec("Delete");
     suspended["suspend"] = true.into();
     world.apply("web", suspended).await;
@@ -179,8 +185,9 @@ async fn a_suspended_set_waits_with_delete_and_goes_with_orphan() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_set_that_never_reached_cmdb_goes_at_once() {
-    let Some(mut world) = World::new("go-never").await else { return };
+    let mut world = World::new("go-never").await;
     world.start_operator(&[]).await;
     let mut spec = spec("Delete");
     spec["connectionRef"] = json!({ "name": "absent" });
@@ -192,8 +199,9 @@ async fn a_set_that_never_reached_cmdb_goes_at_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_status_that_was_lost_is_found_again_before_the_set_goes() {
-    let Some(mut world) = ready_world("go-wiped", "Delete").await else { return };
+    let mut world = ready_world("go-wiped", "Delete").await;
     world.kill_operator().await;
     let wiped = json!({ "status": null });
     world.sets().patch_status("web", &PatchParams::default(), &Patch::Merge(&wiped)).await.unwrap();
@@ -206,9 +214,10 @@ async fn a_status_that_was_lost_is_found_again_before_the_set_goes() {
 
 // A create whose connection broke may be stored for as long as the grace period; one that hangs is stored late.
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_undecided_create_holds_the_set_until_its_end_is_known() {
     for (name, effect) in [("broken", Effect::drop_before_commit()), ("late", Effect::hang(3.0, false))] {
-        let Some(mut world) = World::new(&format!("go-undecided-{name}")).await else { return };
+        let mut world = World::new(&format!("go-undecided-{name}")).await;
         world.service_template("web");
         world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, effect));
         world.start_operator(&["--create-grace-seconds", "4"]).await;
@@ -223,8 +232,9 @@ async fn an_undecided_create_holds_the_set_until_its_end_is_known() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn templates_that_somebody_deleted_already_are_no_trouble() {
-    let Some(world) = ready_world("go-partly", "Delete").await else { return };
+    let world = ready_world("go-partly", "Delete").await;
     // Between the list and the delete.
     world.sim.add_fault(Fault::nth(DELETE, 1, Effect::code(1_108_014)));
     world.sim.update_state(|state| state.process_templates.truncate(1));
@@ -235,8 +245,9 @@ async fn templates_that_somebody_deleted_already_are_no_trouble() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_a_set_leaves_behind_goes_to_the_set_that_waits_for_it_also_when_that_wants_it_changed() {
-    let Some(world) = ready_world("go-handed-over", "Delete").await else { return };
+    let world = ready_world("go-handed-over", "Delete").await;
     let mut heir = spec("Delete");
     heir["resyncIntervalSeconds"] = 600.into();
     heir["processes"] = json!([{ "name": "b", "funcName": "b", "startCmd": "./new" }]);
@@ -254,8 +265,9 @@ async fn what_a_set_leaves_behind_goes_to_the_set_that_waits_for_it_also_when_th
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_an_orphaning_set_leaves_behind_goes_at_once_to_the_set_that_waits_for_it() {
-    let Some(world) = ready_world("go-left-behind", "Orphan").await else { return };
+    let world = ready_world("go-left-behind", "Orphan").await;
     let mut seldom = spec("Orphan");
     seldom["resyncIntervalSeconds"] = 600.into();
     world.apply("web", seldom.clone()).await;
@@ -285,9 +297,9 @@ fn orders() -> Vec<Vec<&'static str>> {
     orders
 }
 
-async fn goes(number: usize, order: Vec<&str>) -> Option<()> {
+async fn goes(number: usize, order: Vec<&str>) {
     let deletion = if number % 4 == 3 { "Orphan" } else { "Delete" };
-    let world = ready_world(&format!("go-all-{number:02}"), deletion).await?;
+    let world = ready_world(&format!("go-all-{number:02}"), deletion).await;
     for what in &order {
         // Once its namespace goes, it may be gone already.
         match *what {
@@ -303,14 +315,12 @@ async fn goes(number: usize, order: Vec<&str>) -> Option<()> {
     world.until_namespace_gone().await;
     assert_eq!(left(&world), if deletion == "Delete" { 0 } else { 2 }, "{order:?}");
     world.end().await;
-    Some(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
 async fn a_namespace_goes_by_itself_in_whatever_order_its_objects_go() {
     let runs = futures::stream::iter(orders().into_iter().enumerate()).map(|(number, order)| goes(number, order));
-    let done = runs.buffer_unordered(4).collect::<Vec<_>>().await.into_iter().flatten().count();
-    if done > 0 {
-        println!("namespace deletion: orders={done} stuck=0");
-    }
+    let done = runs.buffer_unordered(4).count().await;
+    println!("namespace deletion: orders={done} stuck=0");
 }

@@ -1,11 +1,8 @@
 //! What somebody else writes into a status does not stand, and what is not known is not claimed.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use support::world::{Seen, World};
+use test_support::world::{Seen, World};
 
 fn forged() -> Value {
     json!({ "summary": "1/1", "readyCount": 1, "conditions": [{ "type": "Ready", "status": "True", "reason": "InSync",
@@ -25,8 +22,9 @@ fn spec(names: &[&str]) -> Value {
 
 // Nobody would look for ten minutes, be it after a finding or after a start.
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_forged_status_is_put_right_at_once_however_long_the_set_would_have_waited() {
-    let Some(mut world) = World::new("forged").await else { return };
+    let mut world = World::new("forged").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", spec(&["nginx"])).await;
@@ -56,8 +54,9 @@ async fn a_forged_status_is_put_right_at_once_however_long_the_set_would_have_wa
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_status_that_somebody_has_emptied_says_that_nobody_has_looked() {
-    let Some(world) = World::new("emptied").await else { return };
+    let world = World::new("emptied").await;
     world.service_template("web");
     world.apply("web", spec(&["nginx"])).await;
     let emptied = Patch::Json::<()>(
@@ -69,8 +68,9 @@ async fn a_status_that_somebody_has_emptied_says_that_nobody_has_looked() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_was_seen_of_another_spec_is_not_said_of_this_one_and_the_ids_stay() {
-    let Some(mut world) = World::new("unseen").await else { return };
+    let mut world = World::new("unseen").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", spec(&["a", "b"])).await;

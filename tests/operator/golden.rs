@@ -1,13 +1,11 @@
 //! The traffic that each story of a template's life costs, call by call: what CMDB receives is the expectation, and one
 //! call more fails.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-mod support;
-
-use cmdb_sim::RequestRecord;
+use futures::future::LocalBoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use serde_json::{Value, json};
-use support::world::World;
+use test_support::world::World;
 
 const LOOK: [&str; 2] = ["list_service_template", "list_proc_template"];
 
@@ -43,13 +41,13 @@ struct Story {
 }
 
 impl Story {
-    async fn begin(name: &str, spec: Value) -> Option<Self> {
-        let mut world = World::new(name).await?;
+    async fn begin(name: &str, spec: Value) -> Self {
+        let mut world = World::new(name).await;
         world.service_template("web");
         world.start_operator(&["--removal-delay-seconds", "0"]).await;
         let mut story = Self { world, asked: 0 };
         story.apply("web", spec).await;
-        Some(story)
+        story
     }
 
     async fn apply(&mut self, name: &str, mut spec: Value) {
@@ -111,22 +109,20 @@ fn told(sent: &[String], expected: &[String]) {
     TOLD.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
 }
 
-async fn change(name: &str, before: Value, after: Value, writes: &[&str]) -> Option<()> {
-    let mut story = Story::begin(name, before).await?;
+async fn change(name: &str, before: Value, after: Value, writes: &[&str]) {
+    let mut story = Story::begin(name, before).await;
     story.forget();
     story.apply("web", after).await;
     told(&story.sent().await, &expected(writes));
-    Some(())
 }
 
-async fn create() -> Option<()> {
-    let story = Story::begin("golden-create", processes(&["a", "b"])).await?;
+async fn create() {
+    let story = Story::begin("golden-create", processes(&["a", "b"])).await;
     told(&story.sent().await, &expected(&["batch_create_proc_template a b"]));
-    Some(())
 }
 
-async fn move_to_another_set() -> Option<()> {
-    let mut story = Story::begin("golden-move", with(processes(&["a", "b"]), "deletionPolicy", "Delete")).await?;
+async fn move_to_another_set() {
+    let mut story = Story::begin("golden-move", with(processes(&["a", "b"]), "deletionPolicy", "Delete")).await;
     story.forget();
     let world = &story.world;
     let mut taker = processes(&["b"]);
@@ -139,20 +135,18 @@ async fn move_to_another_set() -> Option<()> {
     let sent = story.sent().await;
     let writes: Vec<String> = sent.into_iter().filter(|line| !line.starts_with("list_")).collect();
     told(&writes, &[]);
-    Some(())
 }
 
-async fn delete_the_set() -> Option<()> {
-    let story = Story::begin("golden-delete", with(processes(&["a", "b"]), "deletionPolicy", "Delete")).await?;
+async fn delete_the_set() {
+    let story = Story::begin("golden-delete", with(processes(&["a", "b"]), "deletionPolicy", "Delete")).await;
     story.forget();
     story.world.delete("web").await;
     story.world.until_gone("web").await;
     told(&story.sent().await, &expected(&["delete_proc_template [1,2]"]));
-    Some(())
 }
 
-async fn take_over(name: &str, policy: &str, stored: &str, writes: &[&str]) -> Option<()> {
-    let mut world = World::new(name).await?;
+async fn take_over(name: &str, policy: &str, stored: &str, writes: &[&str]) {
+    let mut world = World::new(name).await;
     let id = world.service_template("web");
     let property = json!({
         "bk_process_name": { "value": "a" }, "bk_func_name": { "value": "f-a" },
@@ -163,10 +157,10 @@ async fn take_over(name: &str, policy: &str, stored: &str, writes: &[&str]) -> O
     let mut story = Story { world, asked: 0 };
     story.apply("web", with(processes(&["a"]), "adoptionPolicy", policy)).await;
     told(&story.sent().await, &expected(writes));
-    Some(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
 async fn every_story_costs_exactly_its_calls() {
     let two = || named(&[("x", "a"), ("y", "b")]);
     let changed = {
@@ -179,28 +173,28 @@ async fn every_story_costs_exactly_its_calls() {
         "update_proc_template 2 bk_process_name=a",
         "update_proc_template 1 bk_process_name=b",
     ];
-    let stories = [
-        create().await,
-        change("golden-nothing", processes(&["a", "b"]), processes(&["a", "b"]), &[]).await,
-        change("golden-update", processes(&["a", "b"]), changed, &["update_proc_template 2 start_cmd=./new"]).await,
+    let stories: Vec<LocalBoxFuture<()>> = vec![
+        create().boxed_local(),
+        change("golden-nothing", processes(&["a", "b"]), processes(&["a", "b"]), &[]).boxed_local(),
+        change("golden-update", processes(&["a", "b"]), changed, &["update_proc_template 2 start_cmd=./new"])
+            .boxed_local(),
         change("golden-rename", two(), named(&[("x", "c"), ("y", "b")]), &["update_proc_template 1 bk_process_name=c"])
-            .await,
-        change("golden-swap", two(), named(&[("x", "b"), ("y", "a")]), &swap).await,
+            .boxed_local(),
+        change("golden-swap", two(), named(&[("x", "b"), ("y", "a")]), &swap).boxed_local(),
         change(
             "golden-remove",
             with(two(), "deletionPolicy", "Delete"),
             with(named(&[("x", "a")]), "deletionPolicy", "Delete"),
             &["delete_proc_template [2]"],
         )
-        .await,
-        move_to_another_set().await,
-        delete_the_set().await,
-        take_over("golden-adopt", "IfIdentical", "./run", &[]).await,
-        take_over("golden-take-over", "Always", "./other", &["update_proc_template 1 start_cmd=./run"]).await,
+        .boxed_local(),
+        move_to_another_set().boxed_local(),
+        delete_the_set().boxed_local(),
+        take_over("golden-adopt", "IfIdentical", "./run", &[]).boxed_local(),
+        take_over("golden-take-over", "Always", "./other", &["update_proc_template 1 start_cmd=./run"]).boxed_local(),
     ];
-    let run = stories.iter().flatten().count();
-    if run > 0 {
-        assert_eq!(run, stories.len());
-        println!("golden: stories={} extra_calls=0", TOLD.load(std::sync::atomic::Ordering::Relaxed));
-    }
+    let run = stories.len();
+    stream::iter(stories).buffer_unordered(4).collect::<()>().await;
+    assert_eq!(TOLD.load(std::sync::atomic::Ordering::Relaxed), run);
+    println!("golden: stories={run} extra_calls=0");
 }

@@ -1,7 +1,4 @@
 //! Every status that was ever written, not only the last: none says more than is true.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::pin::pin;
 
@@ -11,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, ApiResource, DynamicObject, WatchEvent, WatchParams};
 use process_template_operator::api::ProcessTemplateSet;
 use serde_json::{Value, json};
-use support::judges::Judge;
-use support::world::World;
+use test_support::judges::Judge;
+use test_support::world::World;
 
 const NAME: &str = "web";
 
@@ -81,15 +78,15 @@ fn spec(processes: &[Value]) -> Value {
     json!({ "processes": processes, "resyncIntervalSeconds": 5, "deletionPolicy": "Delete" })
 }
 
-async fn world(name: &str) -> Option<World> {
-    let mut world = World::new(name).await?;
+async fn world(name: &str) -> World {
+    let mut world = World::new(name).await;
     world.service_template(NAME);
     // What is said too early would be true a moment later.
     for call in ["batch_create_proc_template", "update_proc_template"] {
         world.sim.add_fault(Fault::every(call, Effect::delay(300)));
     }
     world.start_operator(&["--create-grace-seconds", "3", "--removal-delay-seconds", "0"]).await;
-    Some(world)
+    world
 }
 
 async fn life(world: &World) {
@@ -162,11 +159,12 @@ async fn lies(judge: &Judge, story: &str, written: &[Written]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
 async fn no_status_that_was_ever_written_says_more_than_is_true() {
-    let Some(judge) = Judge::named("status-judge").await else { return };
+    let judge = Judge::named("status-judge").await;
     let mut worlds = Vec::new();
     for name in ["life", "outage", "conflict", "deletion"] {
-        let Some(world) = world(&format!("history-{name}")).await else { return };
+        let world = world(&format!("history-{name}")).await;
         worlds.push(world);
     }
     let [first, second, third, fourth] = &worlds[..] else { unreachable!() };

@@ -1,12 +1,9 @@
 //! The judges that other tests believe: each says so when it is shown something wrong.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use process_template_operator::api;
 use serde_json::{Value, json};
-use support::judges::Judge;
-use support::pinned::{BuildError, build};
+use test_support::judges::Judge;
+use test_support::pinned::{BuildError, build};
 
 fn object(status: &Value) -> Value {
     json!({
@@ -28,8 +25,9 @@ fn with_conditions(conditions: &[Value]) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn kstatus_takes_an_object_without_a_status_for_done_and_a_new_one_of_ours_for_begun() {
-    let Some(judge) = Judge::named("status-judge").await else { return };
+    let judge = Judge::named("status-judge").await;
     let mut bare = object(&Value::Null);
     bare.as_object_mut().unwrap().remove("status");
     assert_eq!(judge.ask(&[], &[bare]).await[0]["kstatus"]["status"], "Current");
@@ -41,8 +39,9 @@ async fn kstatus_takes_an_object_without_a_status_for_done_and_a_new_one_of_ours
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn kstatus_tells_the_three_ends_of_a_look_apart() {
-    let Some(judge) = Judge::named("status-judge").await else { return };
+    let judge = Judge::named("status-judge").await;
     let judged = judge
         .ask(
             &[],
@@ -62,8 +61,9 @@ async fn kstatus_tells_the_three_ends_of_a_look_apart() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn flux_finds_a_lie_in_what_is_ready_and_still_at_work() {
-    let Some(judge) = Judge::named("status-judge").await else { return };
+    let judge = Judge::named("status-judge").await;
     let lie = with_conditions(&[condition("Ready", "True"), condition("Reconciling", "True")]);
     let judged = judge.ask(&[], std::slice::from_ref(&lie)).await;
     assert_eq!(
@@ -81,28 +81,32 @@ async fn flux_finds_a_lie_in_what_is_ready_and_still_at_work() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn flux_warns_of_a_condition_that_is_false_where_it_should_be_gone() {
-    let Some(judge) = Judge::named("status-judge").await else { return };
+    let judge = Judge::named("status-judge").await;
     let judged =
         judge.ask(&[], &[with_conditions(&[condition("Ready", "False"), condition("Stalled", "False")])]).await;
     assert_eq!(judged[0]["flux"]["warnings"], json!(["Stalled condition can be removed when its value is False"]));
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_cannot_be_judged_is_named_by_its_line() {
-    let Some(judge) = Judge::named("status-judge").await else { return };
+    let judge = Judge::named("status-judge").await;
     let unreadable = object(&json!({ "conditions": { "Ready": "True" } }));
     let error = judge.try_ask(&[], &[with_conditions(&[]), unreadable]).await.unwrap_err();
     assert_eq!(error, "status-judge: line 2: kstatus: cannot restore slice from map\n");
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_judge_that_nobody_knows_cannot_be_built() {
     let refused = build("tests/judges/build", &["no-such-judge"], true).await;
     assert!(matches!(refused, Err(BuildError::Failed(_))), "{refused:?}");
 }
 
 #[test]
+#[ignore = "needs a control plane: make test"]
 fn what_was_not_built_is_not_built_in_passing() {
     let empty = tempfile::tempdir().unwrap();
     let output = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/judges/build"))

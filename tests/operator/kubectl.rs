@@ -1,14 +1,11 @@
 //! What a person with kubectl sees and can do.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 
 use cmdb_sim::{Effect, Fault};
 use process_template_operator::api::{FIELD_MANAGER, FINALIZER, RECONCILE_REQUESTED_AT};
 use serde_json::{Value, json};
-use support::world::World;
+use test_support::world::World;
 
 const CREATE: &str = "batch_create_proc_template";
 
@@ -67,10 +64,10 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-async fn world(name: &str) -> Option<World> {
-    let mut world = World::new(name).await?;
+async fn world(name: &str) -> World {
+    let mut world = World::new(name).await;
     world.start_operator(&["--removal-delay-seconds", "0"]).await;
-    Some(world)
+    world
 }
 
 /// Who owns what of a set, by manager.
@@ -82,8 +79,9 @@ async fn owned(world: &World, name: &str) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_was_applied_is_unchanged_and_shows_no_difference_in_either_way_of_applying() {
-    let Some(world) = world("kubectl-apply").await else { return };
+    let world = world("kubectl-apply").await;
     for (name, mode) in [("client-side", None), ("server-side", Some("--server-side"))] {
         world.service_template(name);
         let file = written(&world, name, &full(name));
@@ -102,8 +100,9 @@ async fn what_was_applied_is_unchanged_and_shows_no_difference_in_either_way_of_
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn the_operator_owns_status_and_finalizer_alone_and_another_manager_has_no_conflict() {
-    let Some(world) = world("kubectl-owners").await else { return };
+    let world = world("kubectl-owners").await;
     world.service_template("web");
     let file = written(&world, "web", &full("web"));
     kubectl(&world, &["apply", "--server-side", "--field-manager=first", "-f", path(&file)]).await.quietly();
@@ -130,8 +129,9 @@ async fn the_operator_owns_status_and_finalizer_alone_and_another_manager_has_no
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_table_says_how_things_stand_and_where_to_look() {
-    let Some(world) = world("kubectl-get").await else { return };
+    let world = world("kubectl-get").await;
     world.service_template("web");
     let file = written(&world, "web", &full("web"));
     kubectl(&world, &["apply", "-f", path(&file)]).await.quietly();
@@ -171,8 +171,9 @@ async fn a_table_says_how_things_stand_and_where_to_look() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn every_field_is_explained_beginning_with_its_name_in_cmdb() {
-    let Some(world) = world("kubectl-explain").await else { return };
+    let world = world("kubectl-explain").await;
     let explained = async |what: &str| kubectl(&world, &["explain", what]).await.quietly();
     for (field, text) in [
         ("ptset.spec.bizId", "bk_biz_id: the business"),
@@ -191,8 +192,9 @@ async fn every_field_is_explained_beginning_with_its_name_in_cmdb() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_set_is_looked_at_when_asked_and_stops_and_goes_on_when_told() {
-    let Some(world) = world("kubectl-ask").await else { return };
+    let world = world("kubectl-ask").await;
     world.service_template("web");
     let file = written(&world, "web", &manifest("web", &json!({ "processes": [{ "name": "a", "funcName": "a" }] })));
     kubectl(&world, &["apply", "-f", path(&file)]).await.quietly();
@@ -214,8 +216,9 @@ async fn a_set_is_looked_at_when_asked_and_stops_and_goes_on_when_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_deletion_that_is_blocked_says_why_and_ends_the_way_it_says() {
-    let Some(world) = world("kubectl-delete").await else { return };
+    let world = world("kubectl-delete").await;
     world.service_template("web");
     let file = written(&world, "web", &full("web"));
     kubectl(&world, &["apply", "-f", path(&file)]).await.quietly();
@@ -247,8 +250,9 @@ fn process_of(bytes: usize, number: usize) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn five_hundred_processes_fit_in_one_set_the_small_ones_in_an_annotation_too() {
-    let Some(world) = world("kubectl-sizes").await else { return };
+    let world = world("kubectl-sizes").await;
     for (name, bytes, mode) in [("small", 450, None), ("large", 1800, Some("--server-side"))] {
         world.service_template(name);
         let processes: Vec<Value> = (0..500).map(|number| process_of(bytes, number)).collect();

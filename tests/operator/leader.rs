@@ -1,7 +1,4 @@
 //! Several instances of the operator with one lease: one leads, the others stand by, and never do two of them write.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +8,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::chance::chance;
-use support::proxy::Proxy;
-use support::world::{Operator, PATIENCE, Seen, World};
+use test_support::chance::chance;
+use test_support::proxy::Proxy;
+use test_support::world::{Operator, PATIENCE, Seen, World};
 use tokio::time::{Instant, sleep};
 
 const CREATE: &str = "batch_create_proc_template";
@@ -34,12 +31,12 @@ struct Instances {
 }
 
 impl Instances {
-    async fn new(name: &str, count: usize, lease_seconds: &'static str) -> Option<Self> {
-        let mut instances = Self { world: World::new(name).await?, running: Vec::new(), lease_seconds };
+    async fn new(name: &str, count: usize, lease_seconds: &'static str) -> Self {
+        let mut instances = Self { world: World::new(name).await, running: Vec::new(), lease_seconds };
         for _ in 0..count {
             instances.start().await;
         }
-        Some(instances)
+        instances
     }
 
     async fn start(&mut self) {
@@ -100,8 +97,9 @@ fn time_of(operator: &Operator, text: &str) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_leader_that_is_told_to_end_finishes_its_write_and_gives_the_lease_back() {
-    let Some(mut instances) = Instances::new("leader-ends", 2, "6").await else { return };
+    let mut instances = Instances::new("leader-ends", 2, "6").await;
     let (leader, holder) = instances.leader_after("").await;
     instances.world.service_template("web");
     instances.world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(9000)));
@@ -122,8 +120,9 @@ async fn a_leader_that_is_told_to_end_finishes_its_write_and_gives_the_lease_bac
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
-    let Some(mut instances) = Instances::new("leader-standby", 1, "15").await else { return };
+    let mut instances = Instances::new("leader-standby", 1, "15").await;
     let (leader, holder) = instances.leader_after("").await;
     let api_server = Proxy::to_api_server(&instances.world.plane.kubeconfig_path()).await;
     let kubeconfig = api_server.kubeconfig(instances.world.plane.folder());
@@ -161,8 +160,9 @@ async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
 async fn leaders_that_are_killed_at_random_lose_and_double_nothing() {
-    let Some(mut instances) = Instances::new("leader-kills", 2, "3").await else { return };
+    let mut instances = Instances::new("leader-kills", 2, "3").await;
     for number in 0..SETS {
         instances.world.service_template(&format!("s{number:03}"));
     }

@@ -1,12 +1,9 @@
 //! The life of a template on the real API server: edits by hand, replacement, suspension, and strangers.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use cmdb_sim::{self as sim, Effect, Fault, Property, Simulator};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use support::world::{Seen, World};
+use test_support::world::{Seen, World};
 
 const WRITES: [&str; 3] = ["batch_create_proc_template", "update_proc_template", "delete_proc_template"];
 
@@ -29,19 +26,20 @@ fn stored(world: &World, id: i64) -> Property {
     templates.into_iter().find(|template| template.id == id).unwrap().property
 }
 
-async fn ready_world(name: &str, spec: Value) -> Option<(World, Seen)> {
-    let mut world = World::new(name).await?;
+async fn ready_world(name: &str, spec: Value) -> (World, Seen) {
+    let mut world = World::new(name).await;
     world.service_template("web");
     world.start_operator(&["--removal-delay-seconds", "0"]).await;
     world.apply("web", spec).await;
     let seen = world.until_ready("web").await;
     world.sim.clear_requests();
-    Some((world, seen))
+    (world, seen)
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_a_person_changes_is_put_back_and_what_is_unmanaged_is_left() {
-    let Some((world, seen)) = ready_world("drift-correct", one("./run")).await else { return };
+    let (world, seen) = ready_world("drift-correct", one("./run")).await;
     let id = seen.process("nginx").id.unwrap();
     let by_hand = json!({
         "user": { "value": "nobody", "as_default_value": false },
@@ -60,10 +58,11 @@ async fn what_a_person_changes_is_put_back_and_what_is_unmanaged_is_left() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_a_person_changes_is_only_shown_under_detect_with_who_and_when() {
     let mut spec = one("./run");
     spec["driftPolicy"] = "Detect".into();
-    let Some((world, seen)) = ready_world("drift-detect", spec.clone()).await else { return };
+    let (world, seen) = ready_world("drift-detect", spec.clone()).await;
     let id = seen.process("nginx").id.unwrap();
     let by_hand = |user: &str| property(json!({ "user": { "value": user, "as_default_value": true } }));
     world.sim.edit_process_template(id, "zhang", &by_hand("nobody")).unwrap();
@@ -97,8 +96,9 @@ async fn what_a_person_changes_is_only_shown_under_detect_with_who_and_when() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_template_that_somebody_deleted_is_created_again() {
-    let Some((world, seen)) = ready_world("drift-deleted", one("./run")).await else { return };
+    let (world, seen) = ready_world("drift-deleted", one("./run")).await;
     let id = seen.process("nginx").id.unwrap();
     world.sim.update_state(|state| state.process_templates.clear());
     let seen = world.until("web", "another ID", |seen| seen.is_ready() && seen.process("nginx").id != Some(id)).await;
@@ -108,8 +108,9 @@ async fn a_template_that_somebody_deleted_is_created_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_changed_function_waits_for_leave_to_replace() {
-    let Some((world, seen)) = ready_world("replace", one("./run")).await else { return };
+    let (world, seen) = ready_world("replace", one("./run")).await;
     let id = seen.process("nginx").id.unwrap();
     let mut spec = one("./run");
     spec["processes"][0]["funcName"] = "openresty".into();
@@ -127,10 +128,11 @@ async fn a_changed_function_waits_for_leave_to_replace() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_suspended_set_says_what_would_be_done_and_does_nothing() {
     let mut spec = one("./run");
     spec["suspend"] = true.into();
-    let Some(mut world) = World::new("suspend").await else { return };
+    let mut world = World::new("suspend").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", spec.clone()).await;
@@ -150,8 +152,9 @@ async fn a_suspended_set_says_what_would_be_done_and_does_nothing() {
 
 // A status from a backup, from another CMDB, or made up: whatever it says, nothing of a stranger's is written.
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_status_with_foreign_ids_never_leads_to_a_write_on_a_foreign_template() {
-    let Some(mut world) = World::new("foreign").await else { return };
+    let mut world = World::new("foreign").await;
     let (ours, theirs) = (world.service_template("web"), world.service_template("other"));
     let template = |name: &str| {
         property(json!({
@@ -213,8 +216,9 @@ async fn a_status_with_foreign_ids_never_leads_to_a_write_on_a_foreign_template(
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_server_that_ignores_a_new_name_is_not_asked_again_and_again() {
-    let Some((world, _)) = ready_world("no-rename", one("./run")).await else { return };
+    let (world, _) = ready_world("no-rename", one("./run")).await;
     world.sim.update_state(|state| state.rename = false);
     let mut spec = one("./run");
     spec["processes"][0]["processName"] = "other".into();
@@ -229,8 +233,9 @@ async fn a_server_that_ignores_a_new_name_is_not_asked_again_and_again() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_service_template_that_is_made_anew_is_a_new_scope_and_the_old_one_is_left_alone() {
-    let Some((world, seen)) = ready_world("scope-anew", one("./run")).await else { return };
+    let (world, seen) = ready_world("scope-anew", one("./run")).await;
     let old = seen.process("nginx").id.unwrap();
     world.sim.update_state(|state| state.service_templates.clear());
     world.until_reason("web", "WaitingForServiceTemplate").await;
@@ -251,10 +256,11 @@ async fn a_service_template_that_is_made_anew_is_a_new_scope_and_the_old_one_is_
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_old_servers_sockets_are_changed_in_its_own_form() {
     let sim = Simulator::start(sim::Options { schema: sim::Schema::Flat, ..sim::Options::default() }).unwrap();
     let url = sim.url();
-    let Some(mut world) = World::with("flat-update", sim, &url).await else { return };
+    let mut world = World::with("flat-update", sim, &url).await;
     world.service_template("web");
     world.start_operator(&[]).await;
     let spec = |ports: [u16; 2]| {
@@ -272,13 +278,14 @@ async fn an_old_servers_sockets_are_changed_in_its_own_form() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_migrated_row_that_blocks_any_update_is_repaired_by_the_way() {
     let unmanaged = |start_cmd: &str| {
         let mut spec = one(start_cmd);
         spec["unmanaged"] = json!(["bindInfo", "description"]);
         spec
     };
-    let Some((world, seen)) = ready_world("migrated", unmanaged("./run")).await else { return };
+    let (world, seen) = ready_world("migrated", unmanaged("./run")).await;
     let id = seen.process("nginx").id.unwrap();
     world.sim.update_state(|state| {
         let row = json!([{ "row_id": 1, "ip": { "value": "1", "as_default_value": true }, "port": { "value": "" },
@@ -298,9 +305,10 @@ async fn a_migrated_row_that_blocks_any_update_is_repaired_by_the_way() {
 
 // A process moves, and changes on the way: whichever set is applied first, its template is neither made anew nor lost.
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_process_that_moves_and_changes_keeps_its_template() {
     for first in ["giver", "taker"] {
-        let Some(mut world) = World::new(&format!("moved-{first}-first")).await else { return };
+        let mut world = World::new(&format!("moved-{first}-first")).await;
         world.service_template("web");
         let spec = |processes: &[(&str, &str)]| {
             let processes = processes
@@ -333,10 +341,11 @@ async fn a_process_that_moves_and_changes_keeps_its_template() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_set_is_not_ready_while_a_create_of_a_process_that_has_left_it_may_still_be_stored() {
     let mut spec = one("./run");
     spec["deletionPolicy"] = "Delete".into();
-    let Some(mut world) = World::new("left-undecided").await else { return };
+    let mut world = World::new("left-undecided").await;
     world.service_template("web");
     world.start_operator(&["--removal-delay-seconds", "0", "--create-grace-seconds", "4"]).await;
     world.apply("web", spec.clone()).await;
@@ -356,13 +365,14 @@ async fn a_set_is_not_ready_while_a_create_of_a_process_that_has_left_it_may_sti
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn every_write_has_its_own_event_and_what_leaves_is_named_also_beside_a_write() {
     let with = |processes: &[(&str, &str)]| {
         let processes =
             processes.iter().map(|(name, command)| json!({ "name": name, "funcName": name, "startCmd": command }));
         json!({ "processes": processes.collect::<Value>() })
     };
-    let Some((world, seen)) = ready_world("events", with(&[("a", "1"), ("b", "1")])).await else { return };
+    let (world, seen) = ready_world("events", with(&[("a", "1"), ("b", "1")])).await;
     let left = seen.process("b").id.unwrap();
     world.apply("web", with(&[("a", "2")])).await;
     world.until_event("Released", &format!("{left} (\"b\")")).await;
@@ -378,8 +388,9 @@ async fn every_write_has_its_own_event_and_what_leaves_is_named_also_beside_a_wr
 
 // One CMDB under two URLs: neither set takes, nor deletes, what the other holds.
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_a_set_holds_is_safe_from_a_set_that_reaches_the_same_cmdb_under_another_url() {
-    let Some((world, seen)) = ready_world("two-urls", one("./run")).await else { return };
+    let (world, seen) = ready_world("two-urls", one("./run")).await;
     let id = seen.process("nginx").id.unwrap();
     world.put_connection("alias", &world.sim.url().replace("127.0.0.1", "localhost")).await;
     let mut rival = one("./other");

@@ -1,15 +1,13 @@
 //! The operator against the real API server and a simulated CMDB.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
 use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use support::closed::Closed;
-use support::world::{Seen, World};
+use test_support::closed::Closed;
+use test_support::world::{PATIENCE, Seen, World};
+use tokio::time::{Instant, sleep};
 
 const CREATE: &str = "batch_create_proc_template";
 const LIST: &str = "list_proc_template";
@@ -50,8 +48,9 @@ async fn patch_status(world: &World, name: &str, status: Value) {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_grace_for_creates_that_is_too_short_for_cmdb_is_warned_of() {
-    let Some(mut world) = World::new("short-grace").await else { return };
+    let mut world = World::new("short-grace").await;
     for (seconds, is_warned_of) in [("121", false), ("120", true), ("0", true)] {
         world.start_operator(&["--create-grace-seconds", seconds]).await;
         world.until_logged("listen=").await;
@@ -63,8 +62,9 @@ async fn a_grace_for_creates_that_is_too_short_for_cmdb_is_warned_of() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn what_is_missing_is_created_by_one_request_and_the_ids_are_in_the_status() {
-    let Some(mut world) = World::new("create").await else { return };
+    let mut world = World::new("create").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", json!({ "processes": processes(6) })).await;
@@ -85,11 +85,12 @@ async fn what_is_missing_is_created_by_one_request_and_the_ids_are_in_the_status
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_old_servers_flat_schema_is_detected_and_spoken() {
     let options = sim::Options { schema: sim::Schema::Flat, ..sim::Options::default() };
     let sim = Simulator::start(options).unwrap();
     let url = sim.url();
-    let Some(mut world) = World::with("flat", sim, &url).await else { return };
+    let mut world = World::with("flat", sim, &url).await;
     world.service_template("web");
     world.start_operator(&[]).await;
     let flat = json!({ "name": "flat", "funcName": "a", "bindIp": "0.0.0.0", "port": "80,443", "protocol": "TCP",
@@ -107,8 +108,9 @@ async fn an_old_servers_flat_schema_is_detected_and_spoken() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_identical_template_is_adopted_without_a_write_and_a_different_one_is_a_conflict() {
-    let Some(mut world) = World::new("adopt").await else { return };
+    let mut world = World::new("adopt").await;
     let id = world.service_template("web");
     let same = json!({ "name": "same", "funcName": "f", "startCmd": "./run" });
     let other = json!({ "name": "other", "funcName": "g", "startCmd": "./run" });
@@ -128,8 +130,9 @@ async fn an_identical_template_is_adopted_without_a_write_and_a_different_one_is
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_status_that_was_wiped_comes_back_without_a_write() {
-    let Some(mut world) = World::new("wiped").await else { return };
+    let mut world = World::new("wiped").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", json!({ "processes": processes(20) })).await;
@@ -147,8 +150,9 @@ async fn a_status_that_was_wiped_comes_back_without_a_write() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_status_that_was_copied_to_another_cmdb_leads_to_no_stranger() {
-    let Some(mut world) = World::new("copied").await else { return };
+    let mut world = World::new("copied").await;
     let id = world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", json!({ "processes": processes(3), "resyncIntervalSeconds": 5 })).await;
@@ -192,8 +196,9 @@ async fn a_status_that_was_copied_to_another_cmdb_leads_to_no_stranger() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn one_bad_process_among_fifty_holds_back_none_of_the_others() {
-    let Some(mut world) = World::new("bad").await else { return };
+    let mut world = World::new("bad").await;
     let id = world.service_template("web");
     // What only the server can know: a stranger has this pair of function and start parameter.
     let taken = json!({ "name": "stranger", "funcName": "java" });
@@ -238,10 +243,11 @@ async fn one_bad_process_among_fifty_holds_back_none_of_the_others() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn at_rest_nothing_is_written_and_each_scope_is_listed_once_an_interval() {
     const INTERVAL: Duration = Duration::from_secs(5);
     const INTERVALS: u32 = 5;
-    let Some(mut world) = World::new("rest").await else { return };
+    let mut world = World::new("rest").await;
     for name in ["one", "two"] {
         world.service_template(name);
     }
@@ -263,31 +269,56 @@ async fn at_rest_nothing_is_written_and_each_scope_is_listed_once_an_interval() 
                 && event["objectRef"]["namespace"] == json!("rest")
                 && !["get", "list", "watch"].contains(&event["verb"].as_str().unwrap_or_default())
         };
-        world.plane.audit_events().iter().filter(|event| ours(event)).count()
+        world.plane.audit_events("\"namespace\":\"rest\"").iter().filter(|event| ours(event)).count()
     };
-    // Let what the creates have set off come to an end: one whole interval.
-    tokio::time::sleep(INTERVAL).await;
+    // Of each service template, and of the business.
+    let lists = |world: &World| {
+        let of = |id: i64| {
+            let requests = world.requests(LIST).into_iter();
+            requests.filter(|record| record.body["service_template_id"] == json!(id)).collect::<Vec<_>>()
+        };
+        [of(1), of(2), world.requests("list_service_template")]
+    };
+    let until_listed = async |world: &World, times: usize| {
+        let deadline = Instant::now() + PATIENCE;
+        while lists(world).iter().any(|lists| lists.len() < times) {
+            assert!(Instant::now() < deadline, "not listed {times} times\n{}", world.operator_log());
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    // What the creates have set off comes to an end.
+    world.sim.clear_requests();
+    until_listed(&world, 2).await;
     let written_before = operators(&world);
     assert!(written_before > 0, "the audit log tells who writes");
+
     world.sim.clear_requests();
-    tokio::time::sleep(INTERVAL * INTERVALS).await;
-    let listed =
-        |id: i64| world.requests(LIST).iter().filter(|record| record.body["service_template_id"] == json!(id)).count();
-    let lists = [listed(1), listed(2), world.requests("list_service_template").len()];
-    assert_eq!((writes(&world), operators(&world) - written_before), (0, 0));
+    let begun = Instant::now();
     let most = INTERVALS as usize;
-    assert!(lists.iter().all(|&count| (most - 1..=most).contains(&count)), "{lists:?} lists in {most} intervals");
+    until_listed(&world, most).await;
+    let intervals = usize::try_from(begun.elapsed().as_secs() / INTERVAL.as_secs()).unwrap();
+    assert_eq!((writes(&world), operators(&world) - written_before), (0, 0));
+    let lists = lists(&world);
+    let counts = lists.each_ref().map(Vec::len);
+    assert!(counts.iter().all(|&count| count <= intervals + 1), "{counts:?} lists in {intervals} intervals");
+    for list in &lists {
+        let times: Vec<jiff::Timestamp> = list.iter().map(|record| record.time.parse().unwrap()).collect();
+        // A list more than one an interval comes soon before or soon after another.
+        let is_alone = |pair: &[jiff::Timestamp]| pair[1].duration_since(pair[0]).unsigned_abs() > INTERVAL / 2;
+        assert!(times.windows(2).all(is_alone), "{times:?}");
+    }
     println!(
         "at rest: intervals={most} cmdb_writes=0 api_writes=0 lists_per_service_template={} lists_per_business={}",
-        lists[0].max(lists[1]),
-        lists[2]
+        counts[0].max(counts[1]),
+        counts[2]
     );
     world.end().await;
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_shutdown_lets_a_write_in_flight_finish_and_saves_its_ids() {
-    let Some(mut world) = World::new("shutdown").await else { return };
+    let mut world = World::new("shutdown").await;
     world.service_template("web");
     let slow = world.sim.add_fault(Fault::every(CREATE, Effect::delay(2000)));
     assert!(slow > 0);
@@ -306,15 +337,16 @@ async fn a_shutdown_lets_a_write_in_flight_finish_and_saves_its_ids() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_operator_that_reaches_no_api_server_ends_when_it_is_told_to() {
-    let Some(mut world) = World::new("unreachable").await else { return };
+    let mut world = World::new("no-api-server").await;
     let nowhere = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
         "clusters": [{ "name": "nowhere", "cluster": { "server": "http://127.0.0.1:9" } }],
         "users": [{ "name": "nowhere", "user": {} }],
         "contexts": [{ "name": "nowhere", "context": { "cluster": "nowhere", "user": "nowhere" } }],
     });
-    let kubeconfig = world.plane.folder().join("nowhere.kubeconfig");
+    let kubeconfig = world.plane.folder().join("no-api-server.kubeconfig");
     std::fs::write(&kubeconfig, nowhere.to_string()).unwrap();
     world.start_operator_as(&kubeconfig, &[]).await;
     world.until_logged("a watch failed").await;
@@ -323,8 +355,9 @@ async fn an_operator_that_reaches_no_api_server_ends_when_it_is_told_to() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_rotated_secret_is_used_at_once() {
-    let Some(mut world) = World::new("rotate").await else { return };
+    let mut world = World::new("rotate").await;
     world.service_template("web");
     world.sim.update_state(|state| {
         state.accounts = serde_json::from_value(json!([{ "app_code": "ptset", "app_secret": "new" }])).unwrap();
@@ -340,8 +373,9 @@ async fn a_rotated_secret_is_used_at_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_connection_that_was_changed_while_the_operator_was_down_is_noticed_at_its_start() {
-    let Some(mut world) = World::new("changed-meanwhile").await else { return };
+    let mut world = World::new("changed-meanwhile").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", json!({ "processes": processes(1), "resyncIntervalSeconds": 86400 })).await;
@@ -355,8 +389,9 @@ async fn a_connection_that_was_changed_while_the_operator_was_down_is_noticed_at
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn who_asks_for_a_reconcile_gets_one_at_once_and_is_told() {
-    let Some(mut world) = World::new("asked").await else { return };
+    let mut world = World::new("asked").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     world.apply("web", json!({ "processes": processes(2) })).await;
@@ -371,8 +406,9 @@ async fn who_asks_for_a_reconcile_gets_one_at_once_and_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn a_set_that_is_too_large_to_keep_its_ids_is_refused_before_its_first_post() {
-    let Some(mut world) = World::new("large").await else { return };
+    let mut world = World::new("large").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     let large: Value = (1..=500)

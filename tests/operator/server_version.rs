@@ -1,7 +1,4 @@
 //! The version of CMDB in a connection's status: what CMDB's own API server tells, and nothing over other transports.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -11,15 +8,15 @@ use kube::api::{Patch, PatchParams};
 use process_template_operator::api::{CmdbConnection, ConnectionStatus};
 use process_template_operator::cmdb::Transport;
 use serde_json::json;
-use support::world::{PATIENCE, World};
+use test_support::world::{PATIENCE, World};
 use tokio::time::{Instant, sleep};
 
-async fn world(name: &str, transport: Transport) -> Option<World> {
+async fn world(name: &str, transport: Transport) -> World {
     let sim = Simulator::start(sim::Options::default()).unwrap();
     let url = sim.url();
-    let mut world = World::through(transport, name, sim, &url).await?;
+    let mut world = World::through(transport, name, sim, &url).await;
     world.start_operator(&[]).await;
-    Some(world)
+    world
 }
 
 fn connections(world: &World) -> Api<CmdbConnection> {
@@ -43,8 +40,9 @@ async fn until(world: &World, holds: impl Fn(&ConnectionStatus) -> bool) -> Conn
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn over_direct_the_status_has_the_version_and_a_changed_connection_looks_anew() {
-    let Some(world) = world("version-direct", Transport::Direct).await else { return };
+    let world = world("version-direct", Transport::Direct).await;
     let status = until(&world, |status| status.version.is_some()).await;
     assert_eq!(status.version.as_deref(), Some("3.14.7-simulated"));
     world.sim.update_state(|state| state.version = "3.15.0-simulated".to_owned());
@@ -57,8 +55,9 @@ async fn over_direct_the_status_has_the_version_and_a_changed_connection_looks_a
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn over_the_esb_no_version_is_told() {
-    let Some(world) = world("version-esb", Transport::Esb).await else { return };
+    let world = world("version-esb", Transport::Esb).await;
     assert_eq!(until(&world, |_| true).await.version, None);
     world.end().await;
 }

@@ -1,7 +1,4 @@
 //! Traces over OTLP: each reconcile is a span, and its calls to CMDB are spans within it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +8,7 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::routing::post;
 use serde_json::json;
-use support::world::{PATIENCE, World};
+use test_support::world::{PATIENCE, World};
 use tokio::net::TcpListener;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -99,10 +96,11 @@ async fn collector(spans: &Arc<Mutex<Vec<Span>>>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
 async fn a_reconcile_is_a_span_and_each_of_its_calls_one_within_it() {
     let spans = Arc::<Mutex<Vec<Span>>>::default();
     let endpoint = collector(&spans).await;
-    let Some(mut world) = World::new("traces").await else { return };
+    let mut world = World::new("traces").await;
     world.service_template("web");
     world.start_operator_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("no_proxy", "127.0.0.1")]).await;
     world.apply("web", json!({ "processes": [{ "name": "nginx", "funcName": "nginx" }] })).await;

@@ -1,13 +1,9 @@
 //! The life of a template as the planner sees it: change, rename, drift, replacement, removal, and interruption anywhere.
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "as the planner takes it")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value, reason = "a failed step fails the test")]
-
-#[path = "support/model.rs"]
-mod model;
 
 use std::collections::BTreeMap;
 
-use model::Server;
+use crate::model::Server;
 use process_template_operator::api::{AdoptionPolicy, ProcessTemplateSetSpec, ReplacePolicy};
 use process_template_operator::plan::{
     Cause, Decision, Desired, Fate, Intent, IntentFate, Memory, OtherSet, Owner, Pair, Policy, Properties,

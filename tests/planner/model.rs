@@ -1,6 +1,5 @@
 //! A CMDB of one scope, as strict as the real one: what the planner's steps are carried out on.
 
-#![allow(dead_code, reason = "not every test needs all of it")]
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "as the planner takes it")]
 
 use std::collections::BTreeSet;

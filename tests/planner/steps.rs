@@ -1,10 +1,6 @@
 //! What the planner promises, over given and over random specs and servers.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::needless_pass_by_value, reason = "a failed step fails the test")]
 
-#[path = "support/model.rs"]
-mod model;
-
-use model::Server;
+use crate::model::Server;
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{
     Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, Pair, Plan, Policy, Remembered, ServerSchema,

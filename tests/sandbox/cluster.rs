@@ -12,8 +12,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::control_plane::{ControlPlane, Options};
-use crate::support::held::is_running;
+use test_support::control_plane::{ControlPlane, Options};
+use test_support::held::is_running;
 
 /// How long the API server of somebody else may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);

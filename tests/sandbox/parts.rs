@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::support::held::Held;
+use test_support::held::Held;
 
 /// How long a start may take.
 const START_PATIENCE: Duration = Duration::from_mins(1);

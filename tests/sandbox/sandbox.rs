@@ -7,15 +7,6 @@ mod demo;
 mod objects;
 mod parts;
 mod say;
-// Inline, for these modules know each other as siblings.
-#[allow(dead_code, reason = "the tests use the rest")]
-#[allow(clippy::unwrap_used, clippy::panic, reason = "what the tests use of it fails the test")]
-#[path = "../support"]
-mod support {
-    pub mod control_plane;
-    pub mod held;
-    pub mod pinned;
-}
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

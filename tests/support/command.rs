@@ -1,5 +1,4 @@
 //! `ptset` as people call it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -34,9 +33,35 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Outcome, fact and what stands after `->` of one step of `ptset doctor`.
+    pub fn step(&self, name: &str) -> (&str, &str, &str) {
+        let lines = self.lines();
+        let found = lines.iter().enumerate().find_map(|(at, line)| {
+            let (outcome, rest) = line.trim_start().split_once(' ')?;
+            let fact = rest.trim_start().strip_prefix(name)?.strip_prefix(' ')?;
+            Some((at, outcome, fact.trim_start()))
+        });
+        let (at, outcome, fact) = found.unwrap_or_else(|| panic!("no step {name}: {self:#?}"));
+        let advice = lines.get(at + 1).and_then(|line| line.trim_start().strip_prefix("-> "));
+        (outcome, fact, advice.unwrap_or_default())
+    }
+
+    /// The only step that failed, with its fact and what to do; all before it went well, none after it.
+    pub fn failed(&self) -> (&str, &str, &str) {
+        let failed: Vec<&str> =
+            self.lines().into_iter().filter_map(|line| line.strip_prefix("  failed ")).map(str::trim_start).collect();
+        assert_eq!((failed.len(), self.status), (1, 1), "{self:#?}");
+        let name = failed[0].split(' ').next().unwrap();
+        let (_, fact, advice) = self.step(name);
+        assert!(!advice.is_empty(), "{self:#?}");
+        (name, fact, advice)
+    }
+}
+
 /// The command with these arguments, and with no credentials and proxies from the environment.
 pub fn ptset(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+    let mut command = Command::new(crate::ptset());
     command.args(arguments);
     for name in ["BK_APP_CODE", "BK_APP_SECRET", "BK_USERNAME", "BK_TOKEN", "ACCESS_TOKEN"] {
         command.env_remove(format!("PTSET_{name}"));

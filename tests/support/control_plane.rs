@@ -6,20 +6,27 @@ use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::{await_condition, conditions};
+use process_template_operator::api::{self, GROUP, VERSION};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::held::Held;
-use super::pinned::{self, BuildError, are_required, say_skipped};
+use super::pinned::{self, BuildError};
+use super::world::PATIENCE;
 
 /// What is to be started.
 #[derive(Clone, Debug)]
@@ -188,7 +195,9 @@ impl ControlPlane {
             fs::write(self.folder.join("audit-policy.json"), policy.to_string())?;
             command
                 .arg(format!("--audit-policy-file={}", file("audit-policy.json")))
-                .arg(format!("--audit-log-path={}", file("audit.log")));
+                .arg(format!("--audit-log-path={}", file("audit.log")))
+                // In megabytes; it would begin another file at 100.
+                .arg("--audit-log-maxsize=10000");
         }
         if !options.controller_manager {
             // Nobody makes the default service accounts that it would wait for.
@@ -336,10 +345,11 @@ impl ControlPlane {
         &self.binaries.kubernetes
     }
 
-    /// Every request that the API server has answered, from its audit log; without [`Options::audit`] none.
-    pub fn audit_events(&self) -> Vec<Value> {
+    /// The requests that the API server has answered and whose entry in its audit log contains this text; without
+    /// [`Options::audit`] none. Many tests share the log: the text names who asked, or where.
+    pub fn audit_events(&self, text: &str) -> Vec<Value> {
         let log = fs::read_to_string(self.folder.join("audit.log")).unwrap_or_default();
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        log.lines().filter(|line| line.contains(text)).filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Process ids.
@@ -408,20 +418,44 @@ pub async fn client(kubeconfig: &Path) -> kube::Client {
     kube::Client::try_from(config).unwrap()
 }
 
-/// The control plane that all tests of this binary share; it ends with the test run. None, said aloud, only where none
-/// was built before and `PTSET_REQUIRE_CONTROL_PLANE` is not set.
-pub async fn shared() -> Option<&'static ControlPlane> {
-    static SHARED: OnceCell<Result<ControlPlane, BuildError>> = OnceCell::const_new();
-    let plane = SHARED.get_or_init(|| async {
-        let required = are_required();
-        let options = Options { controller_manager: true, cached_only: !required, ..Options::default() };
-        match ControlPlane::start(options).await {
-            Ok(plane) => Ok(plane),
-            Err(StartError::Build(error @ BuildError::NotBuilt { .. })) if !required => Err(error),
-            Err(error) => panic!("no control plane: {error}"),
+/// The control plane that all tests of this binary share, with our CRDs; it ends with the test run.
+pub async fn shared() -> Arc<ControlPlane> {
+    static SHARED: OnceCell<Arc<ControlPlane>> = OnceCell::const_new();
+    Arc::clone(SHARED.get_or_init(async || Arc::new(own().await)).await)
+}
+
+/// A control plane like the shared one, with our CRDs, for one test or for one group of them.
+pub async fn own() -> ControlPlane {
+    let plane = with_controller_manager().await;
+    install_crds(&plane.client().await).await;
+    plane
+}
+
+/// The same without our CRDs.
+pub async fn with_controller_manager() -> ControlPlane {
+    let options = Options { controller_manager: true, ..Options::default() };
+    ControlPlane::start(options).await.unwrap_or_else(|error| panic!("no control plane: {error}"))
+}
+
+/// Applies our CRDs, and waits until they are served.
+pub async fn install_crds(client: &kube::Client) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for (_, crd) in api::crds().unwrap() {
+        let name = crd["metadata"]["name"].as_str().unwrap();
+        crds.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&crd)).await.unwrap();
+        let established = await_condition(crds.clone(), name, conditions::is_crd_established());
+        timeout(PATIENCE, established).await.unwrap().unwrap();
+    }
+    // Discovery lags behind for a moment.
+    let deadline = Instant::now() + PATIENCE;
+    for (_, crd) in api::crds().unwrap() {
+        let kind = GroupVersionKind::gvk(GROUP, VERSION, crd["spec"]["names"]["kind"].as_str().unwrap());
+        let objects: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&kind));
+        while objects.list(&ListParams::default()).await.is_err() {
+            assert!(Instant::now() < deadline, "the CRDs are not served");
+            sleep(Duration::from_millis(50)).await;
         }
-    });
-    plane.await.as_ref().map_err(|error| say_skipped("control plane", error)).ok()
+    }
 }
 
 // The folders of the programs.

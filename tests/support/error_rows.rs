@@ -13,7 +13,10 @@
 //!   for the header that says how long to wait.
 //! * What stands before them: a proxy has no code, only an HTTP status.
 
+use std::collections::BTreeMap;
+
 use process_template_operator::cmdb::{Transport, WriteOutcome};
+use process_template_operator::sim::{Effect, Raw, Redirect, Refuse};
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,3 +254,25 @@ pub const TABLE: &[Row] = &[
     // No answer
     (Nothing, ALL, 0, "", UNKNOWN),
 ];
+
+/// What the simulator does to give an answer.
+pub fn effect(row: &Row, url: &str) -> Effect {
+    let (sent, _, http_status, text, meaning) = *row;
+    let seconds = meaning.after.map(|seconds| ("X-Bkapi-RateLimit-Reset".to_owned(), seconds.to_string()));
+    let headers: BTreeMap<_, _> = seconds.into_iter().collect();
+    let text = text.to_owned();
+    match sent {
+        Code(code) => {
+            let message = Some(text).filter(|text| !text.is_empty());
+            Effect::Refuse(Refuse { code, message, http_status: Some(http_status), headers, ..Refuse::default() })
+        }
+        Body(content_type) => {
+            Effect::Raw(Raw { http_status, body: text, content_type: Some(content_type.to_owned()), headers })
+        }
+        Elsewhere => {
+            let redirect = format!("{url}/api/c/compapi/v2/cc/batch_create_proc_template/");
+            Effect::Redirect(Redirect { redirect, http_status })
+        }
+        Nothing => Effect::drop_after_commit(),
+    }
+}

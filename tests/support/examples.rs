@@ -14,7 +14,7 @@ pub const NAMESPACES: [&str; 2] = ["blueking", "ptset-system"];
 const OF_OTHERS: [&str; 2] = ["argocd", "flux"];
 
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+    crate::repository().join("examples")
 }
 
 /// The files and folders to apply, in order.

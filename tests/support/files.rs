@@ -17,14 +17,3 @@ pub fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.sort();
     entries
 }
-
-/// Every Markdown file of the repository.
-pub fn documents() -> Vec<PathBuf> {
-    let is_made = |path: &Path| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        name == "target" || name.starts_with('.')
-    };
-    let roots = entries(Path::new(env!("CARGO_MANIFEST_DIR"))).into_iter().filter(|path| !is_made(path));
-    let all = roots.flat_map(|path| files(&path));
-    all.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
-}

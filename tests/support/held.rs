@@ -17,7 +17,7 @@ impl Held {
     /// Starts a program; what it prints goes to `log`. `folder` is removed when it has ended.
     pub async fn start(program: &Command, log: &Path, folder: Option<&Path>) -> std::io::Result<Self> {
         let program = program.as_std();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/hold");
+        let script = crate::repository().join("tests/controlplane/hold");
         let mut hold = Command::new(script);
         hold.arg(log).arg(folder.unwrap_or(Path::new(""))).arg(program.get_program()).args(program.get_args());
         for (name, value) in program.get_envs() {

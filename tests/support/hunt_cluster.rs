@@ -44,8 +44,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// An operator whose CMDB is reached this way, and that logs in this format. None without a control plane.
-    pub async fn new(transport: Transport, format: &'static str) -> Option<Self> {
+    /// An operator whose CMDB is reached this way, and that logs in this format.
+    pub async fn new(transport: Transport, format: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let is_direct = transport == Transport::Direct;
@@ -53,7 +53,7 @@ impl Cluster {
         let sim = Simulator::start(sim::Options { tls, ..sim::Options::default() }).unwrap();
         let name = format!("hunt-{}-{format}", transport.as_str().to_lowercase());
         let url = sim.url();
-        let world = World::through(transport, &name, sim, &url).await?;
+        let world = World::through(transport, &name, sim, &url).await;
         let (certificate, key) = authority.sign(ExtendedKeyUsagePurpose::ClientAuth);
         let mut planted = vec![FIRST, SECOND, WRONG, TOKEN, BEARER, PASSWORD, BROKEN];
         planted.extend(key.lines().filter(|line| line.len() > 60));
@@ -73,7 +73,7 @@ impl Cluster {
         cluster.put_secret("certificate", json!({ "tls.crt": certificate, "tls.key": key })).await;
         cluster.connect(&url).await;
         cluster.start().await;
-        Some(cluster)
+        cluster
     }
 
     async fn start(&mut self) {
@@ -88,7 +88,7 @@ impl Cluster {
         let path = self.folder.path().join("kubeconfig");
         std::fs::write(&path, kubeconfig.to_string()).unwrap();
         let log = self.folder.path().join("operator.log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+        let mut command = Command::new(crate::ptset());
         command
             .args(["run", "--connections-anywhere", "--listen", &port.to_string(), "--log", "trace"])
             .args(["--log-format", self.format, "--watch-namespaces", &self.world.namespace])

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::pinned::{BuildError, are_required, build, say_skipped};
+use super::pinned::build;
 
 /// A program that judges.
 pub struct Judge {
@@ -16,18 +16,11 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// The judge of that name, built now if it must be there. None, said aloud, only where it was not built before and
-    /// `PTSET_REQUIRE_CONTROL_PLANE` is not set.
-    pub async fn named(name: &str) -> Option<Self> {
-        let required = are_required();
-        match build("tests/judges/build", &[name], !required).await {
-            Ok(mut paths) => Some(Self { path: paths.remove(0) }),
-            Err(error @ BuildError::NotBuilt { .. }) if !required => {
-                say_skipped(name, &error);
-                None
-            }
-            Err(error) => panic!("no {name}: {error}"),
-        }
+    /// The judge of that name; it is built where it was not before.
+    pub async fn named(name: &str) -> Self {
+        let mut paths =
+            build("tests/judges/build", &[name], false).await.unwrap_or_else(|error| panic!("no {name}: {error}"));
+        Self { path: paths.remove(0) }
     }
 
     /// Where it stands.

@@ -1,7 +1,6 @@
 //! Programs that scripts of these tests build from pinned sources.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use tokio::process::Command;
@@ -27,7 +26,7 @@ pub enum BuildError {
 
 /// Has a script build what is named, or with `cached_only` find it, and gives the paths that it prints.
 pub async fn build(script: &'static str, programs: &[&str], cached_only: bool) -> Result<Vec<PathBuf>, BuildError> {
-    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+    let mut command = Command::new(crate::repository().join(script));
     if cached_only {
         command.arg("--cached-only");
     }
@@ -37,16 +36,4 @@ pub async fn build(script: &'static str, programs: &[&str], cached_only: bool) -
         Some(3) => Err(BuildError::NotBuilt { script, programs: programs.join(" ") }),
         _ => Err(BuildError::Failed(script)),
     }
-}
-
-/// Whether a test must not be left out for want of a program.
-pub fn are_required() -> bool {
-    std::env::var_os("PTSET_REQUIRE_CONTROL_PLANE").is_some()
-}
-
-/// Says aloud that this test is left out.
-pub fn say_skipped(what: &str, error: &dyn std::fmt::Display) {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    // Not eprintln: the test harness would swallow what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: no {what}: {error}");
 }

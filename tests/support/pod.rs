@@ -31,7 +31,7 @@ pub fn command(pod: &PodSpec, namespace: &str, name: &str, listen: &str) -> Comm
     }
     arguments.retain(|argument| !argument.starts_with("--listen="));
     arguments.push(format!("--listen={listen}"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+    let mut command = Command::new(crate::ptset());
     command.args(arguments).envs(environment);
     command
 }

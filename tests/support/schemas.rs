@@ -1,5 +1,4 @@
 //! The schemas within a CRD.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use serde_json::Value;
 

@@ -91,10 +91,10 @@ pub struct Run {
 
 impl Run {
     /// Carries out what is before the story, and forgets its calls. The operator does not run then.
-    pub async fn begin(name: &str, story: Story) -> Option<Self> {
+    pub async fn begin(name: &str, story: Story) -> Self {
         let sim = Simulator::start(sim::Options::default()).unwrap();
         let cmdb = Proxy::to(&sim.url()).await;
-        let world = World::through(story.transport, name, sim, &cmdb.url()).await?;
+        let world = World::through(story.transport, name, sim, &cmdb.url()).await;
         let api_server = Proxy::to_api_server(&world.plane.kubeconfig_path()).await;
         let kubeconfig = api_server.kubeconfig(world.plane.folder());
         let id = world.service_template("web");
@@ -116,7 +116,7 @@ impl Run {
         run.cmdb.take_calls();
         run.api_server.take_calls();
         run.world.sim.clear_requests();
-        Some(run)
+        run
     }
 
     pub async fn start(&mut self) {

@@ -18,16 +18,19 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use super::control_plane::{ControlPlane, client, shared};
+use super::control_plane::{ControlPlane, client, own};
 use super::held::Held;
 use super::proxy::Proxy;
-use super::world::{PATIENCE, Seen, install_crds};
+use super::world::{PATIENCE, Seen};
 
 /// Where the operator and the Secret of the shared connection live.
 pub const SYSTEM: &str = "ptset-system";
 
 /// The operator's user.
 pub const OPERATOR: &str = "system:serviceaccount:ptset-system:ptset";
+
+/// All rights that the operator uses.
+pub const RIGHTS: &str = include_str!("rights/operator.yaml");
 
 /// What only the Secret of the shared connection holds.
 pub const SHARED_SECRET: &str = "the-shared-secret";
@@ -37,7 +40,7 @@ pub const SHARED_APP: &str = "shared-app";
 
 /// A cluster with tenants.
 pub struct Tenants {
-    pub plane: &'static ControlPlane,
+    pub plane: ControlPlane,
     /// A cluster administrator.
     pub admin: Client,
     /// The CMDB that the shared connection leads to, by way of `cmdb`.
@@ -62,11 +65,10 @@ pub struct Tenant {
 }
 
 impl Tenants {
-    /// None where there is no control plane.
-    pub async fn new() -> Option<Self> {
-        let plane = shared().await?;
+    /// On a control plane of its own: its operator would serve the sets of other tests too.
+    pub async fn new() -> Self {
+        let plane = own().await;
         let admin = plane.client().await;
-        install_crds(&admin).await;
         let sim = Simulator::start(sim::Options::default()).unwrap();
         let cmdb = Proxy::to(&sim.url()).await;
         let api_server = Proxy::to_api_server_with_tokens(plane.server_url()).await;
@@ -74,23 +76,23 @@ impl Tenants {
 
         put_namespace(&admin, SYSTEM).await;
         put_account(&admin, SYSTEM, "ptset").await;
-        put(&admin, None, yaml(include_str!("rights/operator.yaml"))).await;
+        put(&admin, None, yaml(RIGHTS)).await;
         put(&admin, None, binding("ClusterRole", "process-template-operator", SYSTEM, "ptset")).await;
         let token = token(&admin, SYSTEM, "ptset").await;
         let kubeconfig = api_server.kubeconfig_of(plane.folder(), &json!({ "token": token }));
 
-        let shop = Tenant::new(plane, &admin, "shop", &log).await;
-        let bank = Tenant::new(plane, &admin, "bank", &log).await;
+        let shop = Tenant::new(&plane, &admin, "shop", &log).await;
+        let bank = Tenant::new(&plane, &admin, "bank", &log).await;
         let world = Self { plane, admin, sim, cmdb, api_server, shop, bank, kubeconfig, log, operator: None };
         world.put_shared_secret().await;
         world.put_shared("shared", &world.cmdb.url()).await;
-        Some(world)
+        world
     }
 
     /// Starts the operator for all namespaces, in place of the one that runs.
     pub async fn start_operator(&mut self, arguments: &[&str]) {
         self.stop_operator().await;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+        let mut command = Command::new(crate::ptset());
         command
             .args(["run", "--listen", "127.0.0.1:0", "--removal-delay-seconds", "0", "--create-grace-seconds", "2"])
             .args(arguments)
@@ -169,6 +171,7 @@ impl Tenants {
     pub async fn end(mut self) {
         self.stop_operator().await;
         self.sim.stop().await;
+        self.plane.stop().await;
     }
 }
 
@@ -253,7 +256,7 @@ impl Tenant {
                 return seen;
             }
             let late = Instant::now() > deadline;
-            assert!(!late, "{name} is not {reason} within a minute\n{}\n{}", seen.describe(), tail(&self.log));
+            assert!(!late, "{name} is not {reason} in time\n{}\n{}", seen.describe(), tail(&self.log));
             sleep(Duration::from_millis(50)).await;
         }
     }

@@ -1,6 +1,7 @@
 //! One test's world: a namespace of the shared control plane, a simulated CMDB, and an operator that watches only there.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -8,24 +9,25 @@ use cmdb_sim::{self as sim, Simulator};
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use process_template_operator::api::{self, CmdbConnection, ProcessTemplateSet, ProcessTemplateSetStatus};
 use process_template_operator::cmdb::Transport;
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 use super::control_plane::{ControlPlane, shared};
 use super::held::Held;
 
-/// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a test waits for what must come: longer than it takes on a machine that does much else.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
+// How often it looks.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// One test's world.
 pub struct World {
-    pub plane: &'static ControlPlane,
+    pub plane: Arc<ControlPlane>,
     pub client: Client,
     pub namespace: String,
     pub sim: Simulator,
@@ -75,29 +77,32 @@ impl Operator {
 }
 
 impl World {
-    /// A namespace of that name with a connection "default" to a new simulator. None where there is no control plane.
-    pub async fn new(name: &str) -> Option<Self> {
+    /// A namespace of that name with a connection "default" to a new simulator.
+    pub async fn new(name: &str) -> Self {
         let sim = Simulator::start(sim::Options::default()).unwrap();
         let url = sim.url();
         Self::with(name, sim, &url).await
     }
 
     /// The same with a simulator of one's own, reached under `url`.
-    pub async fn with(name: &str, sim: Simulator, url: &str) -> Option<Self> {
+    pub async fn with(name: &str, sim: Simulator, url: &str) -> Self {
         Self::through(usual_transport(), name, sim, url).await
     }
 
     /// The same over a transport that is given.
-    pub async fn through(transport: Transport, name: &str, sim: Simulator, url: &str) -> Option<Self> {
-        let plane = shared().await?;
+    pub async fn through(transport: Transport, name: &str, sim: Simulator, url: &str) -> Self {
+        Self::on(shared().await, transport, name, sim, url).await
+    }
+
+    /// The same on a control plane that is given.
+    pub async fn on(plane: Arc<ControlPlane>, transport: Transport, name: &str, sim: Simulator, url: &str) -> Self {
         let client = plane.client().await;
-        install_crds(&client).await;
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         let world = Self { plane, client, namespace: name.to_owned(), sim, transport, operator: None };
         world.put_secret("a-secret").await;
         world.put_connection("default", url).await;
-        Some(world)
+        world
     }
 
     pub async fn put_secret(&self, app_secret: &str) {
@@ -158,7 +163,7 @@ impl World {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let log = self.plane.folder().join(format!("operator-{}-{number}.log", self.namespace));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+        let mut command = Command::new(crate::ptset());
         command
             .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0"])
             .args(arguments)
@@ -200,11 +205,11 @@ impl World {
             let seen = Seen::new(set);
             assert!(
                 Instant::now() <= deadline,
-                "{name} is not gone within a minute\n{}\n{}",
+                "{name} is not gone in time\n{}\n{}",
                 seen.describe(),
                 self.operator_log()
             );
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -236,7 +241,7 @@ impl World {
                 return;
             }
             assert!(Instant::now() <= deadline, "{reason}: {notes:?}\n{}", self.operator_log());
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -253,7 +258,7 @@ impl World {
         let deadline = Instant::now() + PATIENCE;
         while self.requests(call).len() < count {
             assert!(Instant::now() <= deadline, "fewer than {count} of {call}\n{}", self.operator_log());
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -289,11 +294,11 @@ impl World {
             }
             assert!(
                 Instant::now() <= deadline,
-                "{name}: not within a minute: {what}\n{}\n{}",
+                "{name}: not in time: {what}\n{}\n{}",
                 seen.describe(),
                 self.operator_log()
             );
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -319,7 +324,7 @@ impl World {
         let deadline = Instant::now() + PATIENCE;
         while !self.operator_log().contains(text) {
             assert!(Instant::now() <= deadline, "{text:?} is not logged\n{}", self.operator_log());
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -444,27 +449,4 @@ pub fn put_service_template(sim: &Simulator, name: &str) -> i64 {
         state.service_templates.push(serde_json::from_value(template).unwrap());
         id
     })
-}
-
-/// Applies the CRDs once for all tests of this binary, and waits until they are served.
-pub async fn install_crds(client: &Client) {
-    static INSTALLED: OnceCell<()> = OnceCell::const_new();
-    INSTALLED
-        .get_or_init(|| async {
-            let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-            for (_, crd) in api::crds().unwrap() {
-                let name = crd["metadata"]["name"].as_str().unwrap();
-                crds.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&crd)).await.unwrap();
-                let established = await_condition(crds.clone(), name, conditions::is_crd_established());
-                tokio::time::timeout(PATIENCE, established).await.unwrap().unwrap();
-            }
-            // Discovery lags behind for a moment.
-            let sets: Api<ProcessTemplateSet> = Api::namespaced(client.clone(), "default");
-            let deadline = Instant::now() + PATIENCE;
-            while sets.list(&ListParams::default()).await.is_err() {
-                assert!(Instant::now() < deadline, "the CRDs are not served");
-                sleep(Duration::from_millis(50)).await;
-            }
-        })
-        .await;
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::schemas::{Schema, schemas};
+use test_support::schemas::{Schema, schemas};
 
 /// A CRD and the schemas in it that are of our making.
 pub struct Crd {

@@ -7,8 +7,6 @@ mod application;
 mod processes;
 mod repository;
 mod stories;
-#[path = "../../support/mod.rs"]
-mod support;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -12,9 +13,8 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::support::control_plane::{ControlPlane, shared};
-use crate::support::held::Held;
-use crate::support::world::install_crds;
+use test_support::control_plane::{ControlPlane, shared};
+use test_support::held::Held;
 
 /// Where Argo CD keeps what is its own.
 pub const NAMESPACE: &str = "argocd";
@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A running Argo CD.
 pub struct ArgoCd {
-    pub plane: &'static ControlPlane,
+    pub plane: Arc<ControlPlane>,
     pub client: Client,
     folder: PathBuf,
     // In the order of their end.
@@ -33,9 +33,8 @@ pub struct ArgoCd {
 
 impl ArgoCd {
     pub async fn start() -> Self {
-        let plane = shared().await.unwrap_or_else(|| panic!("there is no control plane: run make test-argocd"));
+        let plane = shared().await;
         let client = plane.client().await;
-        install_crds(&client).await;
         let folder = plane.folder().join("argocd");
         fs::create_dir_all(folder.join("bin")).unwrap();
         let mut argo = Self { plane, client, folder, processes: Vec::new() };

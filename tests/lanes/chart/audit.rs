@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::control_plane::ControlPlane;
+use test_support::control_plane::ControlPlane;
 
 /// A request that somebody may make.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use process_template_operator::api;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::judges::Judge;
+use test_support::judges::Judge;
 
 pub const CHART: &str = "charts/process-template-operator";
 /// The release of every render.
@@ -52,7 +52,7 @@ impl Helm {
     }
 
     async fn named(judge: &str, name: &'static str) -> Self {
-        let judge = Judge::named(judge).await.unwrap_or_else(|| panic!("{name} is not built: run make chart"));
+        let judge = Judge::named(judge).await;
         Self { name, judge, home: tempfile::tempdir().unwrap() }
     }
 

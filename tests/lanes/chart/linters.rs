@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::helm::{Helm, Said, values_files};
-use crate::support::judges::Judge;
 use crate::tools;
+use test_support::judges::Judge;
 
 // What each finds elsewhere, as measured with the commands below: over the default renders of charts that many people use,
 // CRDs left out, and over the workflows of the same projects.
@@ -107,7 +107,7 @@ async fn checkov(values: &str, folder: &Path) -> Vec<Finding> {
 }
 
 async fn kube_score(values: &str, file: &Path) -> Vec<Finding> {
-    let judge = Judge::named("kube-score").await.unwrap();
+    let judge = Judge::named("kube-score").await;
     let mut command = Command::new(judge.path());
     command.args(["score", "--kubernetes-version", "v1.33", "--output-format", "json"]).arg(file);
     let report = json("kube-score", &Said::of(command.output().await.unwrap()));

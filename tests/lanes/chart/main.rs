@@ -5,7 +5,6 @@
 mod audit;
 mod choices;
 mod helm;
-mod levels;
 mod linters;
 #[path = "../e2e/next_chart.rs"]
 mod next_chart;
@@ -18,8 +17,6 @@ mod rights;
 #[allow(dead_code, reason = "each lane uses its own part")]
 mod stand_in;
 mod story;
-#[path = "../../support/mod.rs"]
-mod support;
 mod tools;
 mod unknown;
 mod upgrade;

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::helm::{CHART, Helm, NAMESPACE, RELEASE, Said};
 use crate::renders::until_served;
-use crate::support::control_plane::{ControlPlane, Options, client};
-use crate::support::held::Held;
-use crate::support::pod;
-use crate::support::world::Operator;
+use test_support::control_plane::{ControlPlane, Options, client};
+use test_support::held::Held;
+use test_support::pod;
+use test_support::world::Operator;
 
 /// The name of the Deployment, of its account and of its lease.
 pub const NAME: &str = "ptset-process-template-operator";

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::helm::{self, CHART, Helm, NAMESPACE, RELEASE, objects, title, values_files};
-use crate::support::control_plane::{ControlPlane, Options};
-use crate::support::world::PATIENCE;
 use crate::tools;
+use test_support::control_plane::{ControlPlane, Options};
+use test_support::world::PATIENCE;
 
 // The ends of the versions that the chart supports: as Helm and the schemas say it, and as our control plane does.
 const KUBERNETES: [(&str, &str, &str); 2] = [("1.33.0", "1.33", "oldest"), ("1.37.0", "1.37", "newest")];

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::helm::NAMESPACE;
 use crate::operator::{Installation, NAME};
 use crate::rights::touch;
-use crate::support::world::{PATIENCE, World};
+use test_support::world::{PATIENCE, World};
 
 /// A way to install the chart.
 pub struct Mode {

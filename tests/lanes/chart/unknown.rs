@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::helm::{CHART, Helm};
-use crate::levels::{Keys, UNKNOWN, full_of_unknowns, levels};
+use test_support::levels::{Keys, UNKNOWN, full_of_unknowns, levels};
 
 /// Where either Helm took an unknown value, or refused it without its place. One render is asked to take all of them: each
 /// must be named.

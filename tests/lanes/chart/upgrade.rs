@@ -14,9 +14,9 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::helm::{self, CHART, Helm, NAMESPACE, RELEASE};
 use crate::next_chart::{NEW_FIELD, next_chart};
 use crate::stand_in::StandIn;
-use crate::support::control_plane::client;
-use crate::support::world::{PATIENCE, Seen, put_service_template};
 use crate::users;
+use test_support::control_plane::client;
+use test_support::world::{PATIENCE, Seen, put_service_template};
 
 const SETS: [&str; 3] = ["web", "queue", "kept"];
 const SHOP: &str = "team-a";

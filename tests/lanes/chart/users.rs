@@ -9,7 +9,7 @@ use kube::api::{Api, PostParams};
 use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::support::world::PATIENCE;
+use test_support::world::PATIENCE;
 
 const RESOURCES: [&str; 5] = [
     "processtemplatesets",

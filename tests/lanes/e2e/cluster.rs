@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::node::Node;
 use crate::stand_in::{OPERATOR_PODS, StandIn};
-use crate::support::command::Said;
+use test_support::command::Said;
 
 /// How long a step of a story may take.
 pub const PATIENCE: Duration = Duration::from_mins(2);

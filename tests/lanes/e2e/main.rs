@@ -9,8 +9,6 @@ mod simulator;
 mod stage;
 mod stand_in;
 mod stories;
-#[path = "../../support/mod.rs"]
-mod support;
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;

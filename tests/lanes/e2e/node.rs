@@ -10,8 +10,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{PATIENCE, variable};
-use crate::support::command::Said;
-use crate::support::held::is_running;
+use test_support::command::Said;
+use test_support::held::is_running;
 
 /// A running node; ends with this process.
 pub struct Node {

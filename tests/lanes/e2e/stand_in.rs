@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::control_plane::{ControlPlane, Options};
-use crate::support::held::Held;
-use crate::support::pod;
+use test_support::control_plane::{ControlPlane, Options};
+use test_support::held::Held;
+use test_support::pod;
 
 /// Labels of the pods of an operator.
 pub const OPERATOR_PODS: &str = "app.kubernetes.io/name=process-template-operator,app.kubernetes.io/component=operator";
@@ -75,7 +75,7 @@ impl StandIn {
 
     /// Every request that the API server has answered.
     pub fn audit_events(&self) -> Vec<Value> {
-        self.plane.audit_events()
+        self.plane.audit_events("")
     }
 
     pub fn logs(&self, namespace: &str, pod: &str) -> String {

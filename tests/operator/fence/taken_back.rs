@@ -3,9 +3,9 @@
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use super::support::proxy::{Point, Side};
-use super::support::tenants::Tenants;
 use super::{CREATE, Crossings, DELETE, LIST, UPDATE, count, named, set, shared, to, with};
+use test_support::proxy::{Point, Side};
+use test_support::tenants::Tenants;
 
 // The witness tells that the operator has learnt of it.
 async fn take_back(world: &Tenants) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::Crossings;
-use super::support::tenants::Tenants;
+use test_support::tenants::Tenants;
 
 /// The operator's own way of saying that a connection leads where none may.
 async fn leads_nowhere(world: &Tenants, crossings: &mut Crossings, urls: &[&str], is_shared: bool) {
@@ -48,11 +48,11 @@ pub async fn of_no_connection(world: &Tenants, crossings: &mut Crossings) {
     let came = tokio::time::timeout(std::time::Duration::ZERO, trap.accept()).await;
     crossings.refused("a name that leads to this machine", came.is_err());
     let by_name = api_server.replace("127.0.0.1", "localhost");
-    let before = world.plane.audit_events().len();
+    let before = world.plane.audit_events("").len();
     world.shop.put_connection("astray", &json!({ "url": by_name, "credentialsSecretRef": { "name": "cmdb" } })).await;
     world.shop.until_connection("astray", "Unreachable").await;
     let sent = |event: &Value| event["requestURI"].as_str().is_some_and(|uri| uri.contains("compapi"));
-    crossings.refused("the API server by a name", !world.plane.audit_events()[before..].iter().any(sent));
+    crossings.refused("the API server by a name", !world.plane.audit_events("")[before..].iter().any(sent));
     world.shop.connections().delete("astray", &DeleteParams::default()).await.unwrap();
     world.shared_connections().delete("astray", &DeleteParams::default()).await.unwrap();
 }

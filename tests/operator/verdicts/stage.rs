@@ -2,6 +2,7 @@
 //! in which one can fail.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cmdb_sim::{self as sim, Simulator};
@@ -9,7 +10,8 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind,
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::world::{self, PATIENCE, World};
+use test_support::control_plane::own;
+use test_support::world::{self, PATIENCE, World, usual_transport};
 
 /// Kinds, as kubectl names them, and as their objects do.
 const KINDS: [(&str, &str); 3] =
@@ -49,12 +51,14 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// None where there is no control plane.
-    pub async fn new(namespace: &str) -> Option<Self> {
-        let world = World::new(namespace).await?;
+    /// On a control plane of its own: its operator would serve the sets of other tests too.
+    pub async fn new(namespace: &str) -> Self {
+        let sim = Simulator::start(sim::Options::default()).unwrap();
+        let url = sim.url();
+        let world = World::on(Arc::new(own().await), usual_transport(), namespace, sim, &url).await;
         let mut stage = Self { world, applied: BTreeMap::new(), goldens: Vec::new(), cmdbs: BTreeMap::new() };
         stage.put_connection("default", json!({})).await;
-        Some(stage)
+        stage
     }
 
     /// A CMDB of its own, with a connection of that name that leads there.

@@ -6,8 +6,8 @@ use cmdb_sim::{Effect, Fault};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::stage::Stage;
-use crate::support::world::PATIENCE;
+use super::stage::Stage;
+use test_support::world::PATIENCE;
 
 const SET: &str = "ptset";
 const CONNECTION: &str = "cmdbconn";

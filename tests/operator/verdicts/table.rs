@@ -85,7 +85,7 @@ impl Table {
 }
 
 fn path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verdicts/verdicts.md")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/operator/verdicts/verdicts.md")
 }
 
 fn cells(line: &str) -> Vec<String> {

@@ -16,7 +16,7 @@ use crate::Told;
 use crate::application::{Application, Mode};
 use crate::processes::{ArgoCd, PATIENCE};
 use crate::repository::Repository;
-use crate::support::world::World;
+use test_support::world::World;
 
 /// The application's own connection, and a set of each policy.
 fn connection_and_sets(world: &World) -> Vec<Value> {
@@ -48,7 +48,7 @@ async fn create(argo: &'static ArgoCd, world: &World, first: Vec<Value>) -> (App
 }
 
 pub async fn with_the_crds(argo: &'static ArgoCd) -> Told {
-    let mut world = World::new("with-crds").await.unwrap();
+    let mut world = World::new("with-crds").await;
     world.start_operator(&[]).await;
     let crds = api::crds().unwrap().into_iter().map(|(_, mut crd)| {
         crd["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"] = "-1".into();
@@ -71,7 +71,7 @@ pub async fn with_the_crds(argo: &'static ArgoCd) -> Told {
 
 /// CMDB is away; the way out that the examples tell of.
 pub async fn with_a_set_that_cannot_go(argo: &'static ArgoCd) -> Told {
-    let mut world = World::new("cannot-go").await.unwrap();
+    let mut world = World::new("cannot-go").await;
     world.start_operator(&[]).await;
     let (application, commit) = create(argo, &world, Vec::new()).await;
     application.until("healthy", |state| state.is_healthy_at(&commit)).await;
@@ -93,7 +93,7 @@ pub async fn with_a_set_that_cannot_go(argo: &'static ArgoCd) -> Told {
 
 /// The operator runs as long as there is its Deployment, as if there were a node.
 pub async fn with_the_operator(argo: &'static ArgoCd) -> Told {
-    let mut world = World::new("with-operator").await.unwrap();
+    let mut world = World::new("with-operator").await;
     let labels = json!({ "app": "operator" });
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",

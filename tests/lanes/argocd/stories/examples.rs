@@ -14,8 +14,8 @@ use crate::Told;
 use crate::application::{Application, Mode};
 use crate::processes::ArgoCd;
 use crate::repository::Repository;
-use crate::support::examples::examples;
-use crate::support::world::World;
+use test_support::examples::examples;
+use test_support::world::World;
 
 const REFRESHES: usize = 10;
 
@@ -32,7 +32,7 @@ pub async fn stay_synced(argo: &'static ArgoCd) -> Told {
 }
 
 async fn stay_synced_in(argo: &'static ArgoCd, namespace: &str, mode: Mode) -> Told {
-    let world = World::new(namespace).await.unwrap();
+    let world = World::new(namespace).await;
     // The examples bring their own.
     let connections: Api<CmdbConnection> = Api::namespaced(world.client.clone(), namespace);
     connections.delete("default", &DeleteParams::default()).await.unwrap();

@@ -8,13 +8,13 @@ use crate::Told;
 use crate::application::{Application, Mode};
 use crate::processes::ArgoCd;
 use crate::repository::Repository;
-use crate::support::proxy::{Point, Proxy, Side};
-use crate::support::world::{World, usual_transport};
+use test_support::proxy::{Point, Proxy, Side};
+use test_support::world::{World, usual_transport};
 
 pub async fn added(argo: &'static ArgoCd) -> Told {
     let sim = Simulator::start(sim::Options::default()).unwrap();
     let cmdb = Proxy::to(&sim.url()).await;
-    let mut world = World::through(usual_transport(), "added", sim, &cmdb.url()).await.unwrap();
+    let mut world = World::through(usual_transport(), "added", sim, &cmdb.url()).await;
     world.service_template("web");
     world.start_operator(&[]).await;
     let repository = Repository::new(argo.folder(), "added").await;
@@ -42,7 +42,7 @@ pub async fn added(argo: &'static ArgoCd) -> Told {
 }
 
 pub async fn changed(argo: &'static ArgoCd) -> Told {
-    let mut world = World::new("changed").await.unwrap();
+    let mut world = World::new("changed").await;
     world.service_template("web");
     world.start_operator(&["--removal-delay-seconds", "0"]).await;
     let repository = Repository::new(argo.folder(), "changed").await;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::Story;
 use crate::application::Application;
 use crate::processes::{ArgoCd, PATIENCE};
-use crate::support::world::World;
+use test_support::world::World;
 
 pub const CREATE: &str = "batch_create_proc_template";
 

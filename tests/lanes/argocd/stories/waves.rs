@@ -1,6 +1,8 @@
 //! What one wave waits for, and what fails it.
 
-use cmdb_sim::{self as sim, Effect, Fault, Property, Simulator};
+use std::sync::Arc;
+
+use process_template_operator::sim::{self, Effect, Fault, Property, Simulator};
 use serde_json::{Value, json};
 
 use super::{CREATE, finish, set};
@@ -8,8 +10,8 @@ use crate::Told;
 use crate::application::{Application, Mode, State};
 use crate::processes::ArgoCd;
 use crate::repository::Repository;
-use crate::support::proxy::{Point, Proxy, Side};
-use crate::support::world::{World, usual_transport};
+use test_support::proxy::{Point, Proxy, Side};
+use test_support::world::{World, usual_transport};
 
 /// Message of a set that the operator has not looked at.
 const UNSEEN: &str = "Waiting for the operator";
@@ -63,7 +65,7 @@ impl Waves {
 pub async fn in_turn(argo: &'static ArgoCd) -> Told {
     let sim = Simulator::start(sim::Options::default()).unwrap();
     let cmdb = Proxy::to(&sim.url()).await;
-    let mut world = World::through(usual_transport(), "in-turn", sim, &cmdb.url()).await.unwrap();
+    let mut world = World::through(usual_transport(), "in-turn", sim, &cmdb.url()).await;
     world.start_operator(&[]).await;
     cmdb.hold(Point { method: "POST".into(), path_end: CREATE.into(), nth: 1, side: Side::Request });
     let waves = Waves::begin(argo, world, &[set("first", 0, &json!({}))]).await;
@@ -72,12 +74,12 @@ pub async fn in_turn(argo: &'static ArgoCd) -> Told {
     assert!(!waves.has_begun("second").await);
     cmdb.let_go();
     waves.application.until("both waves", |state| state.is_healthy_at(&waves.commit)).await;
-    let (namespace, plane) = (waves.world.namespace.clone(), waves.world.plane);
+    let (namespace, plane) = (waves.world.namespace.clone(), Arc::clone(&waves.world.plane));
     waves.until_done().await;
 
     // The API server's own record: the status with the IDs was complete before the second wave was written.
     let of = |name: &str, subresource: Option<&str>, verbs: &[&str]| -> Vec<String> {
-        let events = plane.audit_events();
+        let events = plane.audit_events(&namespace);
         let matches = events.iter().filter(|event| {
             let object = &event["objectRef"];
             object["namespace"] == namespace.as_str()
@@ -95,7 +97,7 @@ pub async fn in_turn(argo: &'static ArgoCd) -> Told {
 }
 
 pub async fn stalled(argo: &'static ArgoCd) -> Told {
-    let mut world = World::new("stalled").await.unwrap();
+    let mut world = World::new("stalled").await;
     let id = world.service_template("first");
     let stranger: Property = serde_json::from_value(json!({
         "bk_process_name": { "value": "first" }, "bk_func_name": { "value": "f-first" },
@@ -116,7 +118,7 @@ pub async fn stalled(argo: &'static ArgoCd) -> Told {
 }
 
 pub async fn away_for_a_while(argo: &'static ArgoCd) -> Told {
-    let mut world = World::new("away").await.unwrap();
+    let mut world = World::new("away").await;
     let bad_gateway = || Effect::raw(502, "text/html", "<html>bad gateway</html>");
     let everything = world.sim.add_fault(Fault::every("*", bad_gateway()));
     world.start_operator(&["--create-grace-seconds", "2"]).await;
@@ -131,7 +133,7 @@ pub async fn away_for_a_while(argo: &'static ArgoCd) -> Told {
 }
 
 pub async fn late_secret(argo: &'static ArgoCd) -> Told {
-    let mut world = World::new("late-secret").await.unwrap();
+    let mut world = World::new("late-secret").await;
     world.start_operator(&[]).await;
     let connection = json!({
         "apiVersion": "cmdb.bk.tencent.com/v1alpha1", "kind": "CmdbConnection",

@@ -7,15 +7,13 @@ mod dashboard;
 mod names;
 mod prometheus;
 mod story;
-#[path = "../../../support/mod.rs"]
-mod support;
 
 use std::path::{Path, PathBuf};
 
 use alerts::Alerts;
 use dashboard::Dashboard;
 use names::Used;
-use support::scrape::Scrape;
+use test_support::scrape::Scrape;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -35,7 +33,7 @@ async fn what_is_asked_of_metrics_is_there_and_what_is_there_is_documented() {
     assert_eq!(alerts.without_runbook(), Vec::<String>::new());
     let dashboard = Dashboard::read();
 
-    let Some(recorded) = story::record().await else { return };
+    let recorded = story::record().await;
     let scrape = Scrape::read(&recorded.scrape).unwrap();
     let mut used = Used::default();
     used.expressions("an alert", alerts.expressions());

@@ -6,8 +6,8 @@ use process_template_operator::controller;
 use regex::Regex;
 
 use super::root;
-use super::support::files::documents;
-use super::support::scrape::Scrape;
+use test_support::documents;
+use test_support::scrape::Scrape;
 
 /// What is named.
 #[derive(Default)]

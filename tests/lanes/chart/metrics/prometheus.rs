@@ -9,8 +9,8 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::dashboard::Target;
-use super::support::held::Held;
-use super::support::world::PATIENCE;
+use test_support::held::Held;
+use test_support::world::PATIENCE;
 
 /// Runs promtool, which must be content.
 pub async fn tool(arguments: &[&str]) {

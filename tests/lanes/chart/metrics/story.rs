@@ -6,7 +6,7 @@ use cmdb_sim::{Effect, Fault};
 use serde_json::{Value, json};
 
 use super::prometheus::Prometheus;
-use super::support::world::World;
+use test_support::world::World;
 
 const CREATE: &str = "batch_create_proc_template";
 
@@ -48,9 +48,9 @@ fn change(world: &World, service_template: &str) {
     });
 }
 
-/// Records it. None where there is no control plane.
-pub async fn record() -> Option<Recorded> {
-    let mut world = World::new("recorded").await?;
+/// Records it.
+pub async fn record() -> Recorded {
+    let mut world = World::new("recorded").await;
     let begun = SystemTime::now();
     // More sets than find a place, and more places than calls may be in flight.
     world.start_operator(&["--concurrency", "6", "--lease", "recorded", "--removal-delay-seconds", "0"]).await;
@@ -89,5 +89,5 @@ pub async fn record() -> Option<Recorded> {
     until("ptset_process_templates_written_total{action=\"deleted\"} > 0").await;
     until("ptset_sets{reason=\"InSync\"} == 6 and on () ptset_sets{reason=\"Drifted\"} == 1").await;
     let (_, scrape) = world.operator.as_ref().unwrap().answer("/metrics").await;
-    Some(Recorded { world, prometheus, begun, scrape })
+    Recorded { world, prometheus, begun, scrape }
 }

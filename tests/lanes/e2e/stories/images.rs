@@ -9,7 +9,7 @@ use super::Told;
 use crate::cluster::Pods;
 use crate::simulator::{NAMESPACE, RESTRICTED};
 use crate::stage::Stage;
-use crate::support::authority::Authority;
+use test_support::authority::Authority;
 
 /// The digest that an OCI archive names.
 fn digest_of(archive: &Path) -> String {

@@ -1,16 +1,17 @@
 //! An operator whose CRDs are not installed says so, waits for them, and goes on by itself.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-mod support;
+use std::sync::Arc;
 
 use cmdb_sim::{Options, Simulator};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
-use support::control_plane::shared;
-use support::world::{PATIENCE, World, install_crds, usual_transport};
+use test_support::control_plane::install_crds;
+use test_support::world::{PATIENCE, World, usual_transport};
 use tokio::time::{Duration, Instant, sleep};
+
+use super::Alone;
 
 async fn until_readyz(world: &World, status: u16, lines: &[&str]) {
     let deadline = Instant::now() + PATIENCE;
@@ -25,8 +26,10 @@ async fn until_readyz(world: &World, status: u16, lines: &[&str]) {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn an_operator_without_its_crds_says_which_are_missing_and_goes_on_when_they_are_there() {
-    let Some(plane) = shared().await else { return };
+    let alone = Alone::without_crds().await;
+    let plane = Arc::clone(&alone.plane);
     let (client, namespace) = (plane.client().await, "readiness".to_owned());
     let sim = Simulator::start(Options::default()).unwrap();
     let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();

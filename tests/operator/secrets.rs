@@ -1,14 +1,11 @@
 //! Planted secrets are in no text of ours: whatever the transport, whatever goes wrong, whatever the other side repeats.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use std::fmt::Debug;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmdb_sim::{Effect, Fault, Options, Simulator};
+use futures::{StreamExt, stream};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Error, Limits, Observer, Operation, Properties, Property, Tls, Transport, UrlPolicy,
     UserCredential,
@@ -17,11 +14,10 @@ use process_template_operator::telemetry::LogFormat;
 use process_template_operator::{api, controller, engine, plan};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use support::hunt::{Hunt, Logged, repeated};
-use support::hunt_cluster::Cluster;
-use support::in_process::Place;
-use support::paused::Paused;
-use support::world::PATIENCE;
+use test_support::hunt::{Hunt, Logged, repeated};
+use test_support::hunt_cluster::Cluster;
+use test_support::in_process::Place;
+use test_support::paused::Paused;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -251,7 +247,7 @@ async fn a_secret_that_cannot_be_decoded(hunt: &mut Hunt) {
             world.apply("web", "web", json!({ "processes": [{ "name": "a", "funcName": "a" }] }));
             world.start_operator();
             let told = |world: &Paused| world.seen("web").reason("Ready") == "ApiServerUnavailable";
-            world.until(PATIENCE, "told", told).await;
+            world.until(Duration::from_mins(1), "told", told).await;
             hunt.search("status of the set", &world.seen("web").describe(), "ApiServerUnavailable");
             world.stop_operator().await;
             hunt.search("log", &logged.take(), "ApiServerUnavailable");
@@ -361,6 +357,7 @@ async fn a_proxy_with_a_password(hunt: &mut Hunt) {
 }
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn planted_secrets_are_in_no_text_of_ours() {
     let mut hunt = Hunt::new(&[APP_SECRET, TOKEN, ACCESS_TOKEN, PASSWORD, CLIENT_KEY]);
     the_types(&mut hunt);
@@ -369,9 +366,11 @@ async fn planted_secrets_are_in_no_text_of_ours() {
     a_secret_that_cannot_be_decoded(&mut hunt).await;
     the_commands(&mut hunt).await;
     a_proxy_with_a_password(&mut hunt).await;
-    for (transport, format) in Transport::ALL.iter().flat_map(|way| [(*way, "text"), (*way, "json")]) {
-        let Some(cluster) = Cluster::new(transport, format).await else { return };
-        hunt.add(cluster.search().await);
+    let clusters = Transport::ALL.iter().flat_map(|way| [(*way, "text"), (*way, "json")]);
+    let searches =
+        clusters.map(|(transport, format)| async move { Cluster::new(transport, format).await.search().await });
+    for found in stream::iter(searches).buffer_unordered(3).collect::<Vec<_>>().await {
+        hunt.add(found);
     }
     println!("\nsecret hunt: places={} found={}", hunt.places, hunt.found.len());
     assert!(hunt.found.is_empty(), "{}", hunt.found.join("\n"));

@@ -1,7 +1,4 @@
 //! Without their kind, sets go and their templates stay.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
-
-mod support;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::DeleteParams;
@@ -9,11 +6,15 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, CustomResourceExt, ResourceExt};
 use process_template_operator::api::ProcessTemplateSet;
 use serde_json::json;
-use support::world::{PATIENCE, World};
+use test_support::world::PATIENCE;
+
+use super::Alone;
 
 #[tokio::test]
+#[ignore = "needs a control plane: make test"]
 async fn removing_the_crd_deletes_nothing_in_cmdb() {
-    let Some(mut world) = World::new("no-kind").await else { return };
+    let alone = Alone::with_crds().await;
+    let mut world = alone.world("no-kind").await;
     world.service_template("web");
     world.start_operator(&[]).await;
     let processes = json!([{ "name": "a", "funcName": "a" }, { "name": "b", "funcName": "b" }]);

@@ -1,0 +1,11 @@
+//! The controller over hours, with a paused clock: an API server in miniature, a simulated CMDB and the controller in one
+//! runtime.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod drain;
+mod in_process;
+mod line;
+mod neighbour;
+mod outage;
+mod sharing;
+mod watches;

@@ -1,0 +1,9 @@
+//! The CRDs: their schemas, which manifests the real API server takes, and what becomes of the operator when they change.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod applied;
+mod changes;
+mod examples;
+mod lint;
+mod manifests;
+mod schema;

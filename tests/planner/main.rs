@@ -1,0 +1,6 @@
+//! The planner: what it plans in each state of CMDB, and that carrying it out comes to an end.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod life;
+mod model;
+mod steps;
