@@ -52,5 +52,5 @@ generate: ## Write every generated file: the CRDs, what the chart and the docume
 lint: ## Check format, lints and licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --test crd_changes --test argocd --test chart --test e2e --test helm --test kubernetes_versions --test metrics_asked -- -D warnings
-	cargo clippy --package process-template-operator --features otel --lib --bins --test traces -- -D warnings
+	cargo clippy --package process-template-operator --features otel --lib --bins --test operator -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

@@ -781,7 +781,7 @@ async fn a_write_is_never_sent_again() {
     }
 }
 
-// ---- The meanings: all of them are in error_table.rs ----
+// ---- The meanings: all of them are in errors.rs ----
 
 #[tokio::test]
 async fn an_invalid_property_is_named() {

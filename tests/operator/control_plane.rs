@@ -180,32 +180,3 @@ async fn a_test_run_that_is_killed_leaves_no_process_behind() {
     eventually("its processes are gone", async || !pids.iter().any(|&pid| is_running(pid))).await;
     eventually("its folder is gone", async || !Path::new(folder).exists()).await;
 }
-
-fn build(arguments: &[&str], variable: &str, value: &Path) -> (Option<i32>, String) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build");
-    let output = std::process::Command::new(script)
-        .args(arguments)
-        .env_remove("KUBEBUILDER_ASSETS")
-        .env(variable, value)
-        .output()
-        .unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
-
-#[test]
-#[ignore = "needs a control plane: make test"]
-fn what_was_not_built_is_not_built_in_passing() {
-    let empty = tempfile::tempdir().unwrap();
-    let (code, _) = build(&["--cached-only", "etcd"], "XDG_CACHE_HOME", empty.path());
-    assert_eq!(code, Some(3));
-    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
-}
-
-#[test]
-#[ignore = "needs a control plane: make test"]
-fn a_binary_that_the_assets_lack_is_named_in_one_line() {
-    let empty = tempfile::tempdir().unwrap();
-    let (code, message) = build(&["etcd"], "KUBEBUILDER_ASSETS", empty.path());
-    assert_eq!(code, Some(1));
-    assert_eq!(message, format!("control plane: KUBEBUILDER_ASSETS={} has no etcd\n", empty.path().display()));
-}

@@ -8,8 +8,12 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use process_template_operator::api::{CmdbConnection, FINALIZER};
 use serde_json::{Value, json};
 use test_support::world::{Seen, World};
+use tokio::time::{Duration, Instant};
 
 const DELETE: &str = "delete_proc_template";
+
+/// How often a set looks whether another has let a template go: what happens at once comes sooner.
+const POLL: Duration = Duration::from_mins(1);
 
 fn spec(deletion: &str) -> Value {
     json!({ "serviceTemplate": { "name": "web" }, "deletionPolicy": deletion, "resyncIntervalSeconds": 5, "processes": [
@@ -216,11 +220,11 @@ async fn a_status_that_was_lost_is_found_again_before_the_set_goes() {
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]
 async fn an_undecided_create_holds_the_set_until_its_end_is_known() {
-    for (name, effect) in [("broken", Effect::drop_before_commit()), ("late", Effect::hang(3.0, false))] {
+    for (name, effect) in [("broken", Effect::drop_before_commit()), ("late", Effect::hang(8.0, false))] {
         let mut world = World::new(&format!("go-undecided-{name}")).await;
         world.service_template("web");
         world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, effect));
-        world.start_operator(&["--create-grace-seconds", "4"]).await;
+        world.start_operator(&["--create-grace-seconds", "12"]).await;
         world.apply("web", spec("Delete")).await;
         world.until("web", "the create was begun", |seen| !seen.status.pending.is_empty()).await;
         world.delete("web").await;
@@ -255,8 +259,10 @@ async fn what_a_set_leaves_behind_goes_to_the_set_that_waits_for_it_also_when_th
     world.apply("heir", heir).await;
     world.until_reason("heir", "Conflict").await;
     world.sim.clear_requests();
+    let deleted = Instant::now();
     world.delete("web").await;
     let seen = world.until_ready("heir").await;
+    assert!(deleted.elapsed() < POLL, "{:?}", deleted.elapsed());
     assert_eq!(seen.process("b").id, id);
     world.until_gone("web").await;
     assert_eq!((left(&world), world.requests("batch_create_proc_template").len()), (1, 0));
@@ -274,8 +280,10 @@ async fn what_an_orphaning_set_leaves_behind_goes_at_once_to_the_set_that_waits_
     let ids = world.until_ready("web").await.ids();
     world.apply("heir", seldom).await;
     world.until_reason("heir", "Conflict").await;
+    let deleted = Instant::now();
     world.delete("web").await;
     assert_eq!(world.until_ready("heir").await.ids(), ids);
+    assert!(deleted.elapsed() < POLL, "{:?}", deleted.elapsed());
     world.end().await;
 }
 

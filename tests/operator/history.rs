@@ -90,6 +90,7 @@ async fn world(name: &str) -> World {
 }
 
 async fn life(world: &World) {
+    world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, Effect::delay(5000)));
     world.apply(NAME, spec(&[process("a", "./run"), process("b", "./run")])).await;
     world.until(NAME, "the create has begun", |seen| !seen.status.pending.is_empty()).await;
     // While the create is on its way.

@@ -3,7 +3,6 @@
 use process_template_operator::api;
 use serde_json::{Value, json};
 use test_support::judges::Judge;
-use test_support::pinned::{BuildError, build};
 
 fn object(status: &Value) -> Value {
     json!({
@@ -96,24 +95,4 @@ async fn what_cannot_be_judged_is_named_by_its_line() {
     let unreadable = object(&json!({ "conditions": { "Ready": "True" } }));
     let error = judge.try_ask(&[], &[with_conditions(&[]), unreadable]).await.unwrap_err();
     assert_eq!(error, "status-judge: line 2: kstatus: cannot restore slice from map\n");
-}
-
-#[tokio::test]
-#[ignore = "needs a control plane: make test"]
-async fn a_judge_that_nobody_knows_cannot_be_built() {
-    let refused = build("tests/judges/build", &["no-such-judge"], true).await;
-    assert!(matches!(refused, Err(BuildError::Failed(_))), "{refused:?}");
-}
-
-#[test]
-#[ignore = "needs a control plane: make test"]
-fn what_was_not_built_is_not_built_in_passing() {
-    let empty = tempfile::tempdir().unwrap();
-    let output = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/judges/build"))
-        .args(["--cached-only", "status-judge"])
-        .env("XDG_CACHE_HOME", empty.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
 }

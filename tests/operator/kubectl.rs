@@ -135,10 +135,10 @@ async fn a_table_says_how_things_stand_and_where_to_look() {
     world.service_template("web");
     let file = written(&world, "web", &full("web"));
     kubectl(&world, &["apply", "-f", path(&file)]).await.quietly();
-    kubectl(&world, &["wait", "--for=condition=Ready", "--timeout=60s", "ptset/web"]).await.quietly();
+    kubectl(&world, &["wait", "--for=condition=Ready", "--timeout=120s", "ptset/web"]).await.quietly();
     let generation = "--for=jsonpath={.status.observedGeneration}=1";
     kubectl(&world, &["wait", generation, "--timeout=10s", "ptset/web"]).await.quietly();
-    kubectl(&world, &["wait", "--for=condition=Ready", "--timeout=60s", "cmdbconn/default"]).await.quietly();
+    kubectl(&world, &["wait", "--for=condition=Ready", "--timeout=120s", "cmdbconn/default"]).await.quietly();
 
     let table = async |arguments: &[&str]| {
         let text = kubectl(&world, arguments).await.quietly();
@@ -204,7 +204,7 @@ async fn a_set_is_looked_at_when_asked_and_stops_and_goes_on_when_told() {
     let ask = format!("{RECONCILE_REQUESTED_AT}=now");
     kubectl(&world, &["annotate", "ptset/web", &ask]).await.quietly();
     let handled = "--for=jsonpath={.status.lastHandledReconcileAt}=now";
-    kubectl(&world, &["wait", handled, "--timeout=60s", "ptset/web"]).await.quietly();
+    kubectl(&world, &["wait", handled, "--timeout=120s", "ptset/web"]).await.quietly();
     world.until("web", "created again", |seen| seen.is_ready() && seen.ids() != [id]).await;
 
     let patch = |value: bool| json!({ "spec": { "suspend": value } }).to_string();
@@ -232,7 +232,7 @@ async fn a_deletion_that_is_blocked_says_why_and_ends_the_way_it_says() {
     let mut arguments: Vec<&str> = arguments.split(' ').collect();
     arguments.extend(["-p", patch.trim_matches('\'')]);
     kubectl(&world, &arguments).await.quietly();
-    kubectl(&world, &["wait", "--for=delete", "--timeout=60s", "ptset/web"]).await.quietly();
+    kubectl(&world, &["wait", "--for=delete", "--timeout=120s", "ptset/web"]).await.quietly();
     assert_eq!(world.sim.state().process_templates.len(), 2);
     world.end().await;
 }

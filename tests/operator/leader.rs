@@ -99,10 +99,10 @@ fn time_of(operator: &Operator, text: &str) -> String {
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]
 async fn a_leader_that_is_told_to_end_finishes_its_write_and_gives_the_lease_back() {
-    let mut instances = Instances::new("leader-ends", 2, "6").await;
+    let mut instances = Instances::new("leader-ends", 2, "12").await;
     let (leader, holder) = instances.leader_after("").await;
     instances.world.service_template("web");
-    instances.world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(9000)));
+    instances.world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(18_000)));
     instances.world.apply("web", spec("nginx", "./run")).await;
     instances.world.until_requests(CREATE, 1).await;
     leader.process.signal(Signal::TERM);

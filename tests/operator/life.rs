@@ -347,7 +347,7 @@ async fn a_set_is_not_ready_while_a_create_of_a_process_that_has_left_it_may_sti
     spec["deletionPolicy"] = "Delete".into();
     let mut world = World::new("left-undecided").await;
     world.service_template("web");
-    world.start_operator(&["--removal-delay-seconds", "0", "--create-grace-seconds", "4"]).await;
+    world.start_operator(&["--removal-delay-seconds", "0", "--create-grace-seconds", "12"]).await;
     world.apply("web", spec.clone()).await;
     world.until_ready("web").await;
     world.sim.add_fault(Fault::nth("batch_create_proc_template", 1, Effect::drop_before_commit()));

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use cmdb_sim::{Effect, Fault};
-use process_template_operator::telemetry::metric_table::{FAMILIES, Family, Kind};
+use process_template_operator::sim::{Options, Simulator};
+use process_template_operator::telemetry::metrics::{FAMILIES, Family, Kind};
 use serde_json::{Value, json};
+use test_support::proxy::{Point, Proxy};
 use test_support::scrape::Scrape;
 use test_support::world::{PATIENCE, World};
 use tokio::time::{Duration, Instant, sleep};
@@ -80,7 +81,9 @@ fn one(start_cmd: &str) -> Value {
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]
 async fn a_scrape_has_all_that_is_documented_from_the_first_on_and_says_what_has_happened() {
-    let mut world = World::new("metrics").await;
+    let sim = Simulator::start(Options::default()).unwrap();
+    let cmdb = Proxy::to(&sim.url()).await;
+    let mut world = World::with("metrics", sim, &cmdb.url()).await;
     world.start_operator(&["--removal-delay-seconds", "0"]).await;
     let first = scrape(&world).await;
     of_table(&first);
@@ -129,12 +132,13 @@ async fn a_scrape_has_all_that_is_documented_from_the_first_on_and_says_what_has
 
     // What is outstanding shows while it is.
     world.service_template("slow");
-    world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(3000)));
+    cmdb.hold(Point::reply_to(CREATE));
     world.apply("slow", one("./run")).await;
     let slow = until(&world, "ptset_pending_intents", 1.0).await;
     assert_eq!(slow.value("ptset_sets{reason=\"Progressing\"}"), 1.0);
     let under_way = until(&world, "ptset_limiter_calls{state=\"in_flight\"}", 1.0).await;
     assert!(under_way.value("ptset_reconciles_running") >= 1.0);
+    cmdb.let_go();
     world.until_ready("slow").await;
     until(&world, "ptset_pending_intents", 0.0).await;
 
@@ -163,19 +167,22 @@ async fn a_scrape_has_all_that_is_documented_from_the_first_on_and_says_what_has
 #[ignore = "needs a control plane: make test"]
 async fn sets_are_counted_after_a_start_and_those_that_find_no_place_wait_in_the_queue() {
     const SETS: u32 = 6;
-    let mut world = World::new("metrics-queue").await;
+    let sim = Simulator::start(Options::default()).unwrap();
+    let cmdb = Proxy::to(&sim.url()).await;
+    let mut world = World::with("metrics-queue", sim, &cmdb.url()).await;
     for number in 0..SETS {
         world.service_template(&format!("s{number}"));
         world.apply(&format!("s{number}"), one("./run")).await;
     }
     // Until the first create is answered, the one place is taken.
-    world.sim.add_fault(Fault::nth(CREATE, 1, Effect::delay(4000)));
+    cmdb.hold(Point::reply_to(CREATE));
     world.start_operator(&["--concurrency", "1"]).await;
     let waiting = until(&world, "ptset_limiter_calls{state=\"in_flight\"}", 1.0).await;
     let queue = async |world: &World, count: u32| until(world, "ptset_queue_depth", f64::from(count)).await;
     assert_eq!(waiting.value("ptset_reconciles_running"), 1.0);
     // All the others; and the one that is under way again, for its own status has changed.
     queue(&world, SETS).await;
+    cmdb.let_go();
     for number in 0..SETS {
         world.until_ready(&format!("s{number}")).await;
     }

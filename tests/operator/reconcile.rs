@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use kube::api::{Patch, PatchParams};
+use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use test_support::closed::Closed;
+use test_support::proxy::{Point, Proxy};
 use test_support::world::{PATIENCE, Seen, World};
 use tokio::time::{Instant, sleep};
 
@@ -318,18 +320,22 @@ async fn at_rest_nothing_is_written_and_each_scope_is_listed_once_an_interval() 
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]
 async fn a_shutdown_lets_a_write_in_flight_finish_and_saves_its_ids() {
-    let mut world = World::new("shutdown").await;
+    let sim = Simulator::start(sim::Options::default()).unwrap();
+    let cmdb = Proxy::to(&sim.url()).await;
+    let mut world = World::with("shutdown", sim, &cmdb.url()).await;
     world.service_template("web");
-    let slow = world.sim.add_fault(Fault::every(CREATE, Effect::delay(2000)));
-    assert!(slow > 0);
+    cmdb.hold(Point::reply_to(CREATE));
     world.start_operator(&[]).await;
     world.apply("web", json!({ "processes": processes(60) })).await;
+    cmdb.reached().await;
     world.until("web", "intents are stored", |seen| seen.status.pending.len() == 60).await;
+    world.operator.as_ref().unwrap().process.signal(rustix::process::Signal::TERM);
+    world.until_logged("stops: writes under way").await;
+    cmdb.let_go();
     world.stop_operator().await;
     let seen = Seen::new(world.set("web").await);
     assert_eq!((seen.ids().len(), seen.status.pending.len()), (50, 0), "{}", seen.describe());
     assert_eq!(seen.condition("Ready"), "False");
-    world.sim.clear_faults();
     world.start_operator(&[]).await;
     assert_eq!(world.until_ready("web").await.ids().len(), 60);
     assert_eq!(world.requests(CREATE).len(), 2);

@@ -4,8 +4,8 @@ use cmdb_sim::{self as sim, Simulator};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::{Value, json};
-use test_support::world::{PATIENCE, World};
-use tokio::time::Instant;
+use test_support::world::World;
+use tokio::time::{Duration, Instant};
 
 fn spec(start_cmd: &str) -> Value {
     json!({ "processes": [{ "name": "nginx", "funcName": "nginx", "startCmd": start_cmd }] })
@@ -89,7 +89,7 @@ async fn a_secret_that_is_read_and_not_watched_is_in_use_at_the_next_reconcile()
     // What one reconcile has read serves all for a second.
     let before = world.requests("batch_create_proc_template")[0].credential.clone();
     world.put_secret("another-secret").await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + Duration::from_mins(1);
     for change in 0.. {
         world.apply("web", spec(&format!("./run-{change}"))).await;
         world.until_ready("web").await;

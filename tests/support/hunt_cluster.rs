@@ -1,8 +1,5 @@
 //! An operator on a real API server, at level trace, and a CMDB that repeats every secret: all that the operator says.
 
-use std::net::TcpListener;
-
-use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
@@ -77,8 +74,6 @@ impl Cluster {
     }
 
     async fn start(&mut self) {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        self.metrics = format!("http://{port}/metrics");
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
             "clusters": [{ "name": "proxy", "cluster": { "server": self.proxy.url() } }],
@@ -90,14 +85,16 @@ impl Cluster {
         let log = self.folder.path().join("operator.log");
         let mut command = Command::new(crate::ptset());
         command
-            .args(["run", "--connections-anywhere", "--listen", &port.to_string(), "--log", "trace"])
+            .args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--log", "trace"])
             .args(["--log-format", self.format, "--watch-namespaces", &self.world.namespace])
             .env("KUBECONFIG", path)
             // The simulator takes whole URLs as a proxy does; the API server's name is not one for that.
             .env("http_proxy", format!("http://ann:{PASSWORD}@{}", self.world.sim.address()))
             .env("no_proxy", self.proxy.address.to_string());
         let process = Held::start(&command, &log, None).await.unwrap();
-        self.world.operator = Some(Operator { process, log });
+        let operator = Operator { process, log };
+        self.metrics = format!("http://{}/metrics", operator.address().await);
+        self.world.operator = Some(operator);
     }
 
     async fn connect(&self, url: &str) {

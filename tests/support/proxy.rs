@@ -40,6 +40,13 @@ pub struct Point {
     pub side: Side,
 }
 
+impl Point {
+    /// The reply to the next POST whose path ends so.
+    pub fn reply_to(path_end: &str) -> Self {
+        Self { method: "POST".to_owned(), path_end: path_end.to_owned(), nth: 1, side: Side::Reply }
+    }
+}
+
 /// A proxy in front of one server.
 pub struct Proxy {
     pub address: SocketAddr,

@@ -58,7 +58,9 @@ impl Operator {
         loop {
             // Nothing before it has begun to log.
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            if let Some(address) = log.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+            let in_text = log.split("listen=").nth(1).and_then(|rest| rest.split_whitespace().next());
+            let in_json = log.split("\"listen\":\"").nth(1).and_then(|rest| rest.split('"').next());
+            if let Some(address) = in_text.or(in_json) {
                 return address.to_owned();
             }
             assert!(Instant::now() < deadline, "it does not listen: {log}");
@@ -319,10 +321,21 @@ impl World {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
+    /// How many lines of the running operator's log have this.
+    pub fn logged(&self, text: &str) -> usize {
+        let log = self.operator.as_ref().map(|operator| std::fs::read_to_string(&operator.log).unwrap_or_default());
+        log.unwrap_or_default().lines().filter(|line| line.contains(text)).count()
+    }
+
     /// Waits until the operator has logged this.
     pub async fn until_logged(&self, text: &str) {
+        self.until_logged_again(text, 0).await;
+    }
+
+    /// Waits until the operator has logged this more often than so many times.
+    pub async fn until_logged_again(&self, text: &str, before: usize) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.operator_log().contains(text) {
+        while self.logged(text) <= before {
             assert!(Instant::now() <= deadline, "{text:?} is not logged\n{}", self.operator_log());
             sleep(LOOK).await;
         }

@@ -1,0 +1,5 @@
+//! The repository itself: what its tests and scripts promise about themselves.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+
+mod builds;
+mod ignored;
