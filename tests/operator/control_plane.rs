@@ -10,12 +10,13 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use test_support::control_plane::{ControlPlane, Options, StartError, client, shared};
 use test_support::held::is_running;
+use test_support::world::PATIENCE;
 use tokio::time::{Instant, sleep};
 
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + PATIENCE;
     while !holds().await {
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         sleep(Duration::from_millis(100)).await;
     }
 }
@@ -165,7 +166,7 @@ async fn holder() {
 async fn a_test_run_that_is_killed_leaves_no_process_behind() {
     let note = tempfile::NamedTempFile::new().unwrap();
     let mut holder = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "holder"])
+        .args(["--include-ignored", "--exact", "control_plane::holder"])
         .env("PTSET_TEST_HOLDER", note.path())
         .spawn()
         .unwrap();
