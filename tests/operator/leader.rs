@@ -162,7 +162,7 @@ async fn who_stands_by_is_ready_and_asks_for_nothing_but_the_lease() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a control plane: make test"]
 async fn leaders_that_are_killed_at_random_lose_and_double_nothing() {
-    let mut instances = Instances::new("leader-kills", 2, "3").await;
+    let mut instances = Instances::new("leader-kills", 2, "10").await;
     for number in 0..SETS {
         instances.world.service_template(&format!("s{number:03}"));
     }
@@ -182,10 +182,16 @@ async fn leaders_that_are_killed_at_random_lose_and_double_nothing() {
     let deadline = Instant::now() + PATIENCE * 3;
     let unfinished = async |world: &World| {
         let sets = world.sets().list(&kube::api::ListParams::default()).await.unwrap().items;
-        sets.into_iter().filter(|set| !Seen::new(set.clone()).is_ready()).count()
+        sets.into_iter().map(Seen::new).filter(|seen| !seen.is_ready()).collect::<Vec<_>>()
     };
-    while unfinished(&instances.world).await > 0 {
-        assert!(Instant::now() < deadline, "{} sets are not Ready", unfinished(&instances.world).await);
+    loop {
+        let unfinished = unfinished(&instances.world).await;
+        if unfinished.is_empty() {
+            break;
+        }
+        let logs = || instances.running.iter().map(log_of).collect::<Vec<_>>().join("\n\n");
+        let late = Instant::now() >= deadline;
+        assert!(!late, "{} sets are not Ready: {}\n{}", unfinished.len(), unfinished[0].describe(), logs());
         sleep(Duration::from_millis(200)).await;
     }
     let stored = instances.world.sim.state().process_templates;

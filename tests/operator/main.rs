@@ -1,6 +1,6 @@
 //! The operator against a real control plane and simulated CMDBs. The tests share one control plane and run at a time:
 //! `test_support` has the rules.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp, reason = "a failed step fails the test")]
 
 mod audit;
 mod conditions;

@@ -11,14 +11,15 @@
 //! * Its operators watch those namespaces only (`--watch-namespaces`, as [`world::World::start_operator`] does). They then
 //!   see neither sets of other tests nor connections of the cluster, and their metrics count nothing else.
 //! * Its leases are in its namespaces, or have the name of its namespace.
-//! * Its users, cluster roles and files in the folder of the control plane have the name of its namespace in theirs.
+//! * Its users, its cluster roles, its connections of the cluster and its files in the folder of the control plane have
+//!   names that no other test uses: the name of its namespace is in them, or its own.
 //! * What it counts in the audit log is of its namespace or of its users: [`control_plane::ControlPlane::audit_events`].
 //! * Its simulated CMDB is its own.
 //!
 //! # Caveats
-//! Some tests need more than a namespace and start a control plane of their own, [`control_plane::ControlPlane::start`] or
-//! [`control_plane::own`]: those whose operator serves the whole cluster, those that change the CRDs, and those about the
-//! control plane itself. Where the control plane of their binary is meant, they still ask for the shared one.
+//! Some tests need more than a namespace and start a control plane of their own, [`control_plane::own`] or
+//! [`control_plane::ControlPlane::start`]: those whose operator serves the whole cluster, those that change the CRDs, and
+//! those about the start and the end of a control plane.
 //!
 //! A test that asks for a control plane or a judge is `#[ignore = "needs a control plane: make test"]`, with all others of
 //! its module; a test of the binary `repository` checks that.
