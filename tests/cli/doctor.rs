@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use process_template_operator::sim::{Account, Effect, Fault, Options, Schema, Simulator};
+use cmdb_sim::{Account, Effect, Fault, Options, Schema, Simulator};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use test_support::authority::Authority;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cmdb_sim::{Options, Property, Simulator};
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{Desired, ServerSchema, SetName};
 use serde_json::{Value, json};

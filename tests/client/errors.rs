@@ -7,13 +7,12 @@
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use cmdb_sim::{self as sim, Effect, Fault, Options, Raw, Redirect, Refuse, Simulator};
+use cmdb_sim::{self as sim, Fault, Options, Simulator};
 use futures::StreamExt;
 use process_template_operator::cmdb::{
-    self, Client, Config, Credentials, Fence, Lane, Limits, Observer, Operation, Properties, Property, Tls, Transport,
-    UserCredential,
+    self, Client, Config, Credentials, Limits, Observer, Operation, Priority, Properties, Property, Tls, Transport,
+    UrlPolicy, UserCredential,
 };
-use process_template_operator::sim::{self, Fault, Options, Simulator};
 use process_template_operator::{controller, engine};
 use secrecy::SecretString;
 use serde_json::json;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Options, Simulator};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Limits, Observer, Operation, PollKey, Priority, Properties, Property, Tls, Transport,
     UrlPolicy, UserCredential,

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use futures::future::join_all;
-use process_template_operator::sim::{self, Effect, Fault, Simulator};
 use serde_json::{Value, json};
 use test_support::proxy::{Point, Proxy, Side};
 use test_support::world::{Seen, World};

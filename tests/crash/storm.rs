@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault, Property};
 use futures::future::join_all;
-use process_template_operator::sim::{Effect, Fault, Property};
 use serde_json::json;
 use test_support::stories::{Damage, Run, Story, stories};
 use tokio::time::{Instant, sleep};

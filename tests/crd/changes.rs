@@ -7,12 +7,12 @@ mod undecodable;
 
 use std::sync::Arc;
 
+use cmdb_sim::{Options, Simulator};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
 use process_template_operator::api;
-use process_template_operator::sim::{Options, Simulator};
 use test_support::control_plane::{ControlPlane, install_crds, with_controller_manager};
 use test_support::world::{PATIENCE, World, usual_transport};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};

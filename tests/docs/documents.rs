@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use cmdb_sim::Fault;
 use markdown::Document;
 use process_template_operator::{api, cli, controller};
 use regex::Regex;

@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use process_template_operator::api::CmdbConnection;
-use process_template_operator::sim::{Effect, Fault};
 use serde_json::{Value, json};
 use test_support::closed::Closed;
 use test_support::world::{Seen, World};

@@ -1,9 +1,9 @@
 //! One answer of each class that is no success, over each transport: which conditions a set gets, and that it goes on once it
 //! is mended. What every answer leads to in the client is tried in `client/errors.rs`.
 
+use cmdb_sim::{Fault, Options, Simulator};
 use process_template_operator::api::RECONCILE_REQUESTED_AT;
 use process_template_operator::cmdb::{Transport, WriteOutcome};
-use process_template_operator::sim::{Fault, Options, Simulator};
 use serde_json::json;
 use test_support::error_rows::{Beside, Row, Sent, TABLE, effect};
 use test_support::world::World;

@@ -1,6 +1,7 @@
 //! The traffic that each story of a template's life costs, call by call: what CMDB receives is the expectation, and one
 //! call more fails.
 
+use cmdb_sim::RequestRecord;
 use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use process_template_operator::api::RECONCILE_REQUESTED_AT;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use process_template_operator::sim::{Options, Simulator};
-use process_template_operator::telemetry::metrics::{FAMILIES, Family, Kind};
+use cmdb_sim::{Options, Simulator};
+use process_template_operator::telemetry::metric_table::{FAMILIES, Family, Kind};
 use serde_json::{Value, json};
 use test_support::proxy::{Point, Proxy};
 use test_support::scrape::Scrape;

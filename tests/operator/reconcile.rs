@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use cmdb_sim::{self as sim, Effect, Fault, Simulator};
+use cmdb_sim::{self as sim, Simulator};
 use kube::api::{Patch, PatchParams};
-use process_template_operator::sim::{self, Simulator};
 use serde_json::{Value, json};
 use test_support::closed::Closed;
 use test_support::proxy::{Point, Proxy};

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault, Options, Simulator};
 use futures::{StreamExt, stream};
 use process_template_operator::cmdb::{
     Client, Config, Credentials, Error, Limits, Observer, Operation, Properties, Property, Tls, Transport, UrlPolicy,
@@ -191,7 +192,7 @@ fn the_types(hunt: &mut Hunt) {
         debug(&api::CmdbConnection::new("default", spec.clone()), "CmdbConnection");
         let description = controller::Description::of("shop", &spec);
         debug(&description, "Description");
-        let bounds = controller::Bounds { fence: Arc::new(UrlPolicy::none()), limiters: Arc::default() };
+        let bounds = controller::Bounds { url_policy: Arc::new(UrlPolicy::none()), limiters: Arc::default() };
         let connection = description.connect(
             Credentials {
                 app_code: "ptset".to_owned(),

@@ -15,8 +15,8 @@
 
 use std::collections::BTreeMap;
 
+use cmdb_sim::{Effect, Raw, Redirect, Refuse};
 use process_template_operator::cmdb::{Transport, WriteOutcome};
-use process_template_operator::sim::{Effect, Raw, Redirect, Refuse};
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! An operator on a real API server, at level trace, and a CMDB that repeats every secret: all that the operator says.
 
+use cmdb_sim::{self as sim, Effect, Fault, Simulator};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;

@@ -313,15 +313,15 @@ mod tests {
         }
 
         fn takes(&self, takes: Option<Duration>) {
-            self.state.lock().unwrap().takes = takes;
+            self.state.lock().takes = takes;
         }
 
         fn lease(&self, change: impl FnOnce(&mut Option<Value>)) {
-            change(&mut self.state.lock().unwrap().lease);
+            change(&mut self.state.lock().lease);
         }
 
         fn holder(&self) -> Value {
-            self.state.lock().unwrap().lease.clone().unwrap_or_default()["spec"]["holderIdentity"].clone()
+            self.state.lock().lease.clone().unwrap_or_default()["spec"]["holderIdentity"].clone()
         }
 
         fn election(&self) -> Election {
@@ -344,7 +344,7 @@ mod tests {
             let method = request.method().clone();
             let body = request.into_body().collect_bytes().await.unwrap();
             let (takes, (code, answer)) = {
-                let mut state = self.state.lock().unwrap();
+                let mut state = self.state.lock();
                 (state.takes, state.do_it(&method, serde_json::from_slice(&body).ok()))
             };
             match takes {
@@ -402,7 +402,7 @@ mod tests {
                 (server.election(), leadership.clone(), report_standing.clone(), shutdown.clone());
             let task = tokio::spawn(async move {
                 let tell = |standing: &LeadershipState| {
-                    let mut told = told.lock().unwrap();
+                    let mut told = told.lock();
                     if told.last() != Some(standing) {
                         told.push(standing.clone());
                     }
@@ -414,7 +414,7 @@ mod tests {
         }
 
         fn report_standing(&self) -> Vec<LeadershipState> {
-            self.report_standing.lock().unwrap().clone()
+            self.report_standing.lock().clone()
         }
 
         async fn ends_within(self, time: Duration) {

@@ -195,7 +195,6 @@ mod tests {
     use kube::core::Status;
     use kube::runtime::watcher::{self, Event};
 
-    use super::readiness_check::{NO_ANSWER, ReadinessCheck};
     use super::{Readiness, ReadinessCheck};
     use crate::controller::observer::Observer;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use process_template_operator::sim::{self, Effect, Fault, Property, Simulator};
+use cmdb_sim::{self as sim, Effect, Fault, Property, Simulator};
 use serde_json::{Value, json};
 
 use super::{CREATE, finish, set};
