@@ -17,11 +17,11 @@ use super::output;
 use super::output::Output;
 use crate::api::ProcessTemplateSet;
 use crate::cli::manifest::files::Finding;
-use crate::cli::manifest::inventory::{Access, Inventory, Set, is_leaving, other_sets};
+use crate::cli::manifest::inventory::{Access, Inventory, Set, by_service_template, is_leaving, other_sets};
 use crate::controller;
 use crate::controller::{ConnectionName, from_status};
 use crate::engine;
-use crate::engine::{Engine, Freshness, Job, OtherSetOfBusiness, Progress, ReadRequest};
+use crate::engine::{Engine, Freshness, Job, OtherSetCandidate, Progress, ReadRequest, in_new_service_template};
 use crate::plan::{
     Counts, Desired, Memory, Observed, Policy, Preview, SetName, Stage, count, forecast, plan as plan_for,
 };
@@ -110,12 +110,13 @@ fn lines(findings: &[Finding]) -> String {
 async fn preview_all<'a>(sets: &'a [Set], accesses: &[Result<Access, String>]) -> Vec<Outcome<'a>> {
     let engine = Engine::new(CREATE_GRACE);
     let begun = Instant::now();
-    let previews = sets.iter().zip(accesses).enumerate().map(|(index, (set, access))| {
-        let engine = &engine;
+    let index = by_service_template(sets, accesses);
+    let previews = sets.iter().zip(accesses).enumerate().map(|(position, (set, access))| {
+        let (engine, index) = (&engine, &index);
         async move {
             let outcome = match (&set.object, access) {
                 (Ok(object), Ok(access)) => {
-                    let others = other_sets(sets, accesses, index);
+                    let others = other_sets(index, position, access);
                     preview(engine, &set.name, object, access, others, begun).await
                 }
                 (_, Err(reason)) => Err(reason.clone()),
@@ -132,7 +133,7 @@ async fn preview(
     name: &SetName,
     set: &ProcessTemplateSet,
     access: &Access,
-    others: Vec<OtherSetOfBusiness>,
+    others: Vec<OtherSetCandidate>,
     begun: Instant,
 ) -> Result<Preview, String> {
     let desired = if is_leaving(set) {
@@ -190,13 +191,12 @@ async fn preview(
 
 // What a service template shows that was just created.
 fn nothing_yet(job: &Job) -> Observed {
-    let is_ours = |other: &&OtherSetOfBusiness| other.service_template.name == job.service_template.name;
-    let other_sets = job.others.iter().filter(is_ours).map(|other| other.rival.clone());
+    let other_sets = in_new_service_template(&job.others, job.service_template.name.as_deref());
     Observed {
         schema: job.connection.schema,
         templates: Arc::default(),
         user: job.connection.client.user(),
-        other_sets: Arc::new(other_sets.collect()),
+        other_sets: Arc::new(other_sets),
     }
 }
 

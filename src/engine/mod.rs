@@ -4,6 +4,7 @@
 mod error;
 mod grants;
 mod lookup;
+mod other_sets;
 mod write;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ pub use lookup::observe::{Freshness, Listing, ReadRequest};
 use lookup::service_template::Resolved;
 pub use lookup::service_template::{Connection, Scope};
 use lookup::{observe, service_template, snapshot_cache};
+pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, in_new_service_template, whereabouts};
 pub use write::apply::{Tally, Updated};
 pub use write::create::{CHUNK, Journal};
 pub use write::progress::Progress;
@@ -23,7 +25,7 @@ use write::{intents, rejections, translate, write_locks};
 
 use crate::api::ServiceTemplateSelector;
 use crate::cmdb;
-use crate::plan::{Desired, Memory, OtherSet, Place, Plan, Policy, Recall, ServerSchema, Template, plan, recall};
+use crate::plan::{Desired, Memory, Place, Plan, Policy, Recall, ServerSchema, Template, plan, recall};
 
 /// What is shared by all reconciles.
 #[derive(Debug)]
@@ -54,24 +56,13 @@ pub struct Job {
     /// What the set allows.
     pub policy: Policy,
     /// The other live sets of the business in this CMDB.
-    pub others: Vec<OtherSetOfBusiness>,
+    pub others: Vec<OtherSetCandidate>,
     /// What the set may touch.
     pub grants: Arc<dyn Grants>,
     /// Where the set's memory was made.
     pub made_in: Place,
     /// Nothing may be written, not even a missing service template.
     pub is_read_only: bool,
-}
-
-/// Another live set of the business in this CMDB.
-#[derive(Clone, Debug)]
-pub struct OtherSetOfBusiness {
-    /// The service template that it names.
-    pub service_template: ServiceTemplateSelector,
-    /// What it claims there.
-    pub rival: OtherSet,
-    /// What it may touch: where it may not, it claims nothing.
-    pub grants: Arc<dyn Grants>,
 }
 
 /// A set's plan, with what it was made from.

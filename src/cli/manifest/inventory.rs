@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::files;
@@ -14,8 +13,8 @@ use super::validate_object::{Judge, Kind};
 use crate::api::ProcessTemplateSet;
 use crate::cli::connect::Connections;
 use crate::controller::from_status;
-use crate::engine::{Connection, Grants, OtherSetOfBusiness, Unbounded};
-use crate::plan::{Desired, OtherSet, SetName, Whereabouts};
+use crate::engine::{Age, Connection, Grants, LiveSet, OtherSetCandidate, OtherSetIndex, Unbounded, whereabouts};
+use crate::plan::{Desired, Memory, SetName};
 
 /// A set of the files.
 pub struct Set {
@@ -104,37 +103,61 @@ pub fn is_leaving(set: &ProcessTemplateSet) -> bool {
     set.metadata.deletion_timestamp.is_some()
 }
 
-/// What the other sets of the files claim in the same business of the same CMDB, as the controller has it.
-/// `accesses` holds what each set has of CMDB, where it has any.
-pub fn other_sets(sets: &[Set], accesses: &[Result<Access, String>], index: usize) -> Vec<OtherSetOfBusiness> {
-    let (Ok(own), Ok(access)) = (&sets[index].object, &accesses[index]) else { return Vec::new() };
-    let endpoint = access.connection.client.url();
-    let mut other_sets = Vec::new();
-    for (other_index, other) in sets.iter().enumerate().filter(|(other_index, _)| *other_index != index) {
-        let Ok(object) = &other.object else { continue };
-        if object.spec.biz_id != own.spec.biz_id {
-            continue;
-        }
-        let (whereabouts, grants): (_, Arc<dyn Grants>) = match &accesses[other_index] {
-            Ok(Access { connection, grants }) if connection.client.url() == endpoint => {
-                (Whereabouts::Here, Arc::clone(grants))
-            }
-            Ok(Access { grants, .. }) => (Whereabouts::Elsewhere, Arc::clone(grants)),
-            Err(_) => (Whereabouts::Unknown, Arc::new(Unbounded)),
-        };
-        let name = Some(other.name.name.clone()).filter(|_| other.name.namespace == sets[index].name.namespace);
-        let comes_first = order(object, other_index) < order(own, index);
-        let (memory, _) = from_status(&object.status.clone().unwrap_or_default());
-        // What a set that goes still remembers, it gives.
-        let processes = if is_leaving(object) { BTreeMap::new() } else { Desired::process_names(&object.spec) };
-        let rival = OtherSet::new(name, comes_first, &processes, &memory).at(whereabouts);
-        other_sets.push(OtherSetOfBusiness { service_template: object.spec.service_template.clone(), rival, grants });
-    }
-    other_sets
+/// A set of the files as the other sets see it.
+pub struct StatedSet<'a> {
+    name: &'a SetName,
+    object: &'a ProcessTemplateSet,
+    age: Age,
+    processes: BTreeMap<String, String>,
+    memory: Memory,
+    access: &'a Result<Access, String>,
 }
 
-// Sets that a cluster knows are older than those that only a file knows; these are as old as they stand.
-fn order(set: &ProcessTemplateSet, index: usize) -> (bool, Option<Timestamp>, Option<String>, usize) {
+/// The sets of the files that can be read, by their service template; each has its position in `sets` as its key.
+/// `accesses` holds what each set has of CMDB, where it has any.
+pub fn by_service_template<'a>(
+    sets: &'a [Set],
+    accesses: &'a [Result<Access, String>],
+) -> OtherSetIndex<usize, StatedSet<'a>> {
+    let sets = sets.iter().zip(accesses).enumerate();
+    let stated = sets.filter_map(|(position, (Set { name, object }, access))| {
+        let object = object.as_ref().ok()?;
+        let (memory, _) = from_status(&object.status.clone().unwrap_or_default());
+        let processes = Desired::process_names(&object.spec);
+        let stated = StatedSet { name, object, age: age(object, position), processes, memory, access };
+        Some((position, object.spec.biz_id, object.spec.service_template.clone(), stated))
+    });
+    stated.collect()
+}
+
+/// The other sets of the files that count beside the set at this position, which has this access to CMDB.
+pub fn other_sets(
+    index: &OtherSetIndex<usize, StatedSet<'_>>,
+    position: usize,
+    access: &Access,
+) -> Vec<OtherSetCandidate> {
+    let Some(own) = index.get(&position) else { return Vec::new() };
+    let others = index.beside(&position, own.object.spec.biz_id, &own.object.spec.service_template);
+    let seen = others.into_iter().map(|(_, other)| {
+        let (endpoint, grants): (_, Arc<dyn Grants>) = match other.access {
+            Ok(other) => (Some(other.connection.client.url()), Arc::clone(&other.grants)),
+            Err(_) => (None, Arc::new(Unbounded)),
+        };
+        let set = LiveSet {
+            name: other.name,
+            age: &other.age,
+            is_leaving: is_leaving(other.object),
+            service_template: &other.object.spec.service_template,
+            processes: &other.processes,
+            memory: &other.memory,
+        };
+        set.seen_from(&own.name.namespace, &own.age, whereabouts(endpoint, access.connection.client.url()), grants)
+    });
+    seen.collect()
+}
+
+// Sets that a cluster has stored are older than those that only a file describes; these are as old as their position says.
+fn age(set: &ProcessTemplateSet, position: usize) -> Age {
     let created_at = set.creation_timestamp().map(|time| time.0);
-    (created_at.is_none(), created_at, set.uid().filter(|_| created_at.is_some()), index)
+    Age::new(created_at, set.uid().filter(|_| created_at.is_some()), position)
 }

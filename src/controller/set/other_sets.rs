@@ -11,7 +11,7 @@ use super::stored_set::{Claims, StoredSet};
 use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
 use crate::controller::connection::cache::Connections;
 use crate::controller::names::ObjectName;
-use crate::engine::OtherSetOfBusiness;
+use crate::engine::OtherSetCandidate;
 use crate::plan::{OtherSet, Whereabouts};
 
 /// The other sets that may name the same service template in the CMDB of this URL.
@@ -20,7 +20,7 @@ pub async fn others(
     store: &Store<StoredSet>,
     connections: &Connections,
     endpoint: &str,
-) -> Vec<OtherSetOfBusiness> {
+) -> Vec<OtherSetCandidate> {
     let mut others = Vec::new();
     for other in store.state() {
         let Some(claims) = claims_beside(set, &other) else { continue };
@@ -40,8 +40,8 @@ pub async fn others(
             Ok(_) => Whereabouts::Elsewhere,
             Err(_) => Whereabouts::Unknown,
         };
-        let rival = OtherSet::new(name, comes_first(&other, set), processes, &claims.memory).at(whereabouts);
-        others.push(OtherSetOfBusiness { service_template: claims.service_template.clone(), rival, grants });
+        let claimed = OtherSet::new(name, comes_first(&other, set), processes, &claims.memory).at(whereabouts);
+        others.push(OtherSetCandidate { service_template: claims.service_template.clone(), claims: claimed, grants });
     }
     others
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 
-use crate::api::{CategorySelector, CreateIfMissing, ServiceTemplateSelector};
+use crate::api::{CategorySelector, CreateIfMissing};
 use crate::cmdb::{Client, ServiceCategory, ServiceTemplate};
-use crate::engine::{Engine, Error, Freshness, Job, Progress, ReadRequest, SnapshotCache, Touched, cell};
+use crate::engine::other_sets::in_service_template;
+use crate::engine::{Engine, Error, Freshness, Job, Progress, ReadRequest, SnapshotCache, cell};
 use crate::plan::{OtherSet, Place, ServerSchema};
 
 /// A CMDB that can be talked to.
@@ -93,27 +94,16 @@ impl Engine {
         // What was just created has the name that the set gives.
         let name = name.or(job.service_template.name.as_ref());
         job.check_grant(Some(service_template_id), name.map(String::as_str))?;
-        let lives_here = |selector: &ServiceTemplateSelector| {
-            selector.id == Some(service_template_id) || selector.name.is_some() && selector.name.as_ref() == name
-        };
-        // A grant may be by name and the set by ID: only here both are known.
-        let touched = Touched {
-            biz_id: job.biz_id,
-            service_template_id: Some(service_template_id),
-            service_template_name: name.map(String::as_str),
-        };
-        let other_sets = job.others.iter().filter(|other| lives_here(&other.service_template));
-        let other_sets = other_sets.map(|other| match other.rival.clone() {
-            rival if other.grants.cover(touched) => rival,
-            rival => rival.without_claims(),
-        });
+
+        let name = name.map(String::as_str);
+        let other_sets = in_service_template(&job.others, job.biz_id, service_template_id, name);
         let scope = Scope {
             connection: job.connection.key.clone(),
             endpoint: job.connection.client.url().to_owned(),
             biz_id: job.biz_id,
             service_template_id,
         };
-        Ok(Resolved { scope, other_sets: other_sets.collect(), name: name.cloned().unwrap_or_default(), look })
+        Ok(Resolved { scope, other_sets, name: name.unwrap_or_default().to_owned(), look })
     }
 
     async fn known_service_templates(
