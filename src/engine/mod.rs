@@ -5,6 +5,8 @@ mod error;
 mod grants;
 mod lookup;
 mod other_sets;
+mod progress;
+mod translate;
 mod write;
 
 use std::collections::HashMap;
@@ -18,10 +20,10 @@ use lookup::service_template::Resolved;
 pub use lookup::service_template::{Connection, Scope};
 use lookup::{observe, service_template, snapshot_cache};
 pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, in_new_service_template, whereabouts};
+pub use progress::Progress;
 pub use write::apply::{Tally, Updated};
 pub use write::create::{CHUNK, Journal};
-pub use write::progress::Progress;
-use write::{intents, rejections, translate, write_locks};
+use write::{intents, rejections, write_locks};
 
 use crate::api::ServiceTemplateSelector;
 use crate::cmdb;

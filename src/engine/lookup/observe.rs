@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cmdb::{PollKey, Priority};
-use crate::engine::write::translate::templates;
+use crate::engine::translate::templates;
 use crate::engine::{Connection, Engine, Error, Progress, Scope, SnapshotCache, cell};
 use crate::plan::{Observed, Template};
 

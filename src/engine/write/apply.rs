@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::create::{Order, creation};
-use super::translate::changes;
 use crate::api::PROCESS_NAME;
 use crate::cmdb;
+use crate::engine::translate::changes;
 use crate::engine::{Carried, Engine, Error, Freshness, Job, Journal, Progress, ReadRequest};
 use crate::plan::{Cause, Decision, DesiredItem, MOST_PLANS, Properties, Step};
 

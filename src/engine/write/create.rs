@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::apply::Course;
-use super::translate::specification;
 use crate::cmdb;
+use crate::engine::translate::specification;
 use crate::engine::{Carried, Engine, Error, Job, PlannedView, Progress};
 use crate::plan::{Basis, Cause, Create, Intent, IntentFate, Plan, Template};
 

@@ -3,7 +3,5 @@
 pub mod apply;
 pub mod create;
 pub mod intents;
-pub mod progress;
 pub mod rejections;
-pub mod translate;
 pub mod write_locks;
