@@ -159,16 +159,17 @@ async fn preview(
     };
     let progress = Progress::new(CancellationToken::new());
     let may_create = set.spec.service_template.create_if_missing.is_some() && !is_leaving(set);
-    let (service_template_id, observed, memory, plan) =
+    let (service_template_id, observed, other_sets, memory, plan) =
         match engine.view(&job, &memory, ReadRequest::interactive(Freshness::Since(begun)), &progress).await {
             Ok(view) => {
                 let id = Some(view.listing.scope.service_template_id);
-                (id, view.listing.observed, view.memory, view.plan)
+                (id, view.listing.observed, view.other_sets, view.memory, view.plan)
             }
             Err(engine::Error::ServiceTemplateMissing { .. }) if may_create => {
                 let (observed, memory) = (nothing_yet(&job), Memory::default());
-                let plan = plan_for(&job.desired, &observed, &memory, &job.policy);
-                (None, observed, memory, plan)
+                let other_sets = in_new_service_template(&job.others, job.service_template.name.as_deref());
+                let plan = plan_for(&job.desired, &observed, &other_sets, &memory, &job.policy);
+                (None, observed, Arc::new(other_sets), memory, plan)
             }
             Err(error) => return Err(controller::Error::from(error).message()),
         };
@@ -183,7 +184,7 @@ async fn preview(
         service_template_id,
         service_template: set.spec.service_template.name.clone(),
         stage,
-        steps: forecast(&job.desired, &observed, &memory, &job.policy),
+        steps: forecast(&job.desired, &observed, &other_sets, &memory, &job.policy),
         templates: observed.templates.to_vec(),
         plan,
     })
@@ -191,13 +192,7 @@ async fn preview(
 
 // What a service template shows that was just created.
 fn nothing_yet(job: &Job) -> Observed {
-    let other_sets = in_new_service_template(&job.others, job.service_template.name.as_deref());
-    Observed {
-        schema: job.connection.schema,
-        templates: Arc::default(),
-        user: job.connection.client.user(),
-        other_sets: Arc::new(other_sets),
-    }
+    Observed { schema: job.connection.schema, templates: Arc::default(), user: job.connection.client.user() }
 }
 
 fn total(outcomes: &[Outcome<'_>]) -> (Counts, usize) {

@@ -27,7 +27,9 @@ use write::{intents, rejections, write_locks};
 
 use crate::api::ServiceTemplateSelector;
 use crate::cmdb;
-use crate::plan::{Desired, Memory, Place, Plan, Policy, Recall, ServerSchema, Template, plan, recall};
+use crate::plan::{
+    Desired, Memory, OtherSet, Place, Plan, Policy, Provenance, ServerSchema, Template, check_provenance, plan,
+};
 
 /// What is shared by all reconciles.
 #[derive(Debug)]
@@ -74,10 +76,12 @@ pub struct PlannedView {
     pub listing: Listing,
     /// Name of the service template, as the business's list had it.
     pub service_template_name: String,
-    /// What is remembered, as far as it is of this place.
+    /// The other live sets of the service template.
+    pub other_sets: Arc<Vec<OtherSet>>,
+    /// What is remembered, as far as it was made in this place.
     pub memory: Memory,
-    /// What became of the memory that the status had.
-    pub recall: Recall,
+    /// Where the memory of the status was made.
+    pub provenance: Provenance,
     /// What is to be done.
     pub plan: Plan,
 }
@@ -142,16 +146,23 @@ impl Engine {
     ) -> Result<PlannedView, Error> {
         let Resolved { scope, name, other_sets, look } = self.resolve(job, look, progress).await?;
         progress.checkpoint()?;
-        let mut listing = self.observe(&job.connection, scope, look, progress).await?;
-        listing.observed.other_sets = Arc::new(other_sets);
+        let listing = self.observe(&job.connection, scope, look, progress).await?;
         progress.checkpoint()?;
-        Ok(self.plan(job, memory.clone(), listing, name))
+        Ok(self.plan(job, memory.clone(), listing, other_sets, name))
     }
 
-    fn plan(&self, job: &Job, mut memory: Memory, listing: Listing, service_template_name: String) -> PlannedView {
-        let recall = recall(&mut memory, &job.made_in, &listing.scope.place(), &listing.observed);
-        let plan = Plan::default();
-        let mut view = PlannedView { listing: listing.clone(), service_template_name, memory, recall, plan };
+    fn plan(
+        &self,
+        job: &Job,
+        mut memory: Memory,
+        listing: Listing,
+        other_sets: Vec<OtherSet>,
+        service_template_name: String,
+    ) -> PlannedView {
+        let provenance = check_provenance(&mut memory, &job.made_in, &listing.scope.place(), &listing.observed);
+        let (plan, other_sets) = (Plan::default(), Arc::new(other_sets));
+        let mut view =
+            PlannedView { listing: listing.clone(), service_template_name, other_sets, memory, provenance, plan };
         self.plan_anew(job, &mut view, listing);
         view
     }
@@ -223,12 +234,11 @@ impl Engine {
     }
 
     // Plans anew from a newer list; what became of the status's memory was told by the first.
-    fn plan_anew(&self, job: &Job, view: &mut PlannedView, mut listing: Listing) {
-        listing.observed.other_sets = Arc::clone(&view.listing.observed.other_sets);
+    fn plan_anew(&self, job: &Job, view: &mut PlannedView, listing: Listing) {
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.judge(&job.set, &mut memory, listing.asked_at);
         self.rejected_items.recall(&job.set, &listing.scope, &job.desired, &mut memory);
-        let plan = plan(&job.desired, &listing.observed, &memory, &job.policy);
+        let plan = plan(&job.desired, &listing.observed, &view.other_sets, &memory, &job.policy);
         memory.absorb(&plan);
         (view.listing, view.memory, view.plan) = (listing, memory, plan);
     }

@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 
-use super::{Desired, Memory, Observed, Plan, Policy, Properties, Step, Template, plan};
+use super::{Desired, Memory, Observed, OtherSet, Plan, Policy, Properties, Step, Template, plan};
 
 /// Plans that are carried out one after the other: a replacement takes two, and what waits for it a third.
 pub const MOST_PLANS: usize = 8;
 
 /// The writes until nothing is left to do. Templates that are created on the way get IDs above every listed one.
 #[must_use]
-pub fn forecast(desired: &Desired, observed: &Observed, memory: &Memory, policy: &Policy) -> Vec<Step> {
+pub fn forecast(
+    desired: &Desired,
+    observed: &Observed,
+    other_sets: &[OtherSet],
+    memory: &Memory,
+    policy: &Policy,
+) -> Vec<Step> {
     let (mut observed, mut memory, mut steps) = (observed.clone(), memory.clone(), Vec::new());
     for _ in 0..MOST_PLANS {
-        let plan = plan(desired, &observed, &memory, policy);
+        let plan = plan(desired, &observed, other_sets, &memory, policy);
         memory.absorb(&plan);
         if !plan.has_writes() {
             break;

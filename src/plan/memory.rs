@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Basis, Cause, Decision, Item, Plan};
+use super::{Basis, Cause, Decision, Intent, Item, Plan};
 
 /// What is remembered of one set in one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,28 +26,6 @@ pub struct Remembered {
     pub process_name: String,
     /// Hash of the wanted state when the template was last in line with it.
     pub applied_hash: Option<String>,
-}
-
-/// A create that was begun. It stands for one request, ever.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Intent {
-    /// `bk_process_name` that was sent.
-    pub process_name: String,
-    /// [`super::intent_hash`] of what was sent.
-    pub hash: String,
-    /// Highest template ID in the list that showed the name free.
-    pub after_id: i64,
-    /// What is known of its end.
-    pub fate: IntentFate,
-}
-
-/// What is known of a begun create's end, for a list that was taken since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IntentFate {
-    /// It may still be stored.
-    Open,
-    /// CMDB answered that it was not stored, or no server can still be working on it: not listed means not stored.
-    Over,
 }
 
 impl Memory {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{OtherSet, Pair, Properties};
+use super::{Pair, Properties};
 use crate::api::{PROCESS_NAME, Property};
 use crate::plan::properties::property::Name;
 
@@ -27,8 +27,6 @@ pub struct Observed {
     pub templates: Arc<Vec<Template>>,
     /// Our own user, where the credentials name one.
     pub user: Option<String>,
-    /// The other live sets of the scope.
-    pub other_sets: Arc<Vec<OtherSet>>,
 }
 
 /// One process template of the scope.

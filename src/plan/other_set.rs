@@ -32,7 +32,7 @@ pub enum Whereabouts {
 }
 
 impl OtherSet {
-    /// A rival that has these processes, by key, and remembers what its status says.
+    /// Another set that has these processes, by key, and remembers what its status says.
     #[must_use]
     pub fn new(name: Option<String>, comes_first: bool, processes: &BTreeMap<String, String>, memory: &Memory) -> Self {
         let wants: BTreeSet<String> = processes.values().cloned().collect();

@@ -16,8 +16,8 @@ use crate::plan::properties::hash::is_changed;
 
 /// Plans. The same arguments always give the same plan, and a plan never names a template outside `observed`.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory, policy: &Policy) -> Plan {
-    let mut planner = Planner::new(desired, observed, memory, policy);
+pub fn plan(desired: &Desired, observed: &Observed, other_sets: &[OtherSet], memory: &Memory, policy: &Policy) -> Plan {
+    let mut planner = Planner::new(desired, observed, other_sets, memory, policy);
     let mut items: Vec<Item> = desired.items.iter().map(|item| planner.item(item)).collect();
     let removals = planner.removals();
     let steps = ordered(&desired.set, &mut items, &removals, observed);
@@ -27,6 +27,8 @@ pub fn plan(desired: &Desired, observed: &Observed, memory: &Memory, policy: &Po
 struct Planner<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
+    // The other live sets of the service template.
+    other_sets: &'a [OtherSet],
     memory: &'a Memory,
     policy: &'a Policy,
     // The template of each item that has one, and what makes it so.
@@ -45,10 +47,17 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(desired: &'a Desired, observed: &'a Observed, memory: &'a Memory, policy: &'a Policy) -> Self {
+    fn new(
+        desired: &'a Desired,
+        observed: &'a Observed,
+        other_sets: &'a [OtherSet],
+        memory: &'a Memory,
+        policy: &'a Policy,
+    ) -> Self {
         let mut planner = Self {
             desired,
             observed,
+            other_sets,
             memory,
             policy,
             own: BTreeMap::new(),
@@ -181,7 +190,7 @@ impl<'a> Planner<'a> {
                     && self.is_surely_ours(template)
                     && !self.taken.contains(&template.id)
                     && !self.released.contains_key(&template.id)
-                    && self.rival(|rival| rival.owns(template)).is_none()
+                    && self.other_owner(|other| other.owns(template)).is_none()
             };
             let mut found = self.observed.templates.iter().filter(is_free).filter(differs_in_name_only);
             if let (Some(template), None) = (found.next(), found.next()) {
@@ -258,8 +267,8 @@ impl<'a> Planner<'a> {
             Err(reason) => return (own, Decision::Invalid(reason)),
         };
         if let Some((template, basis)) = own {
-            let rival = self.rival(|rival| rival.comes_first && rival.owns(template));
-            return match rival {
+            let other_owner = self.other_owner(|other| other.comes_first && other.owns(template));
+            return match other_owner {
                 Some(owner) => (None, conflict(Some(template), owner, Vec::new())),
                 None => (own, self.judge(item, &wanted, template, basis)),
             };
@@ -294,12 +303,12 @@ impl<'a> Planner<'a> {
             return (Some(found), self.judge(item, wanted, template, Basis::Remembered));
         }
         let owner = self
-            .rival(|rival| rival.owns(template))
-            .or_else(|| self.rival(|rival| rival.comes_first && rival.wants.contains(&item.process_name)));
+            .other_owner(|other| other.owns(template))
+            .or_else(|| self.other_owner(|other| other.comes_first && other.wants.contains(&item.process_name)));
         if let Some(owner) = owner {
             return (None, conflict(Some(template), owner, differences()));
         }
-        let is_handed_over = self.observed.other_sets.iter().any(|rival| rival.hands_over(template));
+        let is_handed_over = self.other_sets.iter().any(|other| other.hands_over(template));
         if is_handed_over && self.policy.adoption != AdoptionPolicy::Never {
             self.taken.insert(template.id);
             let found = (template, Basis::Remembered);
@@ -322,7 +331,7 @@ impl<'a> Planner<'a> {
     }
 
     fn judge_missing(&mut self, item: &DesiredItem, wanted: Properties) -> Decision {
-        if let Some(owner) = self.rival(|rival| rival.comes_first && rival.wants.contains(&item.process_name)) {
+        if let Some(owner) = self.other_owner(|other| other.comes_first && other.wants.contains(&item.process_name)) {
             return conflict(None, owner, Vec::new());
         }
         let remembered = self.memory.items.get(&item.key);
@@ -389,8 +398,9 @@ impl<'a> Planner<'a> {
         create(name, properties, cause)
     }
 
-    fn rival(&self, claims: impl Fn(&OtherSet) -> bool) -> Option<Owner> {
-        self.observed.other_sets.iter().find(|rival| claims(rival)).map(|rival| Owner::Set(rival.name.clone()))
+    // The first other set that claims it so.
+    fn other_owner(&self, claims: impl Fn(&OtherSet) -> bool) -> Option<Owner> {
+        self.other_sets.iter().find(|other| claims(other)).map(|other| Owner::Set(other.name.clone()))
     }
 
     fn removals(&self) -> Vec<Removal> {
@@ -408,15 +418,14 @@ impl<'a> Planner<'a> {
     }
 
     fn fate(&self, template: &Template) -> Fate {
-        let other_sets = || self.observed.other_sets.iter();
-        let is_owned = other_sets().any(|rival| rival.owns(template));
-        let wanting: Vec<&OtherSet> =
-            other_sets().filter(|rival| rival.wants.contains(&template.process_name)).collect();
+        let is_owned = self.other_sets.iter().any(|other| other.owns(template));
+        let wants = |other: &&OtherSet| other.wants.contains(&template.process_name);
+        let wanting: Vec<&OtherSet> = self.other_sets.iter().filter(wants).collect();
         match self.policy.deletion {
             _ if is_owned => Fate::Released,
             DeletionPolicy::Orphan => Fate::Orphan,
             // One in another namespace cannot tell that it is handed over.
-            DeletionPolicy::Delete if wanting.iter().any(|rival| rival.name.is_none()) => Fate::Released,
+            DeletionPolicy::Delete if wanting.iter().any(|other| other.name.is_none()) => Fate::Released,
             DeletionPolicy::Delete if !wanting.is_empty() && self.policy.hand_overs_are_over => Fate::Released,
             DeletionPolicy::Delete if !wanting.is_empty() => Fate::HandOver,
             DeletionPolicy::Delete if self.policy.removals_are_due => Fate::Delete,

@@ -11,21 +11,20 @@ pub struct Place {
     pub service_template_id: Option<i64>,
 }
 
-/// What became of a memory.
+/// Where a memory was made, as seen from the place that is planned for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recall {
-    /// It is of this place.
-    Kept,
-    /// The service template's name is that of another service template now: a new scope, nothing in the old one is
-    /// touched.
+pub enum Provenance {
+    /// In this place: the memory was kept.
+    Here,
+    /// In another service template, to which the name led then. This is a new scope; nothing in the old one is touched.
     OtherServiceTemplate,
-    /// It was made in another CMDB, and nothing of it is here.
+    /// In another CMDB, and none of its templates is in this one.
     OtherEndpoint,
 }
 
-/// Keeps a memory only where it was made. A URL that changed while its CMDB did not is told by the templates: their
-/// creation times are those that we remember.
-pub fn recall(memory: &mut Memory, made_in: &Place, here: &Place, observed: &Observed) -> Recall {
+/// Clears a memory that was not made here. A URL that changed while its CMDB did not is recognised by the templates: one
+/// has the ID and the creation time that the memory has.
+pub fn check_provenance(memory: &mut Memory, made_in: &Place, here: &Place, observed: &Observed) -> Provenance {
     let other_endpoint = made_in.endpoint.is_some() && made_in.endpoint != here.endpoint;
     if other_endpoint {
         let is_here = memory.items.values().any(|remembered| {
@@ -34,12 +33,12 @@ pub fn recall(memory: &mut Memory, made_in: &Place, here: &Place, observed: &Obs
         });
         if !is_here {
             *memory = Memory::default();
-            return Recall::OtherEndpoint;
+            return Provenance::OtherEndpoint;
         }
     }
     if made_in.service_template_id.is_some() && made_in.service_template_id != here.service_template_id {
         *memory = Memory::default();
-        return Recall::OtherServiceTemplate;
+        return Provenance::OtherServiceTemplate;
     }
-    Recall::Kept
+    Provenance::Here
 }

@@ -59,7 +59,7 @@ fn change(before: Value, after: Value) -> (Vec<String>, Server) {
     let (mut server, mut memory) = settled(before);
     let (desired, policy) = set(after);
     let at_first = server.clone();
-    let foreseen = forecast(&desired, &server.observed(), &memory, &policy);
+    let foreseen = forecast(&desired, &server.observed(), &server.other_sets, &memory, &policy);
     let steps = server.run(&desired, &mut memory, &policy, usize::MAX);
     assert_eq!(words(&at_first, &foreseen), words(&at_first, &steps), "the forecast says what is done");
     assert!(server.plan(&desired, &memory, &policy).is_settled());
@@ -385,7 +385,7 @@ fn a_temporary_name_alone_is_no_leave_to_delete() {
         let (desired, policy) = set(json!({ "processes": [{ "name": "a", "funcName": "a" }] }));
         for user in [Some("ours".to_owned()), None] {
             let observed = process_template_operator::plan::Observed { user, ..server.observed() };
-            let plan = process_template_operator::plan::plan(&desired, &observed, &memory, &policy);
+            let plan = process_template_operator::plan::plan(&desired, &observed, &server.other_sets, &memory, &policy);
             let deletes = plan.steps.iter().any(|step| matches!(step, Step::Delete { .. }));
             assert!(!deletes, "{creator} {by_name} {:?}: {plan:?}", observed.user);
         }
@@ -540,7 +540,7 @@ proptest! {
         }
         let (desired, policy) = set(after);
         let mut straight = server.clone();
-        let foreseen = forecast(&desired, &server.observed(), &memory, &policy);
+        let foreseen = forecast(&desired, &server.observed(), &server.other_sets, &memory, &policy);
         let mut straight_memory = memory.clone();
         let steps = straight.run(&desired, &mut straight_memory, &policy, usize::MAX);
         // What CMDB will refuse is not foreseen.

@@ -53,8 +53,7 @@ impl Server {
 
     pub fn observed(&self) -> Observed {
         let schema = if self.templates.is_empty() { ServerSchema::Unknown } else { self.schema };
-        let (templates, other_sets) = (Arc::new(self.templates.clone()), Arc::new(self.other_sets.clone()));
-        Observed { schema, templates, user: Some("ours".to_owned()), other_sets }
+        Observed { schema, templates: Arc::new(self.templates.clone()), user: Some("ours".to_owned()) }
     }
 
     pub fn named(&self, name: &str) -> Option<&Template> {
@@ -177,8 +176,8 @@ impl Server {
 
     pub fn plan(&self, desired: &Desired, memory: &Memory, policy: &Policy) -> Plan {
         let observed = self.observed();
-        let made = plan(desired, &observed, memory, policy);
-        assert_eq!(made, plan(desired, &observed, memory, policy), "deterministic");
+        let made = plan(desired, &observed, &self.other_sets, memory, policy);
+        assert_eq!(made, plan(desired, &observed, &self.other_sets, memory, policy), "deterministic");
         let ids: BTreeSet<i64> = self.templates.iter().map(|template| template.id).collect();
         for step in &made.steps {
             if let Step::Update { id, .. } | Step::Delete { id, .. } = step {

@@ -23,7 +23,7 @@ fn policy() -> Policy {
 }
 
 fn plan(desired: &Desired, observed: &Observed, memory: &Memory) -> Plan {
-    process_template_operator::plan::plan(desired, observed, memory, &policy())
+    process_template_operator::plan::plan(desired, observed, &[], memory, &policy())
 }
 
 fn nginx() -> Value {

@@ -15,7 +15,7 @@ use crate::controller::error::Error;
 use crate::controller::kubernetes::api_call::bounded;
 use crate::controller::kubernetes::status_writer::WriteError;
 use crate::engine::{self, Disposition, Freshness, Job, PlannedView, Progress, ReadRequest, Tally};
-use crate::plan::{Desired, Memory, Recall};
+use crate::plan::{Desired, Memory, Provenance};
 
 // How far a deletion has come.
 enum DeletionState {
@@ -110,7 +110,7 @@ async fn delete_templates(
         }
         view => view?,
     };
-    if let (Recall::OtherEndpoint, Some(made_in)) = (view.recall, endpoint) {
+    if let (Provenance::OtherEndpoint, Some(made_in)) = (view.provenance, endpoint) {
         return Err(engine::Error::EndpointChanged { made_in, here }.into());
     }
 

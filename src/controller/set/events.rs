@@ -10,7 +10,7 @@ use crate::controller::kubernetes::conditions::ConditionSet;
 use crate::controller::kubernetes::events::{Events, NORMAL, WARNING};
 use crate::controller::observer::Observer;
 use crate::engine::{Tally, Updated};
-use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Recall, Removal, count};
+use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Provenance, Removal, count};
 
 /// Publishes events about one set, and counts for the metrics what they report.
 pub struct SetEvents<'a> {
@@ -148,14 +148,14 @@ impl<'a> SetEvents<'a> {
     }
 
     /// What the status remembers was made elsewhere.
-    pub fn moved(&self, recall: Recall) {
-        let (reason, note) = match recall {
-            Recall::Kept => return,
-            Recall::OtherEndpoint => (
+    pub fn moved(&self, provenance: Provenance) {
+        let (reason, note) = match provenance {
+            Provenance::Here => return,
+            Provenance::OtherEndpoint => (
                 "EndpointChanged",
                 "the status was made in another CMDB, and none of its templates is in this one: they are created here",
             ),
-            Recall::OtherServiceTemplate => (
+            Provenance::OtherServiceTemplate => (
                 "ServiceTemplateReplaced",
                 "the service template's name is another service template's now: templates of the old one stay untouched",
             ),

@@ -37,7 +37,7 @@ use crate::controller::connection::set_connection::SetConnection;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::engine::{Freshness, Job, PlannedView, Progress, ReadRequest, Tally, Touched};
-use crate::plan::{Desired, Recall};
+use crate::plan::{Desired, Provenance};
 
 // Maximum snapshot age for a set with outstanding work.
 const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
@@ -160,8 +160,8 @@ async fn observe_and_plan(
     if set.object.spec.deletion() == DeletionPolicy::Delete {
         context.connections.keep(&set.name, connection);
     }
-    if view.recall != Recall::Kept {
-        context.events_of(set).moved(view.recall);
+    if view.provenance != Provenance::Here {
+        context.events_of(set).moved(view.provenance);
     }
     Ok(view)
 }

@@ -105,7 +105,6 @@ impl Engine {
             schema: self.schema_of(connection, &snapshot.value),
             templates: Arc::clone(&snapshot.value),
             user: connection.client.user(),
-            other_sets: Arc::default(),
         };
         Ok(Listing { scope, observed, asked_at: snapshot.asked_at })
     }

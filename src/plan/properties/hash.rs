@@ -42,7 +42,7 @@ pub fn applied_hash(wanted: &Properties, ignored: &[String], unmanaged: &[Proper
 
 /// Whether a remembered hash says that the item wants another state now. One of another version cannot tell.
 #[must_use]
-pub(in crate::plan) fn is_changed(remembered: Option<&str>, now: &str) -> bool {
+pub(crate) fn is_changed(remembered: Option<&str>, now: &str) -> bool {
     let version = |hash: &str| hash.split(':').next().map(str::to_owned);
     remembered.is_none_or(|then| then != now && version(then) == version(now))
 }

@@ -113,7 +113,7 @@ impl Value {
         }
     }
 
-    pub(in crate::plan) fn rows(rows: Vec<Row>) -> Self {
+    pub(crate) fn rows(rows: Vec<Row>) -> Self {
         if rows.is_empty() { Self::Empty } else { Self::Rows(rows.into()) }
     }
 
@@ -193,7 +193,7 @@ impl Row {
     }
 
     /// Whether two rows say the same, whatever their ids.
-    pub(in crate::plan) fn says_the_same(&self, other: &Self) -> bool {
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.ip == other.ip && self.port == other.port && self.protocol == other.protocol && self.enable == other.enable
     }
 
@@ -240,7 +240,7 @@ impl Properties {
     }
 
     /// The text under this name; empty when there is none.
-    pub(in crate::plan) fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.get(name).and_then(|pair| pair.value.as_text()).unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@ use super::property::{Pair, Row, Value};
 
 /// The wanted rows with the server's ids: equal rows first, then rows of an equal port, then in order. A row that has no
 /// partner gets no id. What a private build keeps in a row beside the known cells stays.
-pub(in crate::plan) fn paired(wanted: &Pair, found: &Pair) -> Pair {
+pub(crate) fn paired(wanted: &Pair, found: &Pair) -> Pair {
     let (Value::Rows(wanted_rows), Value::Rows(found_rows)) = (&wanted.value, &found.value) else {
         return wanted.clone();
     };
@@ -34,7 +34,7 @@ fn pair_off(rows: &[Row], found: &[Row], partners: &mut [Option<usize>], fits: i
 
 /// The position of a row, from 0, that blocks every update of its template: an older server's data that were migrated
 /// without a port or protocol, which CMDB refuses when it judges the whole template again.
-pub(in crate::plan) fn blocking(rows: &Value) -> Option<usize> {
+pub(crate) fn blocking(rows: &Value) -> Option<usize> {
     let Value::Rows(rows) = rows else { return None };
     let is_empty = |pair: &Pair| pair.value.as_text().is_none_or(str::is_empty);
     rows.iter().position(|row| is_empty(&row.port) || is_empty(&row.protocol))
