@@ -1,49 +1,49 @@
-//! The pulse of one reconcile: it is stopped between calls, never within one.
+//! Progress of one reconcile, and its end: it is stopped between calls to CMDB, never within one.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Error;
+use super::error::Error;
 
-/// Tells a reconcile when to stop, and its supervisor whether it still gets on.
+/// Tells a reconcile when to stop, and its supervisor whether it makes progress.
 #[derive(Debug)]
 pub struct Progress {
     stop: CancellationToken,
-    last_beat: Mutex<Option<Instant>>,
+    // None: it waits for something that has a limit of its own.
+    last_progress: Mutex<Option<Instant>>,
 }
 
 impl Progress {
-    /// A pulse that stops with `stop`.
+    /// Progress of a reconcile that is stopped with `stop`.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, last_beat: Mutex::new(Some(Instant::now())) }
+        Self { stop, last_progress: Mutex::new(Some(Instant::now())) }
     }
 
     /// Called between calls: notes progress.
     ///
     /// # Errors
-    /// [`Error::Stopped`] when no further call may begin.
+    /// [`Error::Stopped`] when no further call may start.
     pub fn checkpoint(&self) -> Result<(), Error> {
-        *self.lock() = Some(Instant::now());
+        self.note();
         if self.stop.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
     }
 
-    /// Does what goes on for a while when this reconcile is told to stop.
+    /// Does work that is not stopped at once: it has `grace` after the reconcile was stopped.
     ///
     /// # Errors
-    /// [`Error::Stopped`] when it has not ended by then.
+    /// [`Error::Stopped`] when it has not finished by then.
     pub async fn run_for_grace<T>(
         &self,
-        a_while: Duration,
+        grace: Duration,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let late = async {
             self.stop.cancelled().await;
-            sleep(a_while).await;
+            sleep(grace).await;
         };
         tokio::select! {
             result = work => result,
@@ -51,40 +51,40 @@ impl Progress {
         }
     }
 
-    /// Waits for others, whose progress this reconcile does not see, or for CMDB, in whose line others come first, and whose
-    /// calls have a limit of their own: that time does not count.
+    /// Waits for another reconcile, whose progress this one does not see, or for CMDB, where calls queue behind others and
+    /// have a limit of their own: that time does not count as time without progress.
     pub fn excluding_wait<T>(&self, wait: impl Future<Output = T>) -> impl Future<Output = T> {
-        // On the heap, or each of a reconcile's waits would count for its size.
+        // On the heap: else the future of a reconcile would be as large as all its waits together.
         let wait = Box::pin(wait);
         async move {
-            *self.lock() = None;
+            *self.last_progress.lock() = None;
             let _waiting = Waiting(self);
             wait.await
         }
     }
 
-    /// Ends, and stops the reconcile, when there was no progress for `limit`.
+    /// Finishes, and stops the reconcile, when there was no progress for `limit`.
     pub async fn expired(&self, limit: Duration) {
         loop {
-            let last_beat = self.lock().unwrap_or_else(Instant::now);
-            if last_beat.elapsed() >= limit {
+            let last_progress = self.last_progress.lock().unwrap_or_else(Instant::now);
+            if last_progress.elapsed() >= limit {
                 self.stop.cancel();
                 return;
             }
-            sleep_until(last_beat + limit).await;
+            sleep_until(last_progress + limit).await;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.last_beat.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note(&self) {
+        *self.last_progress.lock() = Some(Instant::now());
     }
 }
 
-// Also a wait that is given up has ended.
+// Dropped with a wait, also with one that is given up.
 struct Waiting<'a>(&'a Progress);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        *self.0.lock() = Some(Instant::now());
+        self.0.note();
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cmdb;
-use crate::plan::{Name, Pair, Properties, Template, interned};
+use crate::plan::{Name, Pair, Properties, ServerSchema, Template, interned};
 
 /// Listed templates, canonical.
 pub fn templates(listed: Vec<cmdb::ProcessTemplate>) -> Vec<Template> {
@@ -14,7 +14,7 @@ pub fn templates(listed: Vec<cmdb::ProcessTemplate>) -> Vec<Template> {
     templates
 }
 
-// One server shows the same of all its templates: they share what was shown last.
+// A server shows the same properties of all its templates: templates share the set of names that was shown last.
 fn template(listed: cmdb::ProcessTemplate, shown: &mut Arc<BTreeSet<Name>>) -> Template {
     if !listed.property.keys().map(String::as_str).eq(shown.iter().map(AsRef::as_ref)) {
         *shown = Arc::new(listed.property.keys().map(|name| interned(name)).collect());
@@ -35,7 +35,13 @@ fn template(listed: cmdb::ProcessTemplate, shown: &mut Arc<BTreeSet<Name>>) -> T
     }
 }
 
-/// Properties as they are sent. What is empty and unlocked is what CMDB takes an absent property for.
+/// How a server keeps sockets, as the first of its process templates shows.
+#[must_use]
+pub fn shown_schema(listed: Vec<cmdb::ProcessTemplate>) -> Option<ServerSchema> {
+    templates(listed).iter().find_map(Template::schema)
+}
+
+/// Properties as a create sends them. One that is empty and unlocked is left out: CMDB takes an absent one for that.
 pub fn specification(properties: &Properties) -> cmdb::Properties {
     changes(properties)
         .into_iter()
@@ -43,7 +49,7 @@ pub fn specification(properties: &Properties) -> cmdb::Properties {
         .collect()
 }
 
-/// Properties as an update sends them: one that is empty and unlocked says so.
+/// Properties as an update sends them. One that is empty and unlocked is sent, because CMDB keeps an absent one.
 pub fn changes(properties: &Properties) -> cmdb::Properties {
     let sent = properties.iter().map(|(name, pair)| {
         let property = cmdb::Property { value: pair.value.to_json(), as_default_value: Some(pair.locked) };

@@ -1,75 +1,20 @@
-//! What is there: one shared list for each scope.
+//! The process templates of a scope: one list, shared by all sets of the scope.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::cmdb::{PollKey, Priority};
+use super::read_request::ReadRequest;
+use super::snapshot_cache::SnapshotCache;
+use crate::engine::error::Error;
+use crate::engine::progress::Progress;
+use crate::engine::scope::{Connection, Scope};
 use crate::engine::translate::templates;
-use crate::engine::{Connection, Engine, Error, Progress, Scope, SnapshotCache, cell};
-use crate::plan::{Observed, Template};
+use crate::plan::{Observed, ServerSchema, Template};
 
-/// How fresh a list must be.
-#[derive(Clone, Copy, Debug)]
-pub enum Freshness {
-    /// Not older than this.
-    AtMost(Duration),
-    /// Asked for at this moment or later.
-    Since(Instant),
-}
-
-impl Freshness {
-    /// The moment at which a list may have been asked for at the earliest.
-    #[must_use]
-    pub fn not_before(self) -> Instant {
-        match self {
-            // A machine that was started less than that ago has no older list.
-            Self::AtMost(age) => Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
-            Self::Since(moment) => moment,
-        }
-    }
-}
-
-/// How a set is looked at: how fresh what it sees must be, and whether somebody waits for it.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadRequest {
-    /// How fresh a list must be.
-    pub freshness: Freshness,
-    /// Who waits for it.
-    pub priority: Priority,
-}
-
-impl ReadRequest {
-    /// Somebody waits for it: it waits in line for its turn.
-    #[must_use]
-    pub fn interactive(freshness: Freshness) -> Self {
-        Self { freshness, priority: Priority::Interactive }
-    }
-
-    /// Nothing is outstanding: it gives way to all work, and ends at once when it is not its turn.
-    #[must_use]
-    pub fn background(freshness: Freshness, poll: PollKey) -> Self {
-        Self { freshness, priority: Priority::Background(poll) }
-    }
-
-    /// What became of a write whose end is not clear.
-    pub(in crate::engine) fn resolving() -> Self {
-        Self { freshness: Freshness::Since(Instant::now()), priority: Priority::Resolve }
-    }
-
-    /// The same, at what there is at this moment or later.
-    pub(in crate::engine) fn since(self, moment: Instant) -> Self {
-        Self { freshness: Freshness::Since(moment), ..self }
-    }
-
-    /// What a look has begun with a call of its own, it ends: sent away between two calls, it would begin again.
-    pub(in crate::engine) fn has_begun(self) -> Self {
-        Self { priority: Priority::Interactive, ..self }
-    }
-}
-
-/// What was seen of a scope, and when it was asked for.
+/// The process templates of a scope, and when they were asked for.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The scope.
@@ -80,47 +25,66 @@ pub struct Listing {
     pub asked_at: Instant,
 }
 
-/// The last list of each scope.
-pub type ListSnapshots = SnapshotCache<Scope, Vec<Template>>;
+/// The last list of process templates of each scope.
+#[derive(Debug, Default)]
+pub struct ProcessTemplateLists {
+    snapshots: SnapshotCache<Scope, Vec<Template>>,
+    // By URL: how the server keeps sockets, once a template has shown it.
+    schemas: Mutex<HashMap<String, ServerSchema>>,
+}
 
-impl Engine {
+impl ProcessTemplateLists {
     /// The templates of a scope, as fresh as asked.
-    pub(in crate::engine) async fn observe(
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn observe(
         &self,
         connection: &Connection,
         scope: Scope,
-        look: ReadRequest,
+        request: ReadRequest,
         progress: &Progress,
     ) -> Result<Listing, Error> {
+        let client = &connection.client;
         let read = async {
-            let listed = connection
-                .client
-                .list_process_templates(look.priority, scope.biz_id, scope.service_template_id)
-                .await?;
+            let listed =
+                client.list_process_templates(request.priority, scope.biz_id, scope.service_template_id).await?;
             Ok(templates(listed))
         };
-        let snapshot = cell(&self.snapshots, scope.clone());
-        let snapshot = progress.excluding_wait(snapshot.get(look.freshness.not_before(), read)).await?;
+
+        let cell = self.snapshots.cell(scope.clone());
+        let snapshot = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await?;
+
         let observed = Observed {
             schema: self.schema_of(connection, &snapshot.value),
             templates: Arc::clone(&snapshot.value),
-            user: connection.client.user(),
+            user: client.user(),
         };
         Ok(Listing { scope, observed, asked_at: snapshot.asked_at })
     }
 
-    /// Folds what a clean write of ours has done into the scope's list.
-    pub(in crate::engine) async fn fold(
-        &self,
-        scope: &Scope,
-        progress: &Progress,
-        change: impl FnOnce(&mut Vec<Template>),
-    ) {
-        progress.excluding_wait(cell(&self.snapshots, scope.clone()).fold(change)).await;
+    /// Folds the known effect of a clean write into the scope's list.
+    pub async fn fold(&self, scope: &Scope, progress: &Progress, change: impl FnOnce(&mut Vec<Template>)) {
+        progress.excluding_wait(self.snapshots.cell(scope.clone()).fold(change)).await;
     }
 
-    /// Drops the scope's list: nobody knows what a write has done.
-    pub(in crate::engine) async fn drop_snapshot(&self, scope: &Scope, progress: &Progress) {
-        progress.excluding_wait(cell(&self.snapshots, scope.clone()).forget()).await;
+    /// Drops the scope's list: the effect of a write is not known.
+    pub async fn forget(&self, scope: &Scope, progress: &Progress) {
+        progress.excluding_wait(self.snapshots.cell(scope.clone()).forget()).await;
+    }
+
+    /// How the server behind a connection keeps sockets, as far as that is known.
+    pub fn schema(&self, connection: &Connection) -> ServerSchema {
+        if connection.schema != ServerSchema::Unknown {
+            return connection.schema;
+        }
+        self.schemas.lock().get(connection.client.url()).copied().unwrap_or(ServerSchema::Unknown)
+    }
+
+    fn schema_of(&self, connection: &Connection, templates: &[Template]) -> ServerSchema {
+        if let Some(shown) = templates.iter().find_map(Template::schema) {
+            self.schemas.lock().insert(connection.client.url().to_owned(), shown);
+        }
+        self.schema(connection)
     }
 }

@@ -1,145 +1,133 @@
-//! Where a set's templates live: the service template, resolved anew from CMDB, never read from status.
+//! Where a set's templates live: the service template, resolved from CMDB at every reconcile and never read from status.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 
+use super::read_request::{Freshness, ReadRequest};
+use super::snapshot_cache::SnapshotCache;
 use crate::api::{CategorySelector, CreateIfMissing};
-use crate::cmdb::{Client, ServiceCategory, ServiceTemplate};
+use crate::cmdb::{ServiceCategory, ServiceTemplate};
+use crate::engine::error::Error;
+use crate::engine::job::Job;
 use crate::engine::other_sets::in_service_template;
-use crate::engine::{Engine, Error, Freshness, Job, Progress, ReadRequest, SnapshotCache, cell};
-use crate::plan::{OtherSet, Place, ServerSchema};
-
-/// A CMDB that can be talked to.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// Identity of the connection with its credentials: what one has read is not shown to another.
-    pub key: String,
-    /// The client.
-    pub client: Client,
-    /// How the server keeps sockets, if the connection says so.
-    pub schema: ServerSchema,
-}
-
-/// One service template of one business in one CMDB, as one connection sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Scope {
-    /// Identity of the connection with its credentials.
-    pub connection: String,
-    /// Normalised URL of the CMDB.
-    pub endpoint: String,
-    /// `bk_biz_id`
-    pub biz_id: i64,
-    /// `service_template_id`
-    pub service_template_id: i64,
-}
-
-impl Scope {
-    pub(in crate::engine) fn place(&self) -> Place {
-        Place { endpoint: Some(self.endpoint.clone()), service_template_id: Some(self.service_template_id) }
-    }
-
-    // Whatever the connection: two of them may lead to one CMDB.
-    pub(in crate::engine) fn writer_key(&self) -> String {
-        format!("{} {} {}", self.endpoint, self.biz_id, self.service_template_id)
-    }
-}
+use crate::engine::progress::Progress;
+use crate::engine::scope::Scope;
+use crate::engine::write::write_locks::WriteLocks;
+use crate::plan::OtherSet;
 
 /// Where a job's templates live.
-pub(in crate::engine) struct Resolved {
+pub struct Resolved {
     /// The service template.
     pub scope: Scope,
     /// Its name.
     pub name: String,
     /// The other sets that live there.
     pub other_sets: Vec<OtherSet>,
-    /// How to look on.
-    pub look: ReadRequest,
+    /// How to read on.
+    pub request: ReadRequest,
 }
 
-/// The service templates of each business that somebody asks for, by (connection, business).
-pub type ServiceTemplates = SnapshotCache<(String, i64), Vec<ServiceTemplate>>;
+// A business, as one connection sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Business {
+    connection: String,
+    biz_id: i64,
+}
 
-/// The service categories of each business, likewise.
-pub type ServiceCategories = SnapshotCache<(String, i64), Vec<ServiceCategory>>;
+/// The service templates of each business, and its categories.
+#[derive(Debug, Default)]
+pub struct ServiceTemplates {
+    templates: SnapshotCache<Business, Vec<ServiceTemplate>>,
+    categories: SnapshotCache<Business, Vec<ServiceCategory>>,
+    // By CMDB and business: one service template is created at a time.
+    write_locks: WriteLocks<String>,
+}
 
-impl Engine {
-    /// Finds the service template of a job, creates it where the set wishes it, and tells which other sets live there.
-    pub(in crate::engine) async fn resolve(
-        &self,
-        job: &Job,
-        look: ReadRequest,
-        progress: &Progress,
-    ) -> Result<Resolved, Error> {
+impl ServiceTemplates {
+    /// Finds the service template of a job, creates it where the set asks for that, and finds the other sets that live
+    /// there.
+    ///
+    /// # Errors
+    /// When there is none, when the set may not touch it, and those of the calls.
+    pub async fn resolve(&self, job: &Job, request: ReadRequest, progress: &Progress) -> Result<Resolved, Error> {
         progress.checkpoint()?;
         job.check_grant(None, None)?;
-        let begun = Instant::now();
-        let (mut known, mut look) = self.known_service_templates(job, look, progress).await?;
+
+        // Find it. A list that was read for another set may be older than the service template.
+        let started = Instant::now();
+        let (mut known, mut request) = self.known(job, request, progress).await?;
         if find(job, &known).is_err() {
-            // A list that was read for others may be older than what was made since.
-            (known, look) = self.known_service_templates(job, look.since(begun), progress).await?;
+            (known, request) = self.known(job, request.since(started), progress).await?;
         }
         let found = find(job, &known);
+
+        // A set that may not touch it must not learn whether it exists.
         if found.is_err() {
-            // Whoever may not touch it is not told whether there is one.
             job.check_grant(job.service_template.id, job.service_template.name.as_deref())?;
         }
-        let service_template_id = match found? {
+
+        // Create it where it is missing.
+        let id = match found? {
             Some(id) => id,
             None if job.is_read_only => return Err(missing(job, &known)),
-            None => self.create_service_template(job, progress).await?,
+            None => self.create(job, progress).await?,
         };
-        let name = known.iter().find(|template| template.id == service_template_id).map(|template| &template.name);
+        let name = known.iter().find(|template| template.id == id).map(|template| &template.name);
         // What was just created has the name that the set gives.
-        let name = name.or(job.service_template.name.as_ref());
-        job.check_grant(Some(service_template_id), name.map(String::as_str))?;
+        let name = name.or(job.service_template.name.as_ref()).map(String::as_str);
+        job.check_grant(Some(id), name)?;
 
-        let name = name.map(String::as_str);
-        let other_sets = in_service_template(&job.others, job.biz_id, service_template_id, name);
+        // Find the other sets.
+        let other_sets = in_service_template(&job.others, job.biz_id, id, name);
         let scope = Scope {
             connection: job.connection.key.clone(),
             endpoint: job.connection.client.url().to_owned(),
             biz_id: job.biz_id,
-            service_template_id,
+            service_template_id: id,
         };
-        Ok(Resolved { scope, other_sets, name: name.unwrap_or_default().to_owned(), look })
+        Ok(Resolved { scope, other_sets, name: name.unwrap_or_default().to_owned(), request })
     }
 
-    async fn known_service_templates(
+    // The service templates of the business, and how to read on.
+    async fn known(
         &self,
         job: &Job,
-        look: ReadRequest,
+        request: ReadRequest,
         progress: &Progress,
     ) -> Result<(Arc<Vec<ServiceTemplate>>, ReadRequest), Error> {
-        let key = (job.connection.key.clone(), job.biz_id);
         let has_read = AtomicBool::new(false);
         let read = async {
             has_read.store(true, Ordering::Relaxed);
-            job.connection.client.list_service_templates(look.priority, job.biz_id).await
+            job.connection.client.list_service_templates(request.priority, job.biz_id).await
         };
-        let templates = cell(&self.service_templates, key);
-        let known = progress.excluding_wait(templates.get(look.freshness.not_before(), read)).await?.value;
-        Ok((known, if has_read.load(Ordering::Relaxed) { look.has_begun() } else { look }))
+        let cell = self.templates.cell(Business::of(job));
+        let known = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await?.value;
+        Ok((known, if has_read.load(Ordering::Relaxed) { request.has_begun() } else { request }))
     }
 
-    // Names of service templates are unique in a business, in the database too: what was stored is found by name.
-    async fn create_service_template(&self, job: &Job, progress: &Progress) -> Result<i64, Error> {
+    // Names of service templates are unique in a business, in the database too: what was stored is found by its name.
+    async fn create(&self, job: &Job, progress: &Progress) -> Result<i64, Error> {
+        // Wait for another set that may be creating the same.
         let client = &job.connection.client;
         let writer_key = format!("{} {}", client.url(), job.biz_id);
         let _write_guard = progress.excluding_wait(self.write_locks.take(&writer_key)).await;
         progress.checkpoint()?;
-        let look = ReadRequest::interactive(Freshness::AtMost(crate::engine::WRITE_FRESHNESS));
-        let (known, _) = self.known_service_templates(job, look, progress).await?;
+        let (known, _) = self.known(job, ReadRequest::interactive(Freshness::TO_WRITE), progress).await?;
         if let Some(id) = find(job, &known)? {
             return Ok(id);
         }
+
+        // Find its category.
         let (Some(name), Some(wish)) = (&job.service_template.name, &job.service_template.create_if_missing) else {
             return Err(missing(job, &known));
         };
         let category_id = self.category(job, name, wish, progress).await?;
         progress.checkpoint()?;
-        let cell = cell(&self.service_templates, (job.connection.key.clone(), job.biz_id));
+
+        // Create it.
+        let cell = self.templates.cell(Business::of(job));
         job.check_grant(None, Some(name))?;
         match progress.excluding_wait(client.create_service_template(job.biz_id, name, category_id)).await {
             Ok(created) => {
@@ -159,17 +147,24 @@ impl Engine {
         if let Some(id) = id {
             return Ok(*id);
         }
+
         let (parent, leaf) = (parent.as_deref().unwrap_or_default(), leaf.as_deref().unwrap_or_default());
-        let key = (job.connection.key.clone(), job.biz_id);
         let read = job.connection.client.list_service_categories(job.biz_id);
-        let not_before = Freshness::AtMost(crate::engine::WRITE_FRESHNESS).not_before();
-        let categories = cell(&self.service_categories, key);
-        let known = progress.excluding_wait(categories.get(not_before, read)).await?.value;
+        let not_before = Freshness::TO_WRITE.not_before();
+        let cell = self.categories.cell(Business::of(job));
+        let known = progress.excluding_wait(cell.get(not_before, read)).await?.value;
+
         let is_parent = |id: i64| known.iter().any(|category| category.id == id && category.name == parent);
         let found = known.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));
         found
             .map(|category| category.id)
             .ok_or_else(|| Error::CategoryMissing { category: format!("{parent:?} / {leaf:?}"), name: name.to_owned() })
+    }
+}
+
+impl Business {
+    fn of(job: &Job) -> Self {
+        Self { connection: job.connection.key.clone(), biz_id: job.biz_id }
     }
 }
 
@@ -185,7 +180,8 @@ fn find(job: &Job, known: &[ServiceTemplate]) -> Result<Option<i64>, Error> {
     if let Some(template) = known.iter().find(|template| template.name == name) {
         return Ok(Some(template.id));
     }
-    // In another CMDB, an ID that we remember is a stranger's.
+
+    // Renamed since. In another CMDB, the remembered ID belongs to some other service template.
     let same_endpoint = job.made_in.endpoint.as_deref() == Some(job.connection.client.url());
     let remembered = job.made_in.service_template_id.filter(|_| same_endpoint);
     if let Some(renamed) = known.iter().find(|template| Some(template.id) == remembered) {

@@ -1,228 +1,191 @@
-//! Carrying a plan out, write by write: in the plan's order, each sent once, and after anything but a clean success a
-//! list tells what became of it.
+//! Carrying out a plan: its writes in the plan's order, each sent once. After anything but a clean success a list shows
+//! the outcome, and the rest is planned again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::create::{Order, creation};
+use super::create::{Order, create};
+use super::journal::{Journal, Ledger};
+use super::writes::{Carried, Course, Tally, Writer, Writes};
 use crate::api::PROCESS_NAME;
 use crate::cmdb;
+use crate::engine::error::Error;
+use crate::engine::job::Job;
+use crate::engine::lookup::read_request::{Freshness, ReadRequest};
+use crate::engine::progress::Progress;
 use crate::engine::translate::changes;
-use crate::engine::{Carried, Engine, Error, Freshness, Job, Journal, Progress, ReadRequest};
-use crate::plan::{Cause, Decision, DesiredItem, MOST_PLANS, Properties, Step};
+use crate::engine::view::PlannedView;
+use crate::plan::{MOST_PLANS, Plan, Properties, Step};
 
 /// Most process templates of one delete: CMDB takes 500, and needs about a second for a hundred.
 const DELETE_CHUNK: usize = 100;
 
-// Longest wait for a list at the end of the process, or of a reconcile that is told to stop.
-const SETTLING: Duration = Duration::from_secs(10);
+// How long a confirmation waits for other writers of the scope, to share one list with them.
+const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
 
 // CMDB up to 3.9.26 answers with a success and leaves the name as it was.
 const RENAME_IGNORED: &str = "this CMDB does not rename process templates (3.9.27 and later do): rename it by hand in \
                               CMDB, or change the name back";
 
-/// What was written to CMDB.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
-    /// IDs of the process templates that were created, in the order of their creation.
-    pub created: Vec<i64>,
-    /// Keys of those among them whose template somebody had deleted.
-    pub restored: Vec<String>,
-    /// Changes, in their order.
-    pub updated: Vec<Updated>,
-    /// IDs of the process templates that were deleted.
-    pub deleted: Vec<i64>,
-}
-
-/// A change that was made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Updated {
-    /// Key of the item.
-    pub key: String,
-    /// `id`
-    pub id: i64,
-    /// Why.
-    pub cause: Cause,
-    /// The properties that differed, by their names in a manifest.
-    pub properties: Vec<String>,
-    /// `modifier` before the change: who had changed the template last.
-    pub modifier: String,
-    /// `last_time` before the change, in milliseconds since 1970.
-    pub changed_at: Option<i64>,
-}
-
-// Whether a plan may be gone on with, or has to be made anew from a new list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Course {
-    Clean,
-    PlanAnew,
-}
-
-// Neighbours that are sent together.
+// Steps of one kind that follow each other and are sent together.
 enum Batch {
     Create(Vec<Order>),
     Update { key: String, id: i64, properties: Properties },
     Delete(Vec<i64>),
 }
 
-impl Engine {
-    /// Carries out the view's plan, and what it makes possible.
-    pub(in crate::engine) async fn write_all<J: Journal>(
+impl Writer {
+    /// Carries out a plan, and what it makes possible. A list at the end confirms the writes, so nothing is reported as
+    /// done that no list has shown.
+    pub async fn carry_out<J: Journal>(
         &self,
         job: &Job,
-        carried: &mut Carried,
+        view: PlannedView,
         progress: &Progress,
         journal: &mut J,
-    ) -> Result<(), Error> {
+    ) -> Carried {
+        let carried = Carried { view, tally: Tally::default(), stopped: None };
+        let mut writes = Writes { writer: self, job, progress, ledger: Ledger::new(journal), carried };
+        if writes.carried.view.plan.has_writes() {
+            writes.carried.stopped = writes.write().await.err();
+        }
+        writes.finish().await
+    }
+}
+
+impl<J: Journal> Writes<'_, J> {
+    async fn write(&mut self) -> Result<(), Error> {
+        let scope = &self.carried.view.listing.scope;
+        let _write_guard = self.progress.excluding_wait(self.writer.locks.take(&scope.writer_key())).await;
+        self.progress.checkpoint()?;
+
+        // While we waited for the lock, other sets may have written.
+        self.look_again(ReadRequest::interactive(Freshness::TO_WRITE)).await?;
+        self.write_all().await
+    }
+
+    async fn write_all(&mut self) -> Result<(), Error> {
         for _ in 0..MOST_PLANS {
-            if !carried.view.plan.has_writes() {
+            if !self.carried.view.plan.has_writes() {
                 break;
             }
-            self.write_plan(job, carried, progress, journal).await?;
-            let look = ReadRequest::interactive(Freshness::AtMost(crate::engine::WRITE_FRESHNESS));
-            self.look_again(job, &mut carried.view, look, progress).await?;
+            self.write_plan().await?;
+            self.look_again(ReadRequest::interactive(Freshness::TO_WRITE)).await?;
         }
         Ok(())
     }
 
-    async fn write_plan<J: Journal>(
-        &self,
-        job: &Job,
-        carried: &mut Carried,
-        progress: &Progress,
-        journal: &mut J,
-    ) -> Result<(), Error> {
-        for batch in batches(carried) {
-            progress.checkpoint()?;
-            carried.view.check_grant(job)?;
+    async fn write_plan(&mut self) -> Result<(), Error> {
+        for batch in batches(&self.carried.view.plan) {
+            self.progress.checkpoint()?;
+            self.carried.view.check_grant(self.job)?;
             let course = match batch {
-                Batch::Create(orders) => creation(self, job, carried, journal, orders, progress).await?,
-                Batch::Update { key, id, properties } => {
-                    self.update(job, carried, (&key, id), &properties, progress).await?
-                }
-                Batch::Delete(ids) => self.delete(job, carried, &ids, progress).await?,
+                Batch::Create(orders) => create(self, orders).await?,
+                Batch::Update { key, id, properties } => self.update(&key, id, &properties).await?,
+                Batch::Delete(ids) => self.delete(&ids).await?,
             };
-            if course == Course::PlanAnew {
+            if course == Course::PlanAgain {
                 break;
             }
         }
         Ok(())
     }
 
-    async fn update(
-        &self,
-        job: &Job,
-        carried: &mut Carried,
-        (key, id): (&str, i64),
-        properties: &Properties,
-        progress: &Progress,
-    ) -> Result<Course, Error> {
-        let scope = carried.view.listing.scope.clone();
-        let client = &job.connection.client;
+    async fn update(&mut self, key: &str, id: i64, properties: &Properties) -> Result<Course, Error> {
+        let scope = &self.carried.view.listing.scope;
+        let client = &self.job.connection.client;
         let sent = changes(properties);
-        let name = carried.view.name_of(id);
+        let name = self.carried.view.name_of(id);
         let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent);
-        let updated = progress.excluding_wait(updated).await;
+        let updated = self.progress.excluding_wait(updated).await;
+
         match updated {
             Ok(now) if !is_renamed(properties, &now) => {
-                self.look_after_failure(job, carried, progress).await?;
-                self.refuse_because(job, &scope, key, RENAME_IGNORED.to_owned());
-                Ok(Course::PlanAnew)
+                self.look_after_failure().await?;
+                self.refuse_because(key, RENAME_IGNORED.to_owned());
+                Ok(Course::PlanAgain)
             }
             Ok(_) => {
                 let user = client.user().unwrap_or_default();
-                self.fold(&scope, progress, |templates| {
+                self.fold(|templates| {
                     for template in templates.iter_mut().filter(|template| template.id == id) {
                         template.update(properties);
                         template.modifier.clone_from(&user);
                     }
                 })
                 .await;
-                self.rejected_items.remove(&job.set, key);
-                carried.note_update(key, id);
+                self.writer.rejected_items.remove(&self.job.set, key);
+                self.carried.note_update(key, id);
                 Ok(Course::Clean)
             }
             Err(error) => {
-                self.look_after_failure(job, carried, progress).await?;
+                self.look_after_failure().await?;
                 match error {
                     error if error.is_item_error() => {
-                        self.refuse(job, &scope, key, &error);
-                        Ok(Course::PlanAnew)
+                        self.refuse(key, &error);
+                        Ok(Course::PlanAgain)
                     }
-                    // It has gone meanwhile.
-                    cmdb::Error::NotFound { .. } => Ok(Course::PlanAnew),
+                    // It was deleted meanwhile.
+                    cmdb::Error::NotFound { .. } => Ok(Course::PlanAgain),
                     error => Err(Arc::new(error).into()),
                 }
             }
         }
     }
 
-    async fn delete(
-        &self,
-        job: &Job,
-        carried: &mut Carried,
-        ids: &[i64],
-        progress: &Progress,
-    ) -> Result<Course, Error> {
-        let scope = carried.view.listing.scope.clone();
-        let client = &job.connection.client;
-        let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, carried.view.name_of(*id))).collect();
+    async fn delete(&mut self, ids: &[i64]) -> Result<Course, Error> {
+        let scope = &self.carried.view.listing.scope;
+        let client = &self.job.connection.client;
+        let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, self.carried.view.name_of(*id))).collect();
         let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
         let deleted = client.delete_process_templates(scope.biz_id, scope.service_template_id, &named);
-        match progress.excluding_wait(deleted).await {
+
+        match self.progress.excluding_wait(deleted).await {
             Ok(()) => {
-                self.fold(&scope, progress, |templates| templates.retain(|template| !ids.contains(&template.id))).await;
-                carried.tally.deleted.extend(ids);
+                self.fold(|templates| templates.retain(|template| !ids.contains(&template.id))).await;
+                self.carried.tally.deleted.extend(ids);
                 Ok(Course::Clean)
             }
             Err(error) => {
-                self.look_after_failure(job, carried, progress).await?;
-                let listed = &carried.view.listing.observed.templates;
+                self.look_after_failure().await?;
+                let listed = &self.carried.view.listing.observed.templates;
                 let gone = |id: &&i64| !listed.iter().any(|template| template.id == **id);
                 let gone: Vec<i64> = ids.iter().filter(gone).copied().collect();
-                // Some were gone already, or it was done all the same: the others are tried once more.
+                // Some were gone already, or the delete was done in spite of the error: the others are tried once more.
                 if gone.is_empty() {
                     return Err(Arc::new(error).into());
                 }
-                carried.tally.deleted.extend(gone);
-                Ok(Course::PlanAnew)
+                self.carried.tally.deleted.extend(gone);
+                Ok(Course::PlanAgain)
             }
         }
     }
 
-    // A list tells what became of a change or a deletion whose end is not clear.
-    async fn look_after_failure(&self, job: &Job, carried: &mut Carried, progress: &Progress) -> Result<(), Error> {
-        self.drop_snapshot(&carried.view.listing.scope, progress).await;
-        // Who begins anew begins with a list.
-        progress.checkpoint()?;
-        self.look_again(job, &mut carried.view, ReadRequest::interactive(Freshness::Since(Instant::now())), progress)
-            .await
+    // Confirms the writes by a list, or stores what they gave.
+    async fn finish(mut self) -> Carried {
+        let may_go_on = !matches!(self.carried.stopped, Some(Error::Stopped | Error::Outdated));
+        let confirmed = if may_go_on { self.confirm().await } else { Ok(()) };
+
+        // After a confirmation the caller's report stores the last IDs. Without one they are stored here.
+        if (!may_go_on || confirmed.is_err())
+            && let Err(error) = self.ledger.record(&self.carried.view, self.carried.tally.created.len()).await
+        {
+            self.carried.stopped = Some(error);
+        }
+        if let Err(error) = confirmed {
+            self.carried.stopped.get_or_insert(error);
+        }
+        self.carried
     }
 
-    // A list tells what became of a create, also at the end of the process: whoever goes on would have to wait for it.
-    pub(in crate::engine) async fn settle(
-        &self,
-        job: &Job,
-        carried: &mut Carried,
-        progress: &Progress,
-    ) -> Result<(), Error> {
-        self.drop_snapshot(&carried.view.listing.scope, progress).await;
-        progress
-            .run_for_grace(SETTLING, self.look_again(job, &mut carried.view, ReadRequest::resolving(), progress))
-            .await
-    }
-
-    // The item is not sent again as it is.
-    pub(in crate::engine) fn refuse(&self, job: &Job, scope: &crate::engine::Scope, key: &str, error: &cmdb::Error) {
-        self.refuse_because(job, scope, key, error.user_message());
-    }
-
-    fn refuse_because(&self, job: &Job, scope: &crate::engine::Scope, key: &str, reason: String) {
-        let item = job.desired.items.iter().find(|item| item.key == key);
-        let content = item.map(DesiredItem::content_hash).unwrap_or_default();
-        self.rejected_items.add(&job.set, key, scope, content, reason);
+    async fn confirm(&mut self) -> Result<(), Error> {
+        let writer_key = self.carried.view.listing.scope.writer_key();
+        let written_at = Instant::now();
+        self.progress.excluding_wait(self.writer.locks.quiet(&writer_key, CONFIRMATION_PATIENCE)).await;
+        self.progress.checkpoint()?;
+        self.look_again(ReadRequest::interactive(Freshness::Since(written_at))).await
     }
 }
 
@@ -231,8 +194,7 @@ fn is_renamed(sent: &Properties, now: &cmdb::ProcessTemplate) -> bool {
     wanted.is_none_or(|wanted| wanted == now.bk_process_name)
 }
 
-fn batches(carried: &Carried) -> Vec<Batch> {
-    let plan = &carried.view.plan;
+fn batches(plan: &Plan) -> Vec<Batch> {
     let mut batches = Vec::new();
     for step in &plan.steps {
         match step {
@@ -253,25 +215,4 @@ fn batches(carried: &Carried) -> Vec<Batch> {
         }
     }
     batches
-}
-
-impl Carried {
-    fn note_update(&mut self, key: &str, id: i64) {
-        let item = self.view.plan.items.iter().find(|item| item.key == key);
-        let Some((Decision::Update(change), Some(found))) = item.map(|item| (&item.decision, &item.found)) else {
-            return;
-        };
-        // On the way through a temporary value, one change takes two updates.
-        if self.tally.updated.iter().any(|updated| updated.id == id) {
-            return;
-        }
-        self.tally.updated.push(Updated {
-            key: key.to_owned(),
-            id,
-            cause: change.cause,
-            properties: change.differences.iter().map(ToString::to_string).collect(),
-            modifier: found.modifier.clone(),
-            changed_at: found.changed_at,
-        });
-    }
 }

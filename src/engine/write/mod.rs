@@ -3,5 +3,7 @@
 pub mod apply;
 pub mod create;
 pub mod intents;
+pub mod journal;
 pub mod rejections;
 pub mod write_locks;
+pub mod writes;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 use tokio::time::timeout;
 
-/// Turns to write, by key.
+/// Locks for writers, by key.
 #[derive(Debug)]
 pub struct WriteLocks<K> {
     queues: Arc<Mutex<HashMap<K, Queue>>>,
@@ -23,12 +24,12 @@ impl<K> Default for WriteLocks<K> {
 #[derive(Clone, Debug, Default)]
 struct Queue {
     lock: Arc<AsyncMutex<()>>,
-    // Those who write and those who wait to.
+    // Writers and those that wait for the lock.
     members: usize,
     empty: Arc<Notify>,
 }
 
-/// A turn to write; the next one begins when it is dropped.
+/// Permission to write; dropped, it gives the lock to the next writer.
 #[derive(Debug)]
 pub struct WriteGuard<K: Hash + Eq> {
     _guard: OwnedMutexGuard<()>,
@@ -43,7 +44,7 @@ struct Member<K: Hash + Eq> {
 
 impl<K: Hash + Eq> Drop for Member<K> {
     fn drop(&mut self) {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self.queues.lock();
         let Some(queue) = queues.get_mut(&self.key) else { return };
         queue.members -= 1;
         if queue.members == 0 {
@@ -54,10 +55,10 @@ impl<K: Hash + Eq> Drop for Member<K> {
 }
 
 impl<K: Hash + Eq + Clone> WriteLocks<K> {
-    /// Waits for the turn.
+    /// Waits for the lock of this key.
     pub async fn take(&self, key: &K) -> WriteGuard<K> {
         let lock = {
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queues = self.queues.lock();
             let queue = queues.entry(key.clone()).or_default();
             queue.members += 1;
             Arc::clone(&queue.lock)
@@ -66,14 +67,14 @@ impl<K: Hash + Eq + Clone> WriteLocks<K> {
         WriteGuard { _guard: lock.lock_owned().await, _member: member }
     }
 
-    /// Waits until nobody writes or wants to, at most so long: what many wrote is then confirmed by one list.
+    /// Waits until no writer has the lock or waits for it, at most for `at_most`: one list then confirms the writes of many.
     pub async fn quiet(&self, key: &K, at_most: Duration) {
         let empty = {
-            let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let queues = self.queues.lock();
             queues.get(key).map(|queue| Arc::clone(&queue.empty).notified_owned())
         };
         if let Some(empty) = empty {
-            // Somebody else's writes may go on for ever; our own confirmation may not wait for that.
+            // Others may write without a pause; our own confirmation must not wait for that.
             let _ = timeout(at_most, empty).await;
         }
     }

@@ -1,0 +1,38 @@
+//! A plan together with the list that it was made from.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use super::job::Job;
+use super::lookup::observe::Listing;
+use crate::plan::{Memory, OtherSet, Plan, Provenance};
+
+/// A set's plan, with what it was made from.
+#[derive(Clone, Debug)]
+pub struct PlannedView {
+    /// The process templates of the scope.
+    pub listing: Listing,
+    /// Name of the service template in the list of the business.
+    pub service_template_name: String,
+    /// The other live sets of the service template.
+    pub other_sets: Arc<Vec<OtherSet>>,
+    /// What is remembered, as far as it was made in this place.
+    pub memory: Memory,
+    /// Where the memory of the status was made.
+    pub provenance: Provenance,
+    /// What is to be done.
+    pub plan: Plan,
+}
+
+impl PlannedView {
+    // The process name that a template had in the last list.
+    pub(crate) fn name_of(&self, id: i64) -> String {
+        let listed = self.listing.observed.templates.iter().find(|template| template.id == id);
+        listed.map(|template| template.process_name.clone()).unwrap_or_default()
+    }
+
+    // A grant may have been taken back since the plan was made.
+    pub(crate) fn check_grant(&self, job: &Job) -> Result<(), Error> {
+        job.check_grant(Some(self.listing.scope.service_template_id), Some(&self.service_template_name))
+    }
+}

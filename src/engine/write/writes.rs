@@ -1,0 +1,217 @@
+//! What one set's writes have in common: what they share with those of other sets, and how they go on after an answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::intents::IntentClocks;
+use super::journal::Ledger;
+use super::rejections::RejectedItems;
+use super::write_locks::WriteLocks;
+use crate::cmdb;
+use crate::engine::error::Error;
+use crate::engine::job::Job;
+use crate::engine::lookup::observe::{Listing, ProcessTemplateLists};
+use crate::engine::lookup::read_request::{Freshness, ReadRequest};
+use crate::engine::progress::Progress;
+use crate::engine::view::PlannedView;
+use crate::plan::{Cause, Decision, DesiredItem, Memory, OtherSet, Plan, Template, check_provenance, plan};
+
+// Longest wait for the list that resolves a create, when the process ends or the reconcile is stopped.
+const SETTLE_GRACE: Duration = Duration::from_secs(10);
+
+/// What was written to CMDB.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// IDs of the process templates that were created, in the order of their creation.
+    pub created: Vec<i64>,
+    /// Keys of those among them whose template somebody had deleted.
+    pub restored: Vec<String>,
+    /// Changes, in their order.
+    pub updated: Vec<Updated>,
+    /// IDs of the process templates that were deleted.
+    pub deleted: Vec<i64>,
+}
+
+/// A change that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Updated {
+    /// Key of the item.
+    pub key: String,
+    /// `id`
+    pub id: i64,
+    /// Why.
+    pub cause: Cause,
+    /// The properties that differed, by their names in a manifest.
+    pub properties: Vec<String>,
+    /// `modifier` before the change: who had changed the template last.
+    pub modifier: String,
+    /// `last_time` before the change, in milliseconds since 1970.
+    pub changed_at: Option<i64>,
+}
+
+/// The result of carrying out a plan: the view at the end, and what stopped it.
+#[derive(Debug)]
+pub struct Carried {
+    /// The plan that is left, made from a list that was taken after the last write, if there was one.
+    pub view: PlannedView,
+    /// What was written.
+    pub tally: Tally,
+    /// Why it was stopped before it was done.
+    pub stopped: Option<Error>,
+}
+
+/// Whether the rest of a plan still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Its next write can be sent.
+    Clean,
+    /// A new plan has to be made from a new list.
+    PlanAgain,
+}
+
+/// What the writes of all sets share.
+#[derive(Debug)]
+pub struct Writer {
+    /// The last list of each scope.
+    pub lists: ProcessTemplateLists,
+    /// One writer at a time for each scope.
+    pub locks: WriteLocks<String>,
+    /// How long each intent has been known.
+    pub intents: IntentClocks,
+    /// What CMDB refused.
+    pub rejected_items: RejectedItems,
+}
+
+/// The writes of one set while its plan is carried out.
+pub(crate) struct Writes<'a, J> {
+    /// What they share with those of other sets.
+    pub writer: &'a Writer,
+    /// The set.
+    pub job: &'a Job,
+    /// Checked between calls.
+    pub progress: &'a Progress,
+    /// Where intents and IDs are stored.
+    pub ledger: Ledger<'a, J>,
+    /// What has been done so far.
+    pub carried: Carried,
+}
+
+impl Writer {
+    /// A writer; `create_grace` is the time after which no server can still be working on a create.
+    pub fn new(create_grace: Duration) -> Self {
+        Self {
+            lists: ProcessTemplateLists::default(),
+            locks: WriteLocks::default(),
+            intents: IntentClocks::new(create_grace),
+            rejected_items: RejectedItems::default(),
+        }
+    }
+
+    /// The first plan from a list: a memory that was not made here is cleared before it counts.
+    pub fn plan(
+        &self,
+        job: &Job,
+        mut memory: Memory,
+        listing: Listing,
+        other_sets: Vec<OtherSet>,
+        service_template_name: String,
+    ) -> PlannedView {
+        let provenance = check_provenance(&mut memory, &job.made_in, &listing.scope.place(), &listing.observed);
+        let (plan, other_sets) = (Plan::default(), Arc::new(other_sets));
+        let mut view =
+            PlannedView { listing: listing.clone(), service_template_name, other_sets, memory, provenance, plan };
+        self.plan_again(job, &mut view, listing);
+        view
+    }
+
+    /// A new plan from a new list, unless the grant has been taken back meanwhile.
+    pub async fn look_again(
+        &self,
+        job: &Job,
+        view: &mut PlannedView,
+        request: ReadRequest,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        view.check_grant(job)?;
+        let listing = self.lists.observe(&job.connection, view.listing.scope.clone(), request, progress).await?;
+        self.plan_again(job, view, listing);
+        Ok(())
+    }
+
+    fn plan_again(&self, job: &Job, view: &mut PlannedView, listing: Listing) {
+        let mut memory = std::mem::take(&mut view.memory);
+        self.intents.set_fates(&job.set, &mut memory, listing.asked_at);
+        self.rejected_items.remind(&job.set, &listing.scope, &job.desired, &mut memory);
+        let plan = plan(&job.desired, &listing.observed, &view.other_sets, &memory, &job.policy);
+        memory.absorb(&plan);
+        (view.listing, view.memory, view.plan) = (listing, memory, plan);
+    }
+}
+
+impl<J> Writes<'_, J> {
+    /// A new plan from a new list.
+    pub async fn look_again(&mut self, request: ReadRequest) -> Result<(), Error> {
+        self.writer.look_again(self.job, &mut self.carried.view, request, self.progress).await
+    }
+
+    /// Finds out the outcome of a change or a deletion whose answer does not tell.
+    pub async fn look_after_failure(&mut self) -> Result<(), Error> {
+        self.forget_list().await;
+        // The next reconcile starts with a list anyway.
+        self.progress.checkpoint()?;
+        self.look_again(ReadRequest::interactive(Freshness::Since(Instant::now()))).await
+    }
+
+    /// Finds out the outcome of a create, also when the process ends: the next process would have to wait for it.
+    pub async fn settle(&mut self) -> Result<(), Error> {
+        self.forget_list().await;
+        let look = self.writer.look_again(self.job, &mut self.carried.view, ReadRequest::resolving(), self.progress);
+        self.progress.run_for_grace(SETTLE_GRACE, look).await
+    }
+
+    /// Folds the known effect of a clean write into the list.
+    pub async fn fold(&self, change: impl FnOnce(&mut Vec<Template>)) {
+        self.writer.lists.fold(&self.carried.view.listing.scope, self.progress, change).await;
+    }
+
+    async fn forget_list(&self) {
+        self.writer.lists.forget(&self.carried.view.listing.scope, self.progress).await;
+    }
+
+    /// CMDB refused the item: it is not sent again as it is.
+    pub fn refuse(&self, key: &str, error: &cmdb::Error) {
+        self.refuse_because(key, error.user_message());
+    }
+
+    /// The same for a reason that CMDB did not give.
+    pub fn refuse_because(&self, key: &str, reason: String) {
+        let item = self.job.desired.items.iter().find(|item| item.key == key);
+        let content = item.map(DesiredItem::content_hash).unwrap_or_default();
+        self.writer.rejected_items.add(&self.job.set, key, &self.carried.view.listing.scope, content, reason);
+    }
+}
+
+impl Carried {
+    /// The item's template was changed, as the plan says.
+    pub fn note_update(&mut self, key: &str, id: i64) {
+        let item = self.view.plan.items.iter().find(|item| item.key == key);
+        let Some((Decision::Update(change), Some(found))) = item.map(|item| (&item.decision, &item.found)) else {
+            return;
+        };
+        // Through a temporary value, one change takes two updates.
+        if self.tally.updated.iter().any(|updated| updated.id == id) {
+            return;
+        }
+
+        self.tally.updated.push(Updated {
+            key: key.to_owned(),
+            id,
+            cause: change.cause,
+            properties: change.differences.iter().map(ToString::to_string).collect(),
+            modifier: found.modifier.clone(),
+            changed_at: found.changed_at,
+        });
+    }
+}
