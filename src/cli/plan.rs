@@ -21,10 +21,10 @@ use crate::cli::manifest::inventory::{Access, Inventory, Set, by_service_templat
 use crate::controller;
 use crate::controller::{ConnectionName, from_status};
 use crate::engine;
-use crate::engine::{Engine, Freshness, Job, OtherSetCandidate, Progress, ReadRequest, in_new_service_template};
-use crate::plan::{
-    Counts, Desired, Memory, Observed, Policy, Preview, SetName, Stage, count, forecast, plan as plan_for,
+use crate::engine::{
+    Engine, Freshness, Job, OtherSetCandidate, Progress, ReadRequest, Surroundings, in_new_service_template,
 };
+use crate::plan::{Counts, Desired, Memory, Observed, Preview, SetName, Stage, count, forecast, plan as plan_for};
 
 // As the controller has it when nobody says otherwise.
 const CREATE_GRACE: Duration = Duration::from_secs(150);
@@ -145,18 +145,14 @@ async fn preview(
         return Err(controller::Error::Invalid(desired.violations).message());
     }
     let (memory, made_in) = set.status.as_ref().map(from_status).unwrap_or_default();
-    let job = Job {
+    let around = Surroundings {
         set: format!("{}/{}", name.namespace, name.name),
         connection: access.connection.clone(),
-        grants: Arc::clone(&access.grants),
-        biz_id: set.spec.biz_id,
-        service_template: set.spec.service_template.clone(),
-        desired,
-        policy: Policy::of(&set.spec),
         others,
+        grants: Arc::clone(&access.grants),
         made_in,
-        is_read_only: true,
     };
+    let job = Job::preview(around, &set.spec, desired);
     let progress = Progress::new(CancellationToken::new());
     let may_create = set.spec.service_template.create_if_missing.is_some() && !is_leaving(set);
     let (service_template_id, observed, other_sets, memory, plan) =

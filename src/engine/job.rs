@@ -6,10 +6,10 @@ use super::error::Error;
 use super::grants::{Grants, Touched};
 use super::other_sets::OtherSetCandidate;
 use super::scope::Connection;
-use crate::api::ServiceTemplateSelector;
-use crate::plan::{Desired, Place, Policy};
+use crate::api::{ProcessTemplateSetSpec, ServiceTemplateSelector};
+use crate::plan::{Desired, Place, Policy, SetName};
 
-/// One set, as the engine needs to know it.
+/// What the engine does for a set: [`Job::living`], [`Job::deletion`] or [`Job::preview`].
 #[derive(Clone, Debug)]
 pub struct Job {
     /// uid of the object.
@@ -34,7 +34,75 @@ pub struct Job {
     pub is_read_only: bool,
 }
 
+/// What surrounds a set, whatever is done for it.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// uid of the object.
+    pub set: String,
+    /// The CMDB that the set uses.
+    pub connection: Connection,
+    /// The other live sets that may live in the same service template.
+    pub others: Vec<OtherSetCandidate>,
+    /// What the set may touch.
+    pub grants: Arc<dyn Grants>,
+    /// Where the set's memory was made.
+    pub made_in: Place,
+}
+
+/// Which waits for other sets are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// [`Policy::removals_are_due`]
+    pub removals_are_due: bool,
+    /// [`Policy::hand_overs_are_over`]
+    pub hand_overs_are_over: bool,
+}
+
 impl Job {
+    /// Keeps a set in step with its spec. A suspended one is only looked at.
+    #[must_use]
+    pub fn living(around: Surroundings, spec: &ProcessTemplateSetSpec, desired: Desired, waits: Waits) -> Self {
+        let Waits { removals_are_due, hand_overs_are_over } = waits;
+        let policy = Policy { removals_are_due, hand_overs_are_over, ..Policy::of(spec) };
+        Self::new(around, spec, desired, policy, spec.is_suspended())
+    }
+
+    /// Deletes what is left of a set: it wants nothing, and no removal waits for another set to take it over.
+    #[must_use]
+    pub fn deletion(
+        around: Surroundings,
+        name: SetName,
+        spec: &ProcessTemplateSetSpec,
+        hand_overs_are_over: bool,
+    ) -> Self {
+        let policy = Policy { removals_are_due: true, hand_overs_are_over, ..Policy::of(spec) };
+        Self::new(around, spec, Desired::nothing(name, spec), policy, true)
+    }
+
+    /// Shows what would be done for a set that is not waited for; nothing may be written.
+    #[must_use]
+    pub fn preview(around: Surroundings, spec: &ProcessTemplateSetSpec, desired: Desired) -> Self {
+        Self::new(around, spec, desired, Policy::of(spec), true)
+    }
+
+    /// The same job for a set that wants this.
+    #[must_use]
+    pub fn wanting(&self, desired: Desired) -> Self {
+        Self { desired, ..self.clone() }
+    }
+
+    fn new(
+        around: Surroundings,
+        spec: &ProcessTemplateSetSpec,
+        desired: Desired,
+        policy: Policy,
+        is_read_only: bool,
+    ) -> Self {
+        let Surroundings { set, connection, others, grants, made_in } = around;
+        let (biz_id, service_template) = (spec.biz_id, spec.service_template.clone());
+        Self { set, connection, biz_id, service_template, desired, policy, others, grants, made_in, is_read_only }
+    }
+
     /// Whether the set may touch this now: the list of the business, or one service template of it.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use error::{Disposition, Error};
 pub use grants::{Grants, Touched, Unbounded};
-pub use job::Job;
+pub use job::{Job, Surroundings, Waits};
 pub use lookup::observe::Listing;
 pub use lookup::read_request::{Freshness, ReadRequest};
 use lookup::service_template::{Resolved, ServiceTemplates};

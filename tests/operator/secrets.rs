@@ -217,18 +217,15 @@ fn job(connection: engine::Connection) -> engine::Job {
     let spec = json!({ "bizId": 2, "serviceTemplate": { "name": "web" },
         "processes": [{ "name": "a", "funcName": "a" }] });
     let spec: api::ProcessTemplateSetSpec = serde_json::from_value(spec).unwrap();
-    engine::Job {
+    let around = engine::Surroundings {
         set: "uid".to_owned(),
         connection,
-        biz_id: 2,
-        service_template: spec.service_template.clone(),
-        desired: plan::Desired::from_spec(plan::SetName::default(), &spec),
-        policy: plan::Policy::of(&spec),
         others: Vec::new(),
         grants: Arc::new(engine::Unbounded),
         made_in: plan::Place::default(),
-        is_read_only: false,
-    }
+    };
+    let waits = engine::Waits { removals_are_due: true, hand_overs_are_over: false };
+    engine::Job::living(around, &spec, plan::Desired::from_spec(plan::SetName::default(), &spec), waits)
 }
 
 // The API server's answer is none that can be read as a Secret; then one whose labels cannot.
