@@ -1,14 +1,14 @@
-//! Why a set cannot be carried on with.
+//! Why a set cannot be brought in sync.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cmdb;
 
-/// Why a set cannot be carried on with.
+/// Why a set cannot be brought in sync.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// CMDB, or the way to it, said no.
+    /// A call to CMDB failed.
     #[error(transparent)]
     Cmdb(Arc<cmdb::Error>),
     /// The business has no service template of that name.
@@ -18,7 +18,7 @@ pub enum Error {
         biz_id: i64,
         /// Name that the set gives.
         name: String,
-        /// Whether the business has no service template at all, as one has that does not exist.
+        /// Whether the business has no service template at all, like a business that does not exist.
         none_at_all: bool,
     },
     /// The business has no service template of that ID.
@@ -66,7 +66,7 @@ pub enum Error {
     /// The set's status could not be written, so nothing may be sent.
     #[error("the status could not be written: {0}")]
     Journal(String),
-    /// The set has changed meanwhile; begin again with what it is now.
+    /// The set has changed meanwhile; start again with what it is now.
     #[error("the set has changed meanwhile")]
     Outdated,
     /// The set's object would become too large to keep the IDs.
@@ -85,11 +85,11 @@ pub enum Error {
 /// What is to be done about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Begin again at once.
+    /// Start again at once.
     RetryNow,
-    /// Time alone may mend it: try again, after this long if it says so.
+    /// Time alone may correct it: try again, after this time if there is one.
     RetryLater(Option<Duration>),
-    /// Only a person ends it; look again at the set's own interval.
+    /// Only a person can correct it; reconcile again at the set's own interval.
     WaitForChange,
 }
 
@@ -104,8 +104,8 @@ fn not_granted(service_template: Option<&str>) -> String {
 }
 
 impl Error {
-    /// When to look again, neither sooner nor later: the endpoint is down and is tried again then, or there are limits and
-    /// it is this one's turn then.
+    /// When to reconcile again, neither sooner nor later: an endpoint that is down is tried again then, or a call that was
+    /// rate limited can start then.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         let Self::Cmdb(error) = self else { return None };
@@ -116,7 +116,7 @@ impl Error {
         }
     }
 
-    /// Whether nothing has failed, and it is only not this one's turn.
+    /// Whether nothing has failed, and a call was only rate limited locally.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Cmdb(error) if matches!(**error, cmdb::Error::Busy { .. }))

@@ -19,10 +19,12 @@ fn template(listed: cmdb::ProcessTemplate, shown: &mut Arc<BTreeSet<Name>>) -> T
     if !listed.property.keys().map(String::as_str).eq(shown.iter().map(AsRef::as_ref)) {
         *shown = Arc::new(listed.property.keys().map(|name| interned(name)).collect());
     }
+
     let properties = listed.property.into_iter().map(|(name, property)| {
         let locked = property.as_default_value.unwrap_or_default();
         (interned(&name), Pair::listed(&name, property.value, locked))
     });
+
     Template {
         id: listed.id,
         process_name: listed.bk_process_name,

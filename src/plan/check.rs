@@ -45,9 +45,11 @@ pub fn check(spec: &ProcessTemplateSetSpec) -> Vec<Violation> {
     if let Some(seconds) = spec.resync_interval_seconds {
         checker.number("resyncIntervalSeconds", seconds.into(), 5, 86_400);
     }
+
     if spec.processes.is_empty() || spec.processes.len() > MAX_PROCESSES {
         checker.say("processes", format!("a set has 1 to {MAX_PROCESSES} processes"));
     }
+
     for (index, process) in spec.processes.iter().enumerate() {
         checker.item = Some(index);
         checker.base = format!("spec.processes[{index}]");
@@ -171,6 +173,7 @@ impl Checker {
             );
             self.text(property.name(), text, if long { LONG_TEXT_BYTES } else { SHORT_TEXT_BYTES });
         }
+
         for (property, number, least, most) in [
             (Property::AutoTimeGap, process.auto_time_gap, 1, 10_000),
             (Property::Priority, process.priority, -100, 10_000),
@@ -182,6 +185,7 @@ impl Checker {
                 self.number(property.name(), number.into(), least, most);
             }
         }
+
         self.sockets(process);
         self.disjoint("", &[process.locked.as_deref(), process.unlocked.as_deref(), process.unmanaged.as_deref()]);
         self.extras(process.extra_properties.as_deref().unwrap_or_default());
@@ -195,8 +199,10 @@ impl Checker {
         for (index, row) in rows.iter().enumerate() {
             self.row(&format!("bindInfo[{index}]"), row);
         }
+
         let v4 = process.bind_ip.is_none_or(|ip| !ip.is_v6()) && process.protocol.is_none_or(|name| !name.is_v6());
         self.require("", v4, "bindIp and protocol take IPv4 values only: use bindInfo");
+
         match &process.port {
             Some(Port::Number(number)) => self.number("port", *number, 1, 65_535),
             Some(Port::Text(text)) if !text.is_empty() => {
@@ -235,6 +241,7 @@ impl Checker {
                 && extra.name.len() <= 64
                 && extra.name.bytes().all(letters);
             self.require(&field, valid, "should match a CMDB name: lower case with underscores");
+
             let modelled = Property::from_cmdb_name(&extra.name).is_some()
                 || [FUNC_NAME, PROCESS_NAME].contains(&extra.name.as_str());
             self.require(&field, !modelled, EXTRA_IS_MODELLED_MESSAGE);
@@ -244,7 +251,7 @@ impl Checker {
     }
 
     // Keys are unique by the schema; names and (function, start parameter) pairs cannot be compared there for their
-    // cost. The first of two stays, the second is told.
+    // cost. The second of two is reported.
     fn unique(&mut self, processes: &[Process]) {
         let mut keys = HashMap::new();
         let mut names = HashMap::new();
@@ -252,6 +259,7 @@ impl Checker {
         for (index, process) in processes.iter().enumerate() {
             self.item = Some(index);
             self.base = format!("spec.processes[{index}]");
+
             let name = process.process_name.as_ref().unwrap_or(&process.name);
             if keys.insert(&process.name, index).is_some() {
                 self.say("name", "Duplicate value: a key stands once in a set");
@@ -259,6 +267,7 @@ impl Checker {
                 let other = &processes[first].name;
                 self.say("processName", format!("the process name {name:?} is that of process {other:?} already"));
             }
+
             if let Some(regex) = process.start_param_regex.as_ref()
                 && let Some(first) = pairs.insert((&process.func_name, regex), index)
             {

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use super::{Difference, Intent, Properties};
 
-/// What is to be done about a set. Everything that the executor needs stands in it.
+/// What is to be done about a set. It has everything that the engine needs to carry it out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// One for each process of the spec, in its order.
     pub items: Vec<Item>,
-    /// Templates that are no longer any item's.
+    /// Templates that no item has any more.
     pub removals: Vec<Removal>,
-    /// The writes that can be made now, in their order. What they make possible comes with the next plan.
+    /// The writes that can be made now, in their order. What they make possible is in the next plan.
     pub steps: Vec<Step>,
-    /// Begun creates whose end cannot be told yet, by key; also of keys that have left the spec.
+    /// Intents whose outcome is not known yet, by key; also those of keys that have left the spec.
     pub undecided: BTreeMap<String, Intent>,
     /// The highest template ID in the list that this plan was made from.
     pub highest_id: i64,
@@ -26,9 +26,9 @@ pub struct Item {
     pub key: String,
     /// `bk_process_name` that is wanted.
     pub process_name: String,
-    /// The template that is the item's; None: there is none, or it is somebody else's.
+    /// The item's template; None: there is none that the item may have.
     pub found: Option<Found>,
-    /// What is to be done, or what keeps it from being done.
+    /// What is to be done, or what prevents it.
     pub decision: Decision,
 }
 
@@ -56,16 +56,16 @@ pub struct Found {
 pub enum Basis {
     /// Its ID and creation time are remembered.
     Remembered,
-    /// It is what a create of ours stored, or carries a temporary value of ours.
+    /// A create of ours stored it, or it has a temporary value of ours.
     Claimed,
-    /// It was there, and the set may take it over.
+    /// It existed before, and the set may take it over.
     Adopted,
 }
 
-/// What is to be done about one process, or what keeps it from being done.
+/// What is to be done about one process, or what prevents it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// The template is there and as wanted.
+    /// The template exists and is as wanted.
     InSync {
         /// Properties that the item sets and this server does not have.
         ignored: Vec<String>,
@@ -79,17 +79,17 @@ pub enum Decision {
     /// The template differs in what CMDB does not update: a new one is created under a temporary name, takes the place of
     /// the old one, and then its name.
     Replace(Create),
-    /// Somebody else changed the template, and the set only reports that; no differences: it is gone.
+    /// Somebody else changed the template, and the set only reports that. No differences: the template was deleted.
     Drifted(Vec<Difference>),
     /// The template differs in what CMDB does not update, and the set does not allow to replace it.
     NeedsReplacement(Vec<Difference>),
-    /// A create that was begun holds the name, and its end cannot be told yet.
+    /// An intent has the name, and its outcome is not known yet.
     Undecided,
-    /// The name is somebody else's.
+    /// The name belongs to another set, to another process, or to a template that may not be taken over.
     Conflict(Conflict),
     /// The item cannot be carried out as it is.
     Invalid(String),
-    /// CMDB refused the item; it is not sent again yet.
+    /// CMDB refused the item, and it is not sent again yet.
     Refused(String),
 }
 
@@ -100,7 +100,7 @@ pub struct Create {
     pub process_name: String,
     /// What is sent.
     pub properties: Properties,
-    /// Hash of it, by which it is found again.
+    /// Hash of it, by which the template is found in a list.
     pub intent_hash: String,
     /// Why.
     pub cause: Cause,
@@ -128,32 +128,32 @@ pub enum Cause {
     Adoption,
 }
 
-/// Why a name cannot be had.
+/// Why an item cannot have its name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conflict {
     /// `id` of the template that has the name; None: there is none yet.
     pub id: Option<i64>,
-    /// Whose the name is.
+    /// The owner of the name.
     pub owner: Owner,
     /// Where that template differs from what is wanted.
     pub differences: Vec<Difference>,
 }
 
-/// Whose a name is.
+/// The owner of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// Another live set's; its name when it is in the same namespace.
     Set(Option<String>),
     /// Another process's of this set.
     Process,
-    /// Nobody's that we know: a template that this set did not create and may not take over.
+    /// Unknown: a template that this set did not create and may not take over.
     Stranger,
 }
 
-/// A template that is no longer any item's.
+/// A template that no item has any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// Key that it was the template of.
+    /// Key of the item that had it.
     pub key: String,
     /// `id`
     pub id: i64,
@@ -163,7 +163,7 @@ pub struct Removal {
     pub fate: Fate,
 }
 
-/// What happens to a template that is no longer any item's.
+/// What happens to a template that no item has any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is deleted.
@@ -172,18 +172,18 @@ pub enum Fate {
     DeleteLater,
     /// It stays, as the set says.
     Orphan,
-    /// It stays until another set has taken it over, which wants its name.
+    /// It stays until the other set that wants its name has taken it over.
     HandOver,
-    /// It stays: it is another set's.
+    /// It stays: another set has it.
     Released,
-    /// Another template took its place, or it was only made on the way: it is deleted, whatever the set says.
+    /// Another template took its place, or it was only an intermediate step: it is deleted, whatever the set says.
     Superseded,
 }
 
 /// A write to CMDB.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// `batch_create_proc_template`, together with its neighbours.
+    /// `batch_create_proc_template`, together with the adjacent ones.
     Create {
         /// Key of the item.
         key: String,
@@ -198,12 +198,12 @@ pub enum Step {
         id: i64,
         /// What is sent.
         properties: Properties,
-        /// Whether it is only the way to another update: the template waits for a value that is still taken.
+        /// Whether another update follows: the template waits for a value that is still taken.
         is_temporary: bool,
     },
-    /// `delete_proc_template`, together with its neighbours.
+    /// `delete_proc_template`, together with the adjacent ones.
     Delete {
-        /// Key that it was the template of.
+        /// Key of the item that had it.
         key: String,
         /// `id`
         id: i64,
@@ -219,7 +219,7 @@ impl Plan {
         })
     }
 
-    /// Whether a create stands beside the template that it is to replace, under a temporary name.
+    /// Whether a create makes a template beside the one that it is to replace, under a temporary name.
     #[must_use]
     pub fn is_temporary(&self, key: &str, create: &Create) -> bool {
         self.items.iter().any(|item| item.key == key && item.process_name != create.process_name)
@@ -237,7 +237,7 @@ impl Plan {
         !self.steps.is_empty()
     }
 
-    /// Whether something is still to happen to templates that are no item's.
+    /// Whether something is still to happen to templates that no item has any more.
     #[must_use]
     pub fn has_removals(&self) -> bool {
         self.removals.iter().any(Removal::is_outstanding)

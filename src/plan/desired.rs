@@ -25,7 +25,7 @@ pub struct Desired {
     pub keys: Vec<String>,
     /// One for each process of the spec.
     pub items: Vec<DesiredItem>,
-    /// What is wrong with the set as a whole; nothing can be done before it is mended.
+    /// What is wrong with the set as a whole; nothing can be done before it is corrected.
     pub violations: Vec<Violation>,
 }
 
@@ -53,7 +53,7 @@ enum Treatment {
 }
 
 impl Desired {
-    /// Normalises a spec. Never fails: what is wrong stands in the violations.
+    /// Normalises a spec. Never fails: broken rules are in the violations.
     #[must_use]
     pub fn from_spec(set: SetName, spec: &ProcessTemplateSetSpec) -> Self {
         let mut by_item: BTreeMap<usize, Vec<Violation>> = BTreeMap::new();
@@ -64,16 +64,18 @@ impl Desired {
                 None => violations.push(violation),
             }
         }
+
         let items = spec
             .processes
             .iter()
             .enumerate()
             .map(|(index, process)| DesiredItem::new(spec, process, by_item.remove(&index).unwrap_or_default()))
             .collect();
+
         Self { set, keys: keys(spec), items, violations }
     }
 
-    /// What a set wants that goes: nothing.
+    /// What a set wants that is being deleted: nothing.
     #[must_use]
     pub fn nothing(set: SetName, spec: &ProcessTemplateSetSpec) -> Self {
         Self { set, keys: keys(spec), items: Vec::new(), violations: Vec::new() }
@@ -104,6 +106,7 @@ impl DesiredItem {
             Some(Treatment::Unlocked) => Some(false),
             None => Some(has_value && policy),
         };
+
         let process_name = process_name(process).to_owned();
         let mut properties = Properties::default();
         properties.insert(PROCESS_NAME, Pair::new(process_name.as_str(), true));
@@ -114,6 +117,7 @@ impl DesiredItem {
                 properties.insert(property.cmdb_name(), Pair { value, locked });
             }
         }
+
         let extras = process.extra_properties.iter().flatten().map(|extra| {
             let pair = Pair {
                 value: extra.value.clone().unwrap_or_default().into(),
@@ -121,6 +125,7 @@ impl DesiredItem {
             };
             (interned(&extra.name), pair)
         });
+
         Self {
             key: process.name.clone(),
             process_name,
@@ -148,6 +153,7 @@ impl DesiredItem {
             // Both forms are sent; a server ignores the one that it does not have.
             ServerSchema::Unknown => self.sockets.as_flat().unwrap_or_default(),
         };
+
         for (property, pair) in rows.map(|pair| (Property::BindInfo, pair)).into_iter().chain(flat) {
             properties.insert(property.cmdb_name(), pair);
         }

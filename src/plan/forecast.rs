@@ -1,4 +1,4 @@
-//! What a set's plans will write, one after the other, on a server that does what it is told.
+//! What a set's plans will write, one after the other, if every write succeeds.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub fn forecast(
     policy: &Policy,
 ) -> Vec<Step> {
     let (mut observed, mut memory, mut steps) = (observed.clone(), memory.clone(), Vec::new());
+
     for _ in 0..MOST_PLANS {
         let plan = plan(desired, &observed, other_sets, &memory, policy);
         memory.absorb(&plan);
@@ -36,6 +37,7 @@ fn carry_out(step: &Step, plan: &Plan, observed: &mut Observed, memory: &mut Mem
     let next_id = observed.highest_id().max(plan.highest_id) + 1;
     let user = observed.user.clone().unwrap_or_default();
     let templates = Arc::make_mut(&mut observed.templates);
+
     match step {
         Step::Create { key, create } => {
             let shown = templates.first().and_then(|template| template.shown.clone());

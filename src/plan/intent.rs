@@ -1,6 +1,6 @@
 //! Intents: creates that were announced in a status before their request was sent.
 
-/// A create that was begun. It stands for one request, ever.
+/// A create that was announced. It stands for one request, which is sent at most once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intent {
     /// `bk_process_name` that was sent.
@@ -9,11 +9,11 @@ pub struct Intent {
     pub hash: String,
     /// Highest template ID in the list that showed the name free.
     pub after_id: i64,
-    /// What is known of its end.
+    /// What is known of its outcome.
     pub fate: IntentFate,
 }
 
-/// What is known of a begun create's end, for a list that was taken since.
+/// What is known of an intent's outcome, for a list that was taken since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntentFate {
     /// It may still be stored.

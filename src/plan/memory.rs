@@ -1,4 +1,4 @@
-//! What a set's status remembers, and what this process learnt meanwhile. A cache: checked against a list before use.
+//! What a set's status remembers, and what this process has learnt since. A cache: it is checked against a list before use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::{Basis, Cause, Decision, Intent, Item, Plan};
 pub struct Memory {
     /// Templates that were ours, by key.
     pub items: BTreeMap<String, Remembered>,
-    /// Creates that were begun, by key.
+    /// Intents, by key.
     pub intents: BTreeMap<String, Intent>,
     /// Items that CMDB refused and that are not sent again yet, by key, with its reason.
     pub refused: BTreeMap<String, String>,
@@ -24,12 +24,12 @@ pub struct Remembered {
     pub created_at: Option<i64>,
     /// `bk_process_name`
     pub process_name: String,
-    /// Hash of the wanted state when the template was last in line with it.
+    /// Hash of the wanted state when the template was last in sync with it.
     pub applied_hash: Option<String>,
 }
 
 impl Memory {
-    /// Takes over what a plan has found: whose templates are there, and which creates are still undecided.
+    /// Takes over what a plan has found: which template belongs to which item, and which intents are still undecided.
     pub fn absorb(&mut self, plan: &Plan) {
         self.intents.clone_from(&plan.undecided);
         let removals = plan.removals.iter().filter(|removal| removal.is_outstanding());
@@ -48,21 +48,24 @@ impl Memory {
     fn absorb_item(&mut self, item: &Item) {
         let in_sync = match &item.decision {
             Decision::InSync { applied_hash, .. } => Some(applied_hash.clone()),
-            // Nothing was found out about the template, or what is remembered tells that somebody deleted it.
+            // Nothing was found out about the template, or the memory shows that somebody deleted it.
             Decision::Invalid(_) | Decision::Undecided | Decision::Drifted(_) if item.found.is_none() => return,
             Decision::Create(create) if create.cause == Cause::Drift => return,
             _ => None,
         };
+
         let Some(found) = &item.found else {
             self.items.remove(&item.key);
             return;
         };
-        // A template that is taken over is ours once it is as wanted, or when it is to be replaced; one that replaces
-        // another, once that one is gone.
+
+        // A template that is taken over is ours once it is as wanted, or when it is to be replaced. One that replaces
+        // another is ours once that one was deleted.
         let is_taken_over = in_sync.is_some() || matches!(item.decision, Decision::Replace(_));
         if found.replaces.is_some() || found.basis == Basis::Adopted && !is_taken_over {
             return;
         }
+
         let applied_hash = in_sync.or_else(|| self.items.get(&item.key).and_then(|then| then.applied_hash.clone()));
         let (id, created_at, process_name) = (found.id, found.created_at, found.process_name.clone());
         self.items.insert(item.key.clone(), Remembered { id, created_at, process_name, applied_hash });

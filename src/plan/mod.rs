@@ -1,5 +1,5 @@
-//! Floor 1: the planner. From what is wanted ([`Desired`]), what is there ([`Observed`]) and what we remember
-//! ([`Memory`]) to a [`Plan`]. Synchronous, total and deterministic: no clock, no randomness, no I/O.
+//! Floor 1: the planner. From what is wanted ([`Desired`]), what CMDB lists ([`Observed`]), what other sets claim
+//! ([`OtherSet`]) and what we remember ([`Memory`]) to a [`Plan`]. Synchronous, total and deterministic: no clock, no randomness, no I/O.
 
 mod check;
 mod decision;

@@ -1,5 +1,5 @@
-//! The order of writes: one that frees a name, or a pair of function and start parameter, comes before the one that
-//! needs it; a circle is opened by a temporary value. Otherwise creates, updates, deletes.
+//! The order of writes: a write that frees a name, or a pair of function and start parameter, comes before the write that
+//! needs it. A circle is opened by a temporary value. Otherwise creates, updates, deletes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,13 +24,13 @@ struct Write {
     step: Step,
     needs: BTreeSet<Unique>,
     frees: BTreeSet<Unique>,
-    // The template that it takes the place of: under its final name it could no longer be told what it is for.
+    // The template that it replaces. That one is deleted first: under its final name, the new one could not be recognised.
     replaces: Option<i64>,
-    // It is not due: neither it nor what needs it is written yet.
+    // Not due: neither it nor a write that needs it is made yet.
     is_later: bool,
 }
 
-/// The writes that can be made now. An item whose name somebody else has and keeps becomes a conflict.
+/// The writes that can be made now. An item whose name another template has and keeps becomes a conflict.
 pub fn ordered(set: &SetName, items: &mut [Item], removals: &[Removal], observed: &Observed) -> Vec<Step> {
     let holders = holders(observed);
     loop {
@@ -89,6 +89,7 @@ fn writes(items: &[Item], removals: &[Removal], observed: &Observed) -> Vec<Writ
         }
         _ => None,
     });
+
     let updates = items.iter().filter_map(|item| match (&item.decision, &item.found) {
         (Decision::Update(change), Some(found)) => {
             let write = update(&item.key, observed.by_id(found.id)?, change.properties.clone());
@@ -96,6 +97,7 @@ fn writes(items: &[Item], removals: &[Removal], observed: &Observed) -> Vec<Writ
         }
         _ => None,
     });
+
     let delete = |key: &str, id: i64, is_later: bool| {
         let template = observed.by_id(id)?;
         Some(Write {
@@ -113,11 +115,13 @@ fn writes(items: &[Item], removals: &[Removal], observed: &Observed) -> Vec<Writ
         Fate::DeleteLater => delete(&removal.key, removal.id, true),
         Fate::HandOver | Fate::Orphan | Fate::Released => None,
     });
+
     // What is being replaced is deleted by a later plan.
     let replaced = items.iter().filter_map(|item| match (&item.decision, &item.found) {
         (Decision::Replace(_), Some(found)) => delete(&item.key, found.id, true),
         _ => None,
     });
+
     creates.chain(updates).chain(deletes).chain(replaced).collect()
 }
 
@@ -138,7 +142,7 @@ fn update(key: &str, template: &Template, properties: Properties) -> Write {
     Write { key, id: Some(id), step, needs, frees, replaces: None, is_later: false }
 }
 
-// A write whose name nobody will free. Whether a function and start parameter are free is left to CMDB.
+// A write whose name no other write frees. Whether a function and start parameter are free is left to CMDB.
 fn stuck(writes: &[Write], holders: &BTreeMap<Unique, i64>) -> Option<(String, i64)> {
     writes.iter().find_map(|write| {
         let name = write.needs.iter().find(|unique| matches!(unique, Unique::Name(_)))?;
@@ -206,13 +210,14 @@ impl<'a> Order<'a> {
         }
     }
 
-    // Everything that waits is in a circle or behind one: one of its writes first gets out of the way.
+    // Every write that waits is in a circle or behind one: one write of the circle frees what it has by a temporary value.
     fn open_circle(&mut self) {
         let mut index = 0;
         let mut seen = BTreeSet::new();
         while seen.insert(index) {
             index = self.blocker(&self.waiting[index]).unwrap_or(index);
         }
+
         let mut write = self.waiting.remove(index);
         if let Step::Update { key, id, properties, .. } = &write.step {
             let temporary = temporary_name(self.set, key);

@@ -7,16 +7,16 @@ use super::{Memory, Template};
 /// Another set of the same scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtherSet {
-    /// Its name; None when it lives in another namespace, whose names are nobody's business here.
+    /// Its name; None when it lives in another namespace, whose names are not shown here.
     pub name: Option<String>,
-    /// Whether it comes before this set: it is older, or as old and its uid is lower.
+    /// Whether it has precedence over this set: it is older, or as old with a lower uid.
     pub comes_first: bool,
-    /// The process names that it wants; none when it goes.
+    /// The process names that it wants; none when it is being deleted.
     pub wants: BTreeSet<String>,
-    /// Templates that are its own, with the creation times that make them count: remembered by its status, for processes
-    /// that it still has, under whatever name.
+    /// Its own templates, by ID, with the creation times that a listed template must have to be meant: remembered by its
+    /// status for processes that it still has, under any name.
     pub holds: BTreeMap<i64, i64>,
-    /// Templates that its status remembers, for processes that it has no longer.
+    /// Templates that its status remembers for processes that it no longer has, likewise.
     pub gives: BTreeMap<i64, i64>,
 }
 
@@ -25,9 +25,9 @@ pub struct OtherSet {
 pub enum Whereabouts {
     /// In the same CMDB.
     Here,
-    /// Under another URL, which may be the same CMDB: what it holds is then seen in the list, with its creation time.
+    /// Under another URL, which may be the same CMDB: the list then shows what it holds, with its creation time.
     Elsewhere,
-    /// Nobody can tell: what it wants is not deleted, and nothing more.
+    /// Not known: what it wants is not deleted, and nothing more.
     Unknown,
 }
 
@@ -39,7 +39,7 @@ impl OtherSet {
         let (mut holds, mut gives) = (BTreeMap::new(), BTreeMap::new());
         for (key, remembered) in &memory.items {
             let Some(created_at) = remembered.created_at else { continue };
-            // A key that is gone and whose name another key carries is only another key.
+            // A process whose key was renamed still has the template.
             let is_kept = processes.contains_key(key) || wants.contains(&remembered.process_name);
             if is_kept { &mut holds } else { &mut gives }.insert(remembered.id, created_at);
         }
@@ -56,7 +56,7 @@ impl OtherSet {
         }
     }
 
-    /// What is left of it where it may not touch anything: what its status remembers, it gives.
+    /// What is left of it where it may not touch anything: it gives what its status remembers.
     #[must_use]
     pub fn without_claims(mut self) -> Self {
         self.wants.clear();
@@ -64,13 +64,13 @@ impl OtherSet {
         self
     }
 
-    /// Whether the template is its own.
+    /// Whether it has the template.
     pub(super) fn owns(&self, template: &Template) -> bool {
         is_in(&self.holds, template)
     }
 
-    /// Whether the template was its own, and it has no use for it any more. Only within a namespace: another's status
-    /// may say anything.
+    /// Whether it had the template and no longer needs it. Only within a namespace: the status of a set in another one is
+    /// not trusted with this.
     pub(super) fn hands_over(&self, template: &Template) -> bool {
         self.name.is_some() && is_in(&self.gives, template)
     }

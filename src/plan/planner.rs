@@ -1,4 +1,4 @@
-//! Planning: which template is whose, what each item needs, and what becomes of templates that are no item's.
+//! Planning: which template belongs to which item, what each item needs, and what happens to templates that no item has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,16 +33,16 @@ struct Planner<'a> {
     policy: &'a Policy,
     // The template of each item that has one, and what makes it so.
     own: BTreeMap<&'a str, (&'a Template, Basis)>,
-    // Templates that are some item's already; each is one item's only.
+    // Templates that an item has already; each belongs to one item only.
     taken: BTreeSet<i64>,
     // The template that an item's own replaces.
     replaced: BTreeMap<&'a str, &'a Template>,
-    // Templates that were only made on the way, and lead nowhere any more.
+    // Templates that were only an intermediate step and are not needed any more.
     leftovers: Vec<(String, &'a Template)>,
-    // Templates of keys that have left the spec: ours still, for the key that carries their name now.
+    // Templates of keys that have left the spec: still ours, for the key that has their name now.
     released: BTreeMap<i64, (String, &'a Template)>,
     undecided: BTreeMap<String, Intent>,
-    // Whether a template carries a temporary value: then others may be on their way too.
+    // Whether a template has a temporary value: others may be in an intermediate state too.
     is_midway: bool,
 }
 
@@ -68,6 +68,7 @@ impl<'a> Planner<'a> {
             undecided: BTreeMap::new(),
             is_midway: false,
         };
+
         planner.match_marked();
         planner.match_remembered();
         planner.match_intents();
@@ -77,12 +78,13 @@ impl<'a> Planner<'a> {
         planner
     }
 
-    // Who carries a temporary value is its item's, with or without a status that says so.
+    // A template with a temporary value belongs to the item of that value, with or without a status that says so.
     fn match_marked(&mut self) {
         let marked = marked(self.observed);
         if marked.is_empty() {
             return;
         }
+
         let keys = self.desired.keys.iter().chain(self.memory.items.keys()).chain(self.memory.intents.keys());
         let keys: BTreeSet<&'a str> = keys.map(String::as_str).collect();
         for key in keys {
@@ -103,24 +105,27 @@ impl<'a> Planner<'a> {
         let remembered = self.memory.items.get(key).and_then(|remembered| self.find_remembered(remembered));
         let old = remembered.filter(|old| old.id != template.id);
         let Some(item) = self.desired.items.iter().find(|item| item.key == key) else {
-            // What is remembered itself leaves the set as the set says, and so does what may be somebody else's.
+            // A template that the status remembers leaves the set as the set's policy says.
             if old.is_some() || remembered.is_none() {
                 self.leave_over(key, template);
             }
             return;
         };
+
         let wanted = item.properties(self.observed.schema).ok().filter(|_| item.violations.is_empty());
         let Some(wanted) = wanted else {
-            // Nothing of an item that cannot be judged is touched.
+            // The template of an invalid item is not touched.
             self.taken.insert(template.id);
             return;
         };
+
         let may_replace = self.policy.replace == ReplacePolicy::Recreate;
         let fits = |template: &Template| wanted.text(FUNC_NAME) == template.properties.text(FUNC_NAME);
         let is_own = match old {
             Some(old) => may_replace && fits(template) && !fits(old),
             None => fits(template) || !may_replace,
         };
+
         if !is_own || self.own.contains_key(key) || self.taken.contains(&template.id) {
             return self.leave_over(key, template);
         }
@@ -132,7 +137,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    // With a token nobody knows our own user: then it may be somebody else's, and stays.
+    // With a token our own user is not known: the template may be another user's, and stays.
     fn leave_over(&mut self, key: &str, template: &'a Template) {
         if self.is_surely_ours(template) && self.taken.insert(template.id) {
             self.leftovers.push((key.to_owned(), template));
@@ -166,14 +171,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    // Only where nothing is remembered: a status tells better whose is what.
+    // Only where nothing is remembered: a status says it better.
     fn may_infer(&self) -> bool {
         let is_lost = self.memory.items.is_empty() && self.memory.intents.is_empty();
         self.is_midway && is_lost && self.policy.adoption != AdoptionPolicy::Never
     }
 
-    // A circle of names that was left in the middle, by a status that was lost: what stands in an item's way and is
-    // another's in all but its name is that one's.
+    // A circle of names that was interrupted, and then the status was lost: a template that has the name of one item, and
+    // everything but the name of another, belongs to that other.
     fn match_midway(&mut self) {
         let wanted_names: BTreeSet<&str> = self.desired.items.iter().map(|item| item.process_name.as_str()).collect();
         for item in &self.desired.items {
@@ -181,6 +186,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let Ok(wanted) = item.properties(self.observed.schema) else { continue };
+
             let differs_in_name_only = |template: &&Template| {
                 let differences = compare(&wanted, template).differences;
                 matches!(differences.as_slice(), [difference] if difference.cmdb_name == PROCESS_NAME)
@@ -192,6 +198,7 @@ impl<'a> Planner<'a> {
                     && !self.released.contains_key(&template.id)
                     && self.other_owner(|other| other.owns(template)).is_none()
             };
+
             let mut found = self.observed.templates.iter().filter(is_free).filter(differs_in_name_only);
             if let (Some(template), None) = (found.next(), found.next()) {
                 self.taken.insert(template.id);
@@ -206,8 +213,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    // An ID counts only with the creation time that was remembered with it; before the first list there is none, and
-    // name and creator must do.
+    // An ID counts only with the creation time that was remembered with it. Before the first list there is none, and name
+    // and creator must suffice.
     fn find_remembered(&self, remembered: &Remembered) -> Option<&'a Template> {
         let template = self.observed.by_id(remembered.id)?;
         let same = match (remembered.created_at, template.created_at) {
@@ -231,7 +238,7 @@ impl<'a> Planner<'a> {
         known.is_some_and(|user| template.creator != *user)
     }
 
-    // Whether it was created by our own user, as far as a user can tell.
+    // Whether it was created by our own user, as far as the user shows that.
     fn is_surely_ours(&self, template: &Template) -> bool {
         self.observed.user.as_ref().is_some_and(|user| template.creator == *user)
     }
@@ -253,11 +260,12 @@ impl<'a> Planner<'a> {
     fn decide(&mut self, item: &DesiredItem) -> (Option<(&'a Template, Basis)>, Decision) {
         let key = item.key.as_str();
         let own = self.own.get(key).copied();
-        // While a create may still be stored, its item is not sent and its name goes to nobody.
+        // While a create may still be stored, its item is not sent and no other item gets its name.
         let held = |intent: &Intent| intent.process_name == item.process_name;
         if self.undecided.contains_key(key) || self.undecided.values().any(held) {
             return (own, Decision::Undecided);
         }
+
         if !item.violations.is_empty() {
             let texts: Vec<String> = item.violations.iter().map(ToString::to_string).collect();
             return (own, Decision::Invalid(texts.join("; ")));
@@ -266,6 +274,7 @@ impl<'a> Planner<'a> {
             Ok(wanted) => wanted,
             Err(reason) => return (own, Decision::Invalid(reason)),
         };
+
         if let Some((template, basis)) = own {
             let other_owner = self.other_owner(|other| other.comes_first && other.owns(template));
             return match other_owner {
@@ -273,8 +282,9 @@ impl<'a> Planner<'a> {
                 None => (own, self.judge(item, &wanted, template, basis)),
             };
         }
+
         let named = self.observed.by_name(&item.process_name);
-        // Another item's template that is to get another name is only in the way.
+        // A template of another item that is to be renamed only blocks the name for now.
         match named.filter(|template| !self.is_leaving(template)) {
             Some(template) => self.judge_named(item, &wanted, template),
             None => (None, self.judge_missing(item, wanted)),
@@ -297,23 +307,27 @@ impl<'a> Planner<'a> {
         if self.taken.contains(&template.id) {
             return (None, conflict(Some(template), Owner::Process, Vec::new()));
         }
+
         if self.released.contains_key(&template.id) {
             self.taken.insert(template.id);
             let found = (template, Basis::Remembered);
             return (Some(found), self.judge(item, wanted, template, Basis::Remembered));
         }
+
         let owner = self
             .other_owner(|other| other.owns(template))
             .or_else(|| self.other_owner(|other| other.comes_first && other.wants.contains(&item.process_name)));
         if let Some(owner) = owner {
             return (None, conflict(Some(template), owner, differences()));
         }
+
         let is_handed_over = self.other_sets.iter().any(|other| other.hands_over(template));
         if is_handed_over && self.policy.adoption != AdoptionPolicy::Never {
             self.taken.insert(template.id);
             let found = (template, Basis::Remembered);
             return (Some(found), self.judge(item, wanted, template, Basis::Remembered));
         }
+
         let differences = differences();
         let on_its_way = self.may_infer()
             && self.is_surely_ours(template)
@@ -323,6 +337,7 @@ impl<'a> Planner<'a> {
             AdoptionPolicy::IfIdentical => differences.is_empty() || on_its_way,
             AdoptionPolicy::Always => true,
         };
+
         if !may_adopt {
             return (None, conflict(Some(template), Owner::Stranger, differences));
         }
@@ -347,7 +362,7 @@ impl<'a> Planner<'a> {
         Decision::Create(create(item.process_name.clone(), wanted, cause))
     }
 
-    // What this server does not have, as far as its other templates tell.
+    // What this server does not have, as far as its other templates show.
     fn not_shown(&self, wanted: &Properties) -> Vec<String> {
         let shown = self.observed.templates.iter().find_map(|template| template.shown.as_ref());
         let is_shown = |name: &str| shown.is_none_or(|shown| shown.contains(name));
@@ -360,6 +375,7 @@ impl<'a> Planner<'a> {
         if differences.is_empty() {
             return Decision::InSync { ignored, applied_hash: hash };
         }
+
         let then = self.memory.items.get(&item.key).and_then(|remembered| remembered.applied_hash.as_deref());
         let cause = match basis {
             Basis::Adopted => Cause::Adoption,
@@ -369,6 +385,7 @@ impl<'a> Planner<'a> {
         if cause == Cause::Drift && self.policy.drift == DriftPolicy::Detect {
             return Decision::Drifted(differences);
         }
+
         if differences.iter().any(|difference| difference.cmdb_name == FUNC_NAME) {
             if self.policy.replace == ReplacePolicy::Never {
                 return Decision::NeedsReplacement(differences);
@@ -378,12 +395,14 @@ impl<'a> Planner<'a> {
                 None => Decision::Replace(self.replacement(item, wanted, cause)),
             };
         }
+
         if let Some(reason) = blocked(&differences, template) {
             return Decision::Invalid(reason);
         }
         if let Some(reason) = self.memory.refused.get(&item.key) {
             return Decision::Refused(reason.clone());
         }
+
         let mut properties = Properties::default();
         for difference in &differences {
             properties.insert(&difference.cmdb_name, rows::paired(&difference.wanted, &difference.found));
@@ -424,7 +443,7 @@ impl<'a> Planner<'a> {
         match self.policy.deletion {
             _ if is_owned => Fate::Released,
             DeletionPolicy::Orphan => Fate::Orphan,
-            // One in another namespace cannot tell that it is handed over.
+            // A set in another namespace cannot see that it is handed over.
             DeletionPolicy::Delete if wanting.iter().any(|other| other.name.is_none()) => Fate::Released,
             DeletionPolicy::Delete if !wanting.is_empty() && self.policy.hand_overs_are_over => Fate::Released,
             DeletionPolicy::Delete if !wanting.is_empty() => Fate::HandOver,

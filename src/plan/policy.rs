@@ -15,7 +15,7 @@ pub struct Policy {
     pub replace: ReplacePolicy,
     /// Whether what has left the set is deleted now, or later: another set may be about to take it over.
     pub removals_are_due: bool,
-    /// Whether what another set wants has waited long enough to be taken over: then it is left to itself.
+    /// Whether a template that another set wants has waited long enough for it: then it is released.
     pub hand_overs_are_over: bool,
 }
 

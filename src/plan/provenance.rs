@@ -1,4 +1,4 @@
-//! Whether what a status remembers was made in the place that we look at now.
+//! Whether what a status remembers was made in the place that is planned for now.
 
 use super::{Memory, Observed};
 
@@ -31,11 +31,13 @@ pub fn check_provenance(memory: &mut Memory, made_in: &Place, here: &Place, obse
             let listed = observed.by_id(remembered.id).and_then(|template| template.created_at);
             listed.is_some() && listed == remembered.created_at
         });
+
         if !is_here {
             *memory = Memory::default();
             return Provenance::OtherEndpoint;
         }
     }
+
     if made_in.service_template_id.is_some() && made_in.service_template_id != here.service_template_id {
         *memory = Memory::default();
         return Provenance::OtherServiceTemplate;

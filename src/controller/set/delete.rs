@@ -100,7 +100,9 @@ async fn delete_templates(
     let (memory, made_in) = remembered(journal);
     let here = connection.url().to_owned();
     let endpoint = made_in.endpoint.filter(|made_in| *made_in != here);
-    let job = job::leaving(set, context, &connection, journal).await;
+    let hand_overs_are_over = job::waits(set, context).hand_overs_are_over;
+    let around = job::surroundings(set, context, &connection, journal).await;
+    let job = Job::deletion(around, set.set_name(), &set.object.spec, hand_overs_are_over);
 
     let view = match observe_and_plan(set, context, &job, memory, progress).await {
         Err(engine::Error::ServiceTemplateMissing { .. } | engine::Error::ServiceTemplateUnknown { .. })
@@ -134,7 +136,7 @@ async fn observe_and_plan(
     let now = || ReadRequest::interactive(Freshness::Since(tokio::time::Instant::now()));
     // A status that was lost is found again first, as a living set's would be.
     if memory == Memory::default() {
-        let living = Job { desired: Desired::from_spec(set.set_name(), &set.object.spec), ..job.clone() };
+        let living = job.wanting(Desired::from_spec(set.set_name(), &set.object.spec));
         memory = context.engine.view(&living, &memory, now(), progress).await?.memory;
     }
     context.engine.view(job, &memory, now(), progress).await

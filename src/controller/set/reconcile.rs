@@ -75,7 +75,8 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
     let outcome = async {
         let connection = connection.insert(dereference(set, context, &mut journal, known).await?);
         let desired = validate(set)?;
-        let job = job::living(set, context, connection, desired, &journal).await;
+        let around = job::surroundings(set, context, connection, &journal).await;
+        let job = Job::living(around, &set.object.spec, desired, job::waits(set, context));
         let view = observe_and_plan(set, context, connection, &job, &journal, progress).await?;
         apply(set, context, &job, view, &mut journal, progress).await
     }

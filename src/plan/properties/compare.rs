@@ -19,7 +19,7 @@ pub struct Difference {
 }
 
 impl fmt::Display for Difference {
-    // Without values: a command may hold what is nobody's business.
+    // Without values: a command may contain a secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.wanted.value.says_the_same(&self.found.value) {
             write!(formatter, "{} (lock only)", self.property)
@@ -29,7 +29,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What comes of comparing an item with a template.
+/// The result of comparing an item with a template.
 pub struct Comparison {
     /// Properties that differ.
     pub differences: Vec<Difference>,
@@ -52,6 +52,7 @@ pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
                 None => name,
             },
         };
+
         let Some(found) = template.pair(name) else {
             if !pair.is_empty() {
                 comparison.ignored.push(manifest_name.to_owned());
@@ -59,6 +60,7 @@ pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
             }
             continue;
         };
+
         // The server always locks the two names.
         let is_name = name == PROCESS_NAME || name == FUNC_NAME;
         let equal = pair.value.says_the_same(&found.value) && (is_name || pair.locked == found.locked);

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
 use crate::plan::{Pair, Properties};
 
-// Properties that every server has, whatever its version: only these may tell our create from a stranger's.
+// Properties that every server has, whatever its version: only by these a create of ours can be recognised.
 const SHARED: &[Property] = &[
     Property::AutoStart,
     Property::Description,
@@ -40,7 +40,7 @@ pub fn applied_hash(wanted: &Properties, ignored: &[String], unmanaged: &[Proper
     digest("a1", compared, unmanaged)
 }
 
-/// Whether a remembered hash says that the item wants another state now. One of another version cannot tell.
+/// Whether a remembered hash says that the item wants another state now. A hash of another version never does.
 #[must_use]
 pub(crate) fn is_changed(remembered: Option<&str>, now: &str) -> bool {
     let version = |hash: &str| hash.split(':').next().map(str::to_owned);
@@ -55,6 +55,7 @@ fn digest<'a>(version: &str, pairs: impl Iterator<Item = (&'a str, &'a Pair)>, u
             hasher.update(part.as_bytes());
         }
     };
+
     for (name, pair) in pairs.filter(|(_, pair)| !pair.is_empty()) {
         // The server locks the two names whatever was sent.
         let locked = pair.locked || name == PROCESS_NAME || name == FUNC_NAME;
@@ -63,6 +64,7 @@ fn digest<'a>(version: &str, pairs: impl Iterator<Item = (&'a str, &'a Pair)>, u
     for property in unmanaged {
         add([property.cmdb_name(), "", "unmanaged"]);
     }
+
     let mut text = format!("{version}:");
     for byte in &hasher.finalize()[..16] {
         let _ = write!(text, "{byte:02x}");

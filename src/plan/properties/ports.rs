@@ -3,7 +3,7 @@
 /// The ports of one text as inclusive ranges, in order.
 ///
 /// # Errors
-/// What is wrong with the text, as it is told to people.
+/// What is wrong with the text, for people.
 pub fn ranges(text: &str) -> Result<Vec<(u16, u16)>, &'static str> {
     let mut ranges = Vec::new();
     for piece in text.split(',') {

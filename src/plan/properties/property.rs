@@ -175,6 +175,7 @@ impl Row {
             let is_code = matches!(cell, BindCell::Ip | BindCell::Protocol);
             Pair { value: if is_code { Value::code(value) } else { value.into() }, locked }
         };
+
         Self {
             id: row.get(ROW_ID).and_then(Json::as_i64),
             ip: cell(BindCell::Ip),

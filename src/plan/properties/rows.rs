@@ -13,6 +13,7 @@ pub(crate) fn paired(wanted: &Pair, found: &Pair) -> Pair {
     pair_off(&rows, found_rows, &mut partners, Row::says_the_same);
     pair_off(&rows, found_rows, &mut partners, |row, other| row.port.value == other.port.value);
     pair_off(&rows, found_rows, &mut partners, |_, _| true);
+
     for (row, partner) in rows.iter_mut().zip(partners) {
         if let Some(partner) = partner.map(|index| &found_rows[index]) {
             row.id = partner.id;

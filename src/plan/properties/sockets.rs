@@ -1,4 +1,4 @@
-//! Sockets in CMDB's two forms, and the way from either to either.
+//! Sockets in CMDB's two forms, and the conversion between them.
 
 use super::ports;
 use super::property::{Pair, Row, Value};
@@ -28,6 +28,7 @@ impl Sockets {
         let rows = process.bind_info.as_ref();
         let flat = process.bind_ip.is_some() || process.port.is_some() || process.protocol.is_some();
         let bind_info_lock = lock(Property::BindInfo, rows.is_some() || flat);
+
         let form = match rows {
             None if flat => Form::Flat {
                 ip: process.bind_ip,
@@ -40,6 +41,7 @@ impl Sockets {
                 Form::Rows(rows.into_iter().flatten().map(|row| wanted(row, cell_lock, named)).collect())
             }
         };
+
         Self {
             form,
             bind_info_lock,
@@ -81,6 +83,7 @@ impl Sockets {
                     .collect()
             }
         };
+
         Ok(Some(Pair { value: Value::rows(rows), locked: outer }))
     }
 
@@ -120,13 +123,17 @@ fn flatten(rows: &[Row]) -> Result<Vec<(Property, Pair)>, String> {
                 .to_owned(),
         );
     }
-    let is_v6 = |value: &Value| matches!(value.as_text(), Some("5" | "6" | "7" | "8"));
-    if is_v6(&first.ip.value) || matches!(first.protocol.value.as_text(), Some("3" | "4")) {
+
+    let ip = first.ip.value.as_text().and_then(IpAddress::from_code);
+    let protocol = first.protocol.value.as_text().and_then(Protocol::from_code);
+    if ip.is_some_and(IpAddress::is_v6) || protocol.is_some_and(Protocol::is_v6) {
         return Err("this server has no IPv6 sockets".to_owned());
     }
+
     if rows.iter().any(|row| row.enable.value == Value::Bool(false)) {
         return Err("this server cannot keep a socket that is not enabled".to_owned());
     }
+
     let pieces: Vec<&str> = rows.iter().filter_map(|row| row.port.value.as_text()).collect();
     let list = pieces.join(",");
     ports::ranges(&list).map_err(str::to_owned)?;

@@ -1,9 +1,9 @@
-//! Where an item stands, in a word and in a sentence: for status, conditions and the command line.
+//! The state of an item, as a word and as a sentence: for status, conditions and the command line.
 
 use crate::api::ItemState;
 use crate::plan::{Conflict, Decision, Difference, Item, Owner};
 
-/// Where an item stands.
+/// The state of an item.
 #[must_use]
 pub fn state(item: &Item) -> ItemState {
     let is_listed = item.found.as_ref().is_some_and(|found| found.created_at.is_some());
@@ -21,12 +21,13 @@ pub fn state(item: &Item) -> ItemState {
     }
 }
 
-/// What is to be done about an item, or what stands in its way and what a person can do; empty when it is in sync.
+/// What is to be done about an item, or what prevents it and what a person can do; empty when it is in sync.
 #[must_use]
 pub fn explain(item: &Item) -> String {
     let fields =
         |differences: &[Difference]| differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let id = item.found.as_ref().map(|found| found.id).unwrap_or_default();
+
     match &item.decision {
         Decision::InSync { .. } => String::new(),
         Decision::Create(_) => "will be created".to_owned(),
@@ -57,6 +58,7 @@ pub fn explain(item: &Item) -> String {
 
 fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
     let template = conflict.id.map_or_else(|| "the name".to_owned(), |id| format!("template {id} of this name"));
+
     match &conflict.owner {
         Owner::Process => format!("{template} is another process's of this set already"),
         Owner::Set(Some(name)) => {

@@ -1,4 +1,4 @@
-//! A plan as people and programs read it: what would be written, in its order, and what stands in the way.
+//! A plan as people and programs read it: what would be written, in its order, and what prevents the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,9 +23,9 @@ pub struct Preview {
     pub service_template_id: Option<i64>,
     /// Name of the service template, if the set gives one.
     pub service_template: Option<String>,
-    /// What the set is up to.
+    /// What is done with the set.
     pub stage: Stage,
-    /// What is there.
+    /// The listed templates.
     pub templates: Vec<Template>,
     /// The plan for it.
     pub plan: Plan,
@@ -33,14 +33,14 @@ pub struct Preview {
     pub steps: Vec<Step>,
 }
 
-/// What a set is up to.
+/// What is done with a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It is kept in step.
+    /// It is kept in sync.
     Live,
-    /// Nothing is written as long as it is suspended.
+    /// Nothing is written while it is suspended.
     Suspended,
-    /// It goes.
+    /// It is being deleted.
     Deleting,
 }
 
@@ -49,11 +49,11 @@ pub enum Stage {
 pub struct Counts {
     /// Templates that would be created.
     pub create: usize,
-    /// Templates that are there and would be changed.
+    /// Existing templates that would be changed.
     pub update: usize,
     /// Templates that would be deleted.
     pub delete: usize,
-    /// Processes that something stands in the way of.
+    /// Processes that something prevents from being in sync.
     pub trouble: usize,
 }
 
@@ -101,6 +101,7 @@ impl Preview {
         if self.stage == Stage::Suspended {
             return Counts { trouble, ..Counts::default() };
         }
+
         let is_there = |id: i64| self.templates.iter().any(|template| template.id == id);
         let (mut create, mut delete, mut updated) = (0, 0, BTreeSet::new());
         for step in &self.steps {
@@ -113,10 +114,11 @@ impl Preview {
                 Step::Delete { .. } => delete += 1,
             }
         }
+
         Counts { create, update: updated.len(), delete, trouble }
     }
 
-    /// For people: a head line, the writes in their order, and what stands in the way.
+    /// For people: a head line, the writes in their order, and what prevents the rest.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = self.head();
@@ -124,15 +126,19 @@ impl Preview {
             let name = self.service_template.as_deref().unwrap_or_default();
             let _ = writeln!(text, "  + create service template {name:?}");
         }
+
         for shown in self.shown() {
             shown.write(&mut text);
         }
-        for item in self.plan.items.iter().filter(|item| is_trouble(item)) {
-            let _ = writeln!(text, "  ! {}: {}: {}", item.key, trouble(item), explain(item));
+
+        for item in &self.plan.items {
+            let Some(trouble) = trouble(item) else { continue };
+            let _ = writeln!(text, "  ! {}: {trouble}: {}", item.key, explain(item));
             for difference in differences(&item.decision) {
                 Change::of(difference).write(&mut text);
             }
         }
+
         for removal in &self.plan.removals {
             let why = match removal.fate {
                 Fate::Orphan => "it has left the set, whose deletionPolicy is Orphan",
@@ -142,6 +148,7 @@ impl Preview {
             let (key, id, name) = (&removal.key, removal.id, &removal.process_name);
             let _ = writeln!(text, "  = {key}: template {id} {name:?} stays in CMDB: {why}");
         }
+
         let mut in_sync = 0;
         for item in &self.plan.items {
             let Decision::InSync { ignored, .. } = &item.decision else { continue };
@@ -153,6 +160,7 @@ impl Preview {
                 let _ = writeln!(text, "  = {}: this server does not have {}", item.key, ignored.join(", "));
             }
         }
+
         if in_sync > 0 {
             let _ = writeln!(text, "  = {in_sync} of {} in sync", self.plan.items.len());
         }
@@ -166,11 +174,13 @@ impl Preview {
             (Some(id), None) => format!("service template {id}"),
             (None, _) => "no service template yet".to_owned(),
         };
+
         let stage = match self.stage {
             Stage::Live => "",
             Stage::Suspended => " suspended: nothing is written as long as it is; without that:",
             Stage::Deleting => " being deleted:",
         };
+
         format!(
             "{namespace}/{name}: business {}, {scope}{}{stage}\n",
             self.biz_id,
@@ -196,10 +206,12 @@ impl Preview {
                 "ignored": ignored, "differences": differences,
             })
         });
+
         let removals = self.plan.removals.iter().map(|removal| {
             let fate = format!("{:?}", removal.fate);
             json!({ "name": removal.key, "id": removal.id, "processName": removal.process_name, "fate": fate })
         });
+
         json!({
             "namespace": self.set.namespace, "name": self.set.name, "bizId": self.biz_id,
             "serviceTemplateId": self.service_template_id,
@@ -213,15 +225,17 @@ impl Preview {
         })
     }
 
-    // Every write with what is there before it.
+    // Every write with what is shown of it, which depends on the writes before it.
     fn shown(&self) -> Vec<Shown<'_>> {
         let mut there: BTreeMap<i64, (String, Properties)> = BTreeMap::new();
         for template in &self.templates {
             there.insert(template.id, (template.process_name.clone(), template.properties.clone()));
         }
+
         let listed = |id: i64| Some(id).filter(|id| self.templates.iter().any(|template| template.id == *id));
         let item = |key: &str| self.plan.items.iter().find(|item| item.key == key);
         let mut last_id = there.keys().last().copied().unwrap_or_default().max(self.plan.highest_id);
+
         let mut shown = Vec::new();
         for step in &self.steps {
             shown.push(match step {
@@ -272,6 +286,7 @@ impl Shown<'_> {
             Some(Cause::Adoption) => ", which the set takes over",
             Some(Cause::Spec) | None => "",
         };
+
         let key = self.key;
         let _ = match (self.action, self.is_temporary) {
             (Action::Create, false) if self.cause == Some(Cause::Drift) => {
@@ -288,6 +303,7 @@ impl Shown<'_> {
             }
             (Action::Delete, _) => writeln!(text, "  - delete {key}: {template}"),
         };
+
         for change in &self.changes {
             change.write(text);
         }
@@ -317,17 +333,18 @@ fn differences(decision: &Decision) -> &[Difference] {
 }
 
 fn is_trouble(item: &Item) -> bool {
-    !trouble(item).is_empty()
+    trouble(item).is_some()
 }
 
-fn trouble(item: &Item) -> &'static str {
+// What prevents an item from being in sync, in a word.
+fn trouble(item: &Item) -> Option<&'static str> {
     match item.decision {
-        Decision::InSync { .. } | Decision::Create(_) | Decision::Update(_) | Decision::Replace(_) => "",
-        Decision::Drifted(_) => "drifted",
-        Decision::NeedsReplacement(_) => "needs replacement",
-        Decision::Undecided => "undecided",
-        Decision::Conflict(_) => "conflict",
-        Decision::Invalid(_) => "invalid",
-        Decision::Refused(_) => "refused",
+        Decision::InSync { .. } | Decision::Create(_) | Decision::Update(_) | Decision::Replace(_) => None,
+        Decision::Drifted(_) => Some("drifted"),
+        Decision::NeedsReplacement(_) => Some("needs replacement"),
+        Decision::Undecided => Some("undecided"),
+        Decision::Conflict(_) => Some("conflict"),
+        Decision::Invalid(_) => Some("invalid"),
+        Decision::Refused(_) => Some("refused"),
     }
 }

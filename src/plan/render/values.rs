@@ -73,6 +73,7 @@ impl Change {
             let _ = writeln!(text, "      {name}: {}", self.values());
             return;
         }
+
         let lock = self.lock();
         let _ = writeln!(text, "      {name}:{}{lock}", if lock.is_empty() { "" } else { " " });
         let Some(_) = &self.old else {
@@ -81,11 +82,13 @@ impl Change {
             }
             return;
         };
+
         // In a difference that is not written, rows have no partner yet.
         let partner = |row: &Row| {
             let same = |old: &&Row| if row.id.is_some() { old.id == row.id } else { old.says_the_same(row) };
             old_rows.iter().find(same)
         };
+
         for old in old_rows.iter().filter(|old| !new_rows.iter().any(|new| partner(new).is_some_and(|of| of == *old))) {
             let _ = writeln!(text, "        - {}", row_text(old));
         }
@@ -111,8 +114,7 @@ impl Change {
         format!("{old}{}{joint}{lock}", shown(&self.new))
     }
 
-    // What is to be said of the lock: that of a value goes without saying when it is locked, that of nothing when it is
-    // not.
+    // What is shown of the lock. Nothing when it is as usual: a value is locked, and an empty property is not.
     fn lock(&self) -> String {
         let word = |pair: &Pair| if pair.locked { "locked" } else { "unlocked" };
         let new = &self.new;
@@ -199,17 +201,19 @@ fn row_json(row: &Row) -> Json {
     Json::Object(object)
 }
 
-// As in a manifest, with the lists that stand out: cells with a value are locked as a rule, those without are not.
+// As in a manifest. Only locks that are not as usual are listed: a cell with a value is locked, one without is not.
 fn row_text(row: &Row) -> String {
     let plain = |cell: BindCell, pair: &Pair| match &pair.value {
         Value::Text(text) => decoded(cell.cmdb_name(), text).map_or_else(|| text.to_string(), str::to_owned),
         value => value.to_json().to_string(),
     };
     let is_set = |pair: &Pair| pair.value != Value::Empty;
+
     let mut parts: Vec<String> = Vec::new();
     for (cell, pair) in cells(row).into_iter().filter(|(_, pair)| is_set(pair)) {
         parts.push(format!("{}: {}", cell.name(), plain(cell, pair)));
     }
+
     for (list, stands_out) in [("locked", false), ("unlocked", true)] {
         let names: Vec<&str> = cells(row)
             .into_iter()
@@ -220,5 +224,6 @@ fn row_text(row: &Row) -> String {
             parts.push(format!("{list}: [{}]", names.join(", ")));
         }
     }
+
     format!("{{{}}}", parts.join(", "))
 }
