@@ -19,7 +19,7 @@ use super::observer::Observer;
 use super::reason::UNJUDGED;
 use super::set::events::SetEvents;
 use super::set::identity::CurrentSet;
-use super::set::other_sets;
+use super::set::other_sets::SetIndex;
 use super::set::status::journal::StatusJournal;
 use super::set::stored_set::StoredSet;
 use super::snapshot::{ControllerState, StateSource};
@@ -43,6 +43,8 @@ pub struct Context {
     pub connection_states: RetryState,
     /// The sets as the watch delivered them.
     pub store: Store<StoredSet>,
+    /// The same by business and service template.
+    pub index: Arc<SetIndex>,
     /// Wakes reconciles.
     pub waker: Waker,
     /// Time for which what has left a set is not deleted yet.
@@ -76,11 +78,11 @@ impl Context {
         SetEvents::new(&self.events, &*self.observer, set.object)
     }
 
-    /// Wakes the sets that may have waited for what the set of this uid no longer claims.
-    pub fn wake_other_sets(&self, uid: &str, biz_id: i64, selector: &ServiceTemplateSelector) {
-        for other in other_sets::nearby(uid, biz_id, selector, &self.store) {
-            self.sets.wake(&ObjectName::of(&other));
-            self.waker.set(other);
+    /// Wakes the sets that may have waited for what the set of this name no longer claims.
+    pub fn wake_other_sets(&self, name: &ObjectName, biz_id: i64, selector: &ServiceTemplateSelector) {
+        for other in self.index.beside(name, biz_id, selector) {
+            self.sets.wake(&other);
+            self.waker.set(other.reference());
         }
     }
 
@@ -103,13 +105,14 @@ impl Context {
     /// Forgets a set that is gone.
     pub fn forget_set(&self, name: &ObjectName) {
         self.queue.forget(name);
+        self.index.remove(name);
         if let Some(connection) = self.connections.forget(name) {
             self.waker.connection(&connection);
         }
         let Some((uid, target)) = self.sets.forget(name) else { return };
         self.engine.forget(&uid);
         if let Some((biz_id, selector)) = target {
-            self.wake_other_sets(&uid, biz_id, &selector);
+            self.wake_other_sets(name, biz_id, &selector);
         }
     }
 

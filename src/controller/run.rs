@@ -28,6 +28,7 @@ use super::kubernetes::events;
 use super::kubernetes::retry_state::RetryState;
 use super::names::ObjectName;
 use super::observer::Observer;
+use super::set::other_sets::SetIndex;
 use super::set::stored_set::StoredSet;
 use super::set::supervise;
 use super::settings::{SecretAccess, Settings};
@@ -66,9 +67,13 @@ pub async fn run(
     let (readiness, queue) = (Readiness::new(Arc::clone(&observer)), Arc::<Queue>::default());
     let health = readiness.of(ProcessTemplateSet::crd_name(), namespaces);
     let pages = watcher::Config::default().page_size(PAGE_SIZE);
-    let due = Arc::clone(&queue);
-    let note_due = move |set: &StoredSet| due.note_due(ObjectName::of(&ObjectRef::from_obj(set)));
-    let sets = streams::controller::<StoredSet>(&client, namespaces, &pages, &health, note_due);
+    let index = Arc::<SetIndex>::default();
+    let (due, indexed) = (Arc::clone(&queue), Arc::clone(&index));
+    let delivered = move |set: &StoredSet| {
+        indexed.insert(set);
+        due.note_due(ObjectName::of(&ObjectRef::from_obj(set)));
+    };
+    let sets = streams::controller::<StoredSet>(&client, namespaces, &pages, &health, delivered);
     let health = readiness.of(CmdbConnection::crd_name(), namespaces);
     let connections = streams::controller(&client, namespaces, &watcher::Config::default(), &health, |_| {});
     // An operator of some namespaces needs no rights on the cluster.
@@ -88,6 +93,7 @@ pub async fn run(
         sets: RetryState::default(),
         connection_states: RetryState::default(),
         store: sets.store(),
+        index,
         waker,
         removal_delay: settings.removal_delay,
         events,

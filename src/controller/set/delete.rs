@@ -40,7 +40,7 @@ pub async fn delete(set: &CurrentSet<'_>, context: &Context, progress: &Progress
     let begun = set.state.begin_reconcile(set.generation, false, None);
     if begun.is_edited {
         // What it gives, another may have waited for.
-        context.wake_other_sets(&set.uid, set.object.spec.biz_id, &set.object.spec.service_template);
+        context.wake_other_sets(&set.name, set.object.spec.biz_id, &set.object.spec.service_template);
     }
     if let Some(left) = begun.backoff_left {
         return Action::in_backoff(left);

@@ -23,7 +23,7 @@ pub async fn surroundings(
     Surroundings {
         set: set.uid.clone(),
         connection: connection.connection.clone(),
-        others: other_sets::others(set.object, &context.store, &context.connections, connection.url()).await,
+        others: other_sets::others(set, &context.index, &context.store, &context.connections, connection.url()).await,
         grants: connection.grants.clone(),
         made_in,
     }

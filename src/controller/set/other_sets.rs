@@ -1,83 +1,81 @@
-//! Other sets of the same business, and what they claim.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! Other sets of the same business, and what they claim. Which of them count is decided by [`crate::engine`]'s rule; here they
+//! are found without a walk over all sets.
 
 use kube::Resource;
-use kube::api::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
+use parking_lot::Mutex;
 
-use super::stored_set::{Claims, StoredSet};
-use crate::api::{ProcessTemplateSet, ServiceTemplateSelector};
+use super::identity::CurrentSet;
+use super::stored_set::StoredSet;
+use crate::api::ServiceTemplateSelector;
 use crate::controller::connection::cache::Connections;
 use crate::controller::names::ObjectName;
-use crate::engine::OtherSetCandidate;
-use crate::plan::{OtherSet, Whereabouts};
+use crate::engine::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, whereabouts};
+use crate::plan::SetName;
 
-/// The other sets that may name the same service template in the CMDB of this URL.
+/// The names of the sets that the watch delivered, by business and service template.
+#[derive(Default)]
+pub struct SetIndex {
+    sets: Mutex<OtherSetIndex<ObjectName, ()>>,
+}
+
+impl SetIndex {
+    /// Indexes a set as the watch delivered it. One that cannot be read claims nothing.
+    pub fn insert(&self, set: &StoredSet) {
+        let name = ObjectName::of(&ObjectRef::from_obj(set));
+        let mut sets = self.sets.lock();
+        match set.claims() {
+            Some(claims) => drop(sets.insert(name, claims.biz_id, &claims.service_template, ())),
+            None => drop(sets.remove(&name)),
+        }
+    }
+
+    /// Removes a set that is gone.
+    pub fn remove(&self, name: &ObjectName) {
+        self.sets.lock().remove(name);
+    }
+
+    /// The sets that may live in the same service template as the one of this name.
+    pub fn beside(&self, name: &ObjectName, biz_id: i64, selector: &ServiceTemplateSelector) -> Vec<ObjectName> {
+        let sets = self.sets.lock();
+        sets.beside(name, biz_id, selector).into_iter().map(|(other, ())| other.clone()).collect()
+    }
+}
+
+/// The other sets that may live in the same service template, as this set sees them from the CMDB of this URL.
 pub async fn others(
-    set: &ProcessTemplateSet,
+    set: &CurrentSet<'_>,
+    index: &SetIndex,
     store: &Store<StoredSet>,
     connections: &Connections,
     endpoint: &str,
 ) -> Vec<OtherSetCandidate> {
+    let spec = &set.object.spec;
+    let age = age(&set.object.metadata);
     let mut others = Vec::new();
-    for other in store.state() {
-        let Some(claims) = claims_beside(set, &other) else { continue };
-        let owner = ObjectName::of(&ObjectRef::from_obj(&*other));
-        let url = connections.endpoint_of(&owner.namespace, &claims.connection, claims.biz_id).await;
-        let nothing = BTreeMap::new();
-        // What a set that goes still remembers, it gives.
-        let is_leaving = other.meta().deletion_timestamp.is_some();
-        let processes = if is_leaving { &nothing } else { &claims.processes };
-        let Ok(grants) = connections.grants(&owner.namespace, &claims.connection).await else { continue };
-        let name = Some(&owner.name).filter(|_| Some(&owner.namespace) == set.metadata.namespace.as_ref()).cloned();
-        // Anybody can name this URL; who may write there has credentials.
-        let has_refused_credentials = connections.has_refused_credentials(&claims.connection);
-        let whereabouts = match url {
-            Ok(_) if has_refused_credentials => Whereabouts::Unknown,
-            Ok(url) if url == endpoint => Whereabouts::Here,
-            Ok(_) => Whereabouts::Elsewhere,
-            Err(_) => Whereabouts::Unknown,
+    for name in index.beside(&set.name, spec.biz_id, &spec.service_template) {
+        // It may be gone by now, or have another spec.
+        let Some(other) = store.get(&name.reference()) else { continue };
+        let Some(claims) = other.claims() else { continue };
+        let url = connections.endpoint_of(&name.namespace, &claims.connection, claims.biz_id).await;
+        let Ok(grants) = connections.grants(&name.namespace, &claims.connection).await else { continue };
+
+        // Every tenant can name this URL; only one whose credentials CMDB takes can write there.
+        let url = url.ok().filter(|_| !connections.has_refused_credentials(&claims.connection));
+        let live_set = LiveSet {
+            name: &SetName { namespace: name.namespace.clone(), name: name.name.clone() },
+            age: &self::age(other.meta()),
+            is_leaving: other.meta().deletion_timestamp.is_some(),
+            service_template: &claims.service_template,
+            processes: &claims.processes,
+            memory: &claims.memory,
         };
-        let claimed = OtherSet::new(name, comes_first(&other, set), processes, &claims.memory).at(whereabouts);
-        others.push(OtherSetCandidate { service_template: claims.service_template.clone(), claims: claimed, grants });
+        let whereabouts = whereabouts(url.as_deref(), endpoint);
+        others.push(live_set.seen_from(&set.name.namespace, &age, whereabouts, grants));
     }
     others
 }
 
-/// The sets that may have waited for what the set of this uid claimed in a service template.
-pub fn nearby(
-    uid: &str,
-    biz_id: i64,
-    selector: &ServiceTemplateSelector,
-    store: &Store<StoredSet>,
-) -> Vec<ObjectRef<StoredSet>> {
-    let state = store.state();
-    let is_near = |other: &&Arc<StoredSet>| {
-        other.meta().uid.as_deref() != Some(uid)
-            && other.claims().is_some_and(|claims| may_meet(biz_id, selector, claims))
-    };
-    state.iter().filter(is_near).map(|other| ObjectRef::from_obj(&**other)).collect()
-}
-
-fn claims_beside<'a>(set: &ProcessTemplateSet, other: &'a StoredSet) -> Option<&'a Claims> {
-    if other.meta().uid == set.metadata.uid {
-        return None;
-    }
-    other.claims().filter(|claims| may_meet(set.spec.biz_id, &set.spec.service_template, claims))
-}
-
-// A name and an ID may mean the same service template.
-fn may_meet(biz_id: i64, ours: &ServiceTemplateSelector, claims: &Claims) -> bool {
-    let theirs = &claims.service_template;
-    claims.biz_id == biz_id
-        && (ours.id.is_some() != theirs.id.is_some() || ours.id == theirs.id && ours.name == theirs.name)
-}
-
-fn comes_first(other: &StoredSet, set: &ProcessTemplateSet) -> bool {
-    let order = |metadata: &ObjectMeta| {
-        (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.uid.clone().unwrap_or_default())
-    };
-    order(other.meta()) < order(&set.metadata)
+fn age(metadata: &kube::api::ObjectMeta) -> Age {
+    Age::new(metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.uid.clone(), 0)
 }

@@ -114,7 +114,7 @@ async fn start(set: &CurrentSet<'_>, context: &Context) -> Start {
     let (biz_id, selector) = (set.object.spec.biz_id, &set.object.spec.service_template);
     set.state.record_target(biz_id, selector);
     if begun.is_edited {
-        context.wake_other_sets(&set.uid, biz_id, selector);
+        context.wake_other_sets(&set.name, biz_id, selector);
     }
     begun.backoff_left.map_or(Start::Go(known), Start::InBackoff)
 }
