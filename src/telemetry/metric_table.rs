@@ -245,7 +245,7 @@ pub const GATE: Family = Family {
     kind: Kind::Gauge,
     unit: None,
     help: "Whether a gate of /readyz is open: crd, the API server serves our kinds; watches, they have delivered what there \
-           is; leader, it leads or report_standing by",
+           is; leader, it leads or stands by",
     labels: &[Label {
         name: "gate",
         values: || controller::ReadinessCheck::ALL.iter().map(|gate| gate.as_str()).collect(),

@@ -83,8 +83,8 @@ mod tests {
             (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: {NO_ANSWER}\n"))
         );
         readiness.report_standing(&LeadershipState::StandsBy);
-        let standby = "crd: ok: not needed while it report_standing by\nwatches: ok: not needed while it report_standing by\n\
-                       leader: ok: report_standing by\n";
+        let standby = "crd: ok: not needed while it stands by\nwatches: ok: not needed while it stands by\n\
+                       leader: ok: stands by\n";
         assert_eq!(readiness.report(), (true, standby.to_owned()));
         readiness.report_standing(&LeadershipState::Leads);
         assert_eq!(readiness.report(), (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: ok\n")));
