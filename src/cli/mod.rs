@@ -1,8 +1,10 @@
 //! Floor 6: the command line.
 
+mod command_line;
 mod connect;
 mod crd;
 mod doctor;
+mod exit;
 mod manifest;
 mod output;
 mod plan;
@@ -10,74 +12,4 @@ mod probe;
 mod run;
 mod validate;
 
-use std::process::ExitCode;
-
-use clap::{CommandFactory as _, Parser, Subcommand};
-
-/// Declarative process templates for BlueKing CMDB.
-#[derive(Debug, Parser)]
-#[command(name = "ptset", version, about, max_term_width = 100)]
-pub struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the controller until SIGTERM or SIGINT
-    Run(Box<run::Options>),
-    /// Judge manifests without a cluster and without CMDB
-    Validate(validate::Options),
-    /// Show what the controller would do, without a cluster and without a write
-    Plan(plan::Options),
-    /// Check a connection step by step, and say what to do; nothing is written
-    Doctor(Box<doctor::Options>),
-    /// Ask a running operator whether it is ready, where there is no other program to ask with
-    Probe(probe::Options),
-    /// Print the CRDs, or write each into a file of a folder
-    Crd(crd::Options),
-}
-
-// What a command ends with.
-mod exit {
-    use std::process::ExitCode;
-
-    /// There was nothing to do, or nothing to say.
-    pub const NOTHING: ExitCode = ExitCode::SUCCESS;
-    /// It failed, or something is wrong with what it was given.
-    pub const FAILED: ExitCode = ExitCode::FAILURE;
-    /// Something would be written.
-    pub const CHANGES: u8 = 2;
-}
-
-/// What the command line takes, for those who describe it.
-#[must_use]
-pub fn command() -> clap::Command {
-    Cli::command()
-}
-
-impl Cli {
-    /// What the command line asks for. One that cannot be read ends the process: not with clap's own 2, which stands for
-    /// changes.
-    pub fn from_command_line() -> Self {
-        Self::try_parse().unwrap_or_else(|error| {
-            let _ = error.print();
-            std::process::exit(i32::from(error.use_stderr()))
-        })
-    }
-
-    /// Does what was asked for.
-    ///
-    /// # Errors
-    /// What kept it from being done, for people.
-    pub fn execute(self) -> anyhow::Result<ExitCode> {
-        match self.command {
-            Command::Run(options) => run::run(*options).map(|()| exit::NOTHING),
-            Command::Validate(options) => validate::validate(&options),
-            Command::Plan(options) => plan::plan(&options),
-            Command::Doctor(options) => doctor::doctor(&options),
-            Command::Probe(options) => probe::probe(options),
-            Command::Crd(options) => crd::crd(&options).map(|()| exit::NOTHING),
-        }
-    }
-}
+pub use command_line::{Cli, command};

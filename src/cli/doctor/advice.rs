@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::stage::stage;
+use super::failed_step::stage;
 use super::step::{Name, Trouble};
 use crate::cmdb;
 use crate::cmdb::{ConnectFailure, Responder, Transport};

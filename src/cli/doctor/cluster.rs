@@ -9,7 +9,7 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource};
 
 use super::step::Trouble;
-use super::subject::{Evidence, Found, Subject, Wanted};
+use super::target::{Evidence, Found, Subject, Wanted};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, GROUP, SecretRef, VERSION};
 use crate::cli::manifest::files::Document;
 use crate::cli::manifest::validate_object::Judge;

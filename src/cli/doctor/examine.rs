@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
 use super::advice::{Way, trouble};
-use super::stage::stage;
+use super::failed_step::stage;
 use super::step::{Name, Step, Steps, Trouble};
-use super::subject::{Evidence, Found, Subject};
-use super::{grants, listed};
+use super::target::{Evidence, Found, Subject};
+use super::{grants, lists};
 use crate::api::{SecretRef, TransportChoice};
 use crate::cli::connect::{Silent, from_environment};
 use crate::cmdb;
@@ -84,7 +84,7 @@ async fn walk(subject: &Subject, found: &Found, evidence: &Evidence, question: &
     let biz_id = question.biz_id.or_else(|| found.grants.first()?.biz_ids.first().copied());
     let tried = client.try_once(biz_id.unwrap_or_default()).await;
     if go(tried.as_ref().err(), &way, &user, steps) {
-        listed::judge(&connection, &way, biz_id, question.service_template.as_deref(), steps).await;
+        lists::judge(&connection, &way, biz_id, question.service_template.as_deref(), steps).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::step::Trouble;
-use super::subject::{Evidence, Subject, Wanted};
+use super::target::{Evidence, Subject, Wanted};
 use crate::cli::connect::read_secret;
 use crate::cli::manifest::files;
 use crate::cli::manifest::files::{Document, Finding};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::{Name, Steps, Trouble};
-use super::subject::Evidence;
+use super::target::Evidence;
 use crate::api::{Grant, LabelExpression, LabelOperator, LabelSelection, NamespaceSelection};
 use crate::controller;
 use crate::controller::cover;

@@ -1,0 +1,63 @@
+//! Floor 6: the command line.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use super::{crd, doctor, exit, plan, probe, run, validate};
+
+/// Declarative process templates for BlueKing CMDB.
+#[derive(Debug, Parser)]
+#[command(name = "ptset", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller until SIGTERM or SIGINT
+    Run(Box<run::Options>),
+    /// Judge manifests without a cluster and without CMDB
+    Validate(validate::Options),
+    /// Show what the controller would do, without a cluster and without a write
+    Plan(plan::Options),
+    /// Check a connection step by step, and say what to do; nothing is written
+    Doctor(Box<doctor::Options>),
+    /// Ask a running operator whether it is ready, where there is no other program to ask with
+    Probe(probe::Options),
+    /// Print the CRDs, or write each into a file of a folder
+    Crd(crd::Options),
+}
+
+/// What the command line takes, for those who describe it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+impl Cli {
+    /// What the command line asks for. One that cannot be read ends the process: not with clap's own 2, which stands for
+    /// changes.
+    pub fn from_command_line() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            let _ = error.print();
+            std::process::exit(i32::from(error.use_stderr()))
+        })
+    }
+
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// What kept it from being done, for people.
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(options) => run::run(*options).map(|()| exit::NOTHING),
+            Command::Validate(options) => validate::validate(&options),
+            Command::Plan(options) => plan::plan(&options),
+            Command::Doctor(options) => doctor::doctor(&options),
+            Command::Probe(options) => probe::probe(options),
+            Command::Crd(options) => crd::crd(&options).map(|()| exit::NOTHING),
+        }
+    }
+}
