@@ -1,6 +1,8 @@
-//! `ptset run`
+//! `ptset run`: runs the controller until a signal.
+//!
+//! *Flow*: logging, HTTP endpoints, the clients of the API server, then the controller: alone, or while this instance holds the
+//! lease. On SIGTERM or SIGINT the controller finishes its writes in flight before the endpoints stop.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +27,10 @@ use crate::controller::{Election, Leadership, LeadershipState, Observer as _, Se
 use crate::telemetry;
 use crate::telemetry::{LogFormat, Metrics};
 
-// Calls to the API server in flight at a time: each has a connection with its buffers. A watch counts until it is
-// answered.
+// Most calls in flight to the API server: each has a connection with buffers. A watch counts until its response starts.
 const API_SERVER_CALLS: usize = 16;
 
-// Seconds that a transaction of CMDB may take.
+// Longest transaction of CMDB, in seconds.
 const TRANSACTION_LIMIT: u32 = 120;
 
 /// Options of `ptset run`. The cluster is that of KUBECONFIG, else the one that the pod runs in.
@@ -84,24 +85,28 @@ pub struct Options {
 
 /// Runs the controller until a signal.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let telling = telemetry::start_logging(&options.log, options.log_format)?;
-    // Waiting is all it does: two threads serve thousands of sets.
+    let telemetry_guard = telemetry::start_logging(&options.log, options.log_format)?;
+    // The workload is I/O bound: two worker threads serve thousands of sets.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let served = runtime.block_on(serve(options));
-    telling.end();
+    telemetry_guard.shutdown();
     served
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
+    // The cluster, and where connections may lead.
     let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
-    // Who repeats a call has a limit of its own for that: the election its terms, the controller the gate.
+    // Retries are bounded elsewhere: by the terms of the election, and by the layers of the controller's client.
     config.default_retry = false;
     config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
-    let fence = fence(&options, &config).await?;
+    let policy = url_policy(&options, &config).await?;
+
+    // HTTP endpoints.
     let listener = listen(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let metrics = Arc::new(Metrics::default());
     let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(stop_on_signal(shutdown.clone()));
+
     if options.create_grace_seconds <= TRANSACTION_LIMIT {
         let seconds = options.create_grace_seconds;
         tracing::warn!(
@@ -110,14 +115,17 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         );
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
-    // Who runs alone does not stand by.
+
+    // Without a lease this instance leads from the start.
     if options.lease.is_none() {
         metrics.report_standing(&LeadershipState::Leads);
     }
     let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
+
+    // The controller, whose client writes only while this instance leads.
     let leadership = Arc::<Leadership>::default();
     let gate: Arc<dyn WriteGate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(OpenGate) };
-    let client = gated(config.clone(), &gate)?;
+    let client = client_behind_gate(config.clone(), &gate)?;
     let settings = Settings {
         instance: instance(),
         namespaces: namespaces(options.watch_namespaces)?,
@@ -126,13 +134,15 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         deadline: Duration::from_secs(options.deadline_seconds.into()),
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),
         removal_delay: Duration::from_secs(options.removal_delay_seconds.into()),
-        url_policy: fence,
+        url_policy: policy,
         write_gate: gate,
     };
     let work = {
         let metrics = Arc::clone(&metrics);
         move |stop| controller::run(client.clone(), settings.clone(), metrics.clone(), metrics.clone(), stop)
     };
+
+    // Run it until the shutdown.
     if let Some(name) = options.lease {
         let election = Election {
             namespace: options.lease_namespace.unwrap_or_else(|| config.default_namespace.clone()),
@@ -145,8 +155,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     } else {
         work(shutdown).await;
     }
+
+    // A client of the endpoints that sends or reads slowly does not hold up the exit.
     stop_serving.cancel();
-    // A peer that sends or reads slowly does not keep us.
     if let Ok(served) = tokio::time::timeout(Duration::from_secs(2), server).await {
         served??;
     }
@@ -154,7 +165,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-// The kernel may be without IPv6.
+// Binds the address; where the kernel has no IPv6, the default becomes every IPv4 address.
 async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
@@ -164,7 +175,7 @@ async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     }
 }
 
-// Nobody means all namespaces by an empty name.
+// The namespaces to watch, sorted. An empty name is an error: the API server would take it for all namespaces.
 fn namespaces(given: Vec<String>) -> anyhow::Result<Vec<String>> {
     let mut names: Vec<String> = given.into_iter().map(|name| name.trim().to_owned()).collect();
     if names.iter().any(String::is_empty) {
@@ -175,10 +186,10 @@ fn namespaces(given: Vec<String>) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-// A client that writes only while the gate is open, which is asked again when a call is repeated.
-fn gated(config: kube::Config, gate: &Arc<dyn WriteGate>) -> anyhow::Result<kube::Client> {
+// A client that writes only while the gate is open. The gate is checked again before each retry.
+fn client_behind_gate(config: kube::Config, gate: &Arc<dyn WriteGate>) -> anyhow::Result<kube::Client> {
     let gate = Arc::clone(gate);
-    let passes = move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
+    let check = move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
         if request.method().is_safe() || gate.is_open() {
             Ok(request)
         } else {
@@ -186,30 +197,31 @@ fn gated(config: kube::Config, gate: &Arc<dyn WriteGate>) -> anyhow::Result<kube
         }
     };
     let builder = ClientBuilder::try_from(config).map_err(unusable)?;
-    let gated = builder.with_layer(&FilterLayer::new(passes));
-    let repeated =
+    let gated = builder.with_layer(&FilterLayer::new(check));
+    let retried =
         gated.with_layer(&BufferLayer::new(API_SERVER_CALLS)).with_layer(&RetryLayer::new(RetryPolicy::server_retry()));
-    Ok(repeated.with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS)).build())
+    Ok(retried.with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS)).build())
 }
 
-// The pod, where there is one.
+// The name of the pod, if this process runs in one.
 fn instance() -> String {
     let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
     pod.unwrap_or_else(|| FIELD_MANAGER.to_owned())
 }
 
-// An earlier process of the same pod is somebody else.
+// The identity of this process in the lease. It differs from that of an earlier process of the same pod.
 fn identity() -> String {
-    format!("{}_{:016x}", instance(), RandomState::new().build_hasher().finish())
+    format!("{}_{:016x}", instance(), fastrand::u64(..))
 }
 
-// The API server would take our requests for our own.
-async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<UrlPolicy> {
+// Which URLs connections may lead to. Never that of the API server, which would take the requests for the operator's own.
+async fn url_policy(options: &Options, config: &kube::Config) -> anyhow::Result<UrlPolicy> {
     if options.connections_anywhere {
         return Ok(UrlPolicy::none());
     }
     let mut hosts: Vec<String> = std::env::var("KUBERNETES_SERVICE_HOST").into_iter().collect();
     hosts.extend(config.cluster_url.host().map(str::to_owned));
+
     let mut forbidden = Vec::new();
     for host in hosts {
         let host = host.trim_matches(['[', ']']).to_owned();
@@ -223,7 +235,7 @@ async fn fence(options: &Options, config: &kube::Config) -> anyhow::Result<UrlPo
 
 fn unusable(error: kube::Error) -> anyhow::Error {
     match error {
-        // Its URL is not repeated: it may hold a password.
+        // The proxy's URL is not repeated: it may hold a password.
         kube::Error::ProxyProtocolUnsupported { .. } | kube::Error::ProxyProtocolDisabled { .. } => {
             anyhow!("the proxy to the cluster cannot be used: its URL is neither http nor https")
         }

@@ -1,4 +1,4 @@
-//! Floor 5: logs, metrics and probes. Implements what the lower floors declare.
+//! Logging: the subscriber of the process, with its format and filter, and the export of traces where that is built in.
 
 use std::io::IsTerminal as _;
 
@@ -11,12 +11,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
 #[cfg(feature = "otel")]
-use super::traces;
+use super::traces::Traces;
 
-/// What writes the log.
+/// A subscriber that writes the log.
 pub type Logs = Box<dyn Subscriber + Send + Sync>;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -25,44 +25,44 @@ pub enum LogFormat {
     Json,
 }
 
-/// What must be told at the end.
+/// Holds what must be flushed before the process exits: the traces that are not exported yet.
 #[must_use]
 #[derive(Debug)]
-pub struct Telling {
+pub struct TelemetryGuard {
     #[cfg(feature = "otel")]
-    traces: traces::Traces,
+    traces: Traces,
 }
 
-impl Telling {
-    /// Tells what is left to tell.
-    pub fn end(self) {
+impl TelemetryGuard {
+    /// Exports what is left, and waits for it.
+    pub fn shutdown(self) {
         #[cfg(feature = "otel")]
-        self.traces.end();
+        self.traces.shutdown();
     }
 }
 
-/// Begins to log to standard error, and to export traces where the environment wants it.
+/// Starts logging to standard error, and exporting traces where the environment names an endpoint.
 ///
 /// # Errors
-/// When the filter cannot be read, or logging has begun already.
-pub fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<Telling> {
+/// When the filter is not valid, or logging has been started before.
+pub fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<TelemetryGuard> {
     let lines = lines(filter, format, std::io::stderr().is_terminal(), std::io::stderr)?;
     let registry = Registry::default().with(lines);
     #[cfg(feature = "otel")]
-    let traces = traces::Traces::from_environment()?;
+    let traces = Traces::from_environment()?;
     #[cfg(feature = "otel")]
     let registry = registry.with(traces.layer());
     registry.try_init().map_err(|error| anyhow::anyhow!(error))?;
-    Ok(Telling {
+    Ok(TelemetryGuard {
         #[cfg(feature = "otel")]
         traces,
     })
 }
 
-/// What writes the log, in colours if `ansi`.
+/// A subscriber that writes the log to `writer`, in colours if `ansi`.
 ///
 /// # Errors
-/// When the filter cannot be read.
+/// When the filter is not valid.
 pub fn logs<W>(filter: &str, format: LogFormat, ansi: bool, writer: W) -> anyhow::Result<Logs>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
@@ -84,13 +84,13 @@ where
     Ok(lines.with_filter(EnvFilter::try_new(filter)?.or(audit).and(FilterFn::new(is_harmless))))
 }
 
-// Whatever the filter says: who wrote what is always told.
+// The audit log is written whatever the filter says.
 fn is_audit(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "audit" && *metadata.level() <= Level::INFO
 }
 
-// Whatever the filter says: below errors, this target logs whole answers of the API server that it cannot decode, and they
-// may be Secrets.
+// Left out whatever the filter says: below errors, this target logs whole answers of the API server that it cannot decode,
+// and they may be Secrets.
 fn is_harmless(metadata: &Metadata<'_>) -> bool {
     metadata.target() != "kube_client::client" || *metadata.level() == Level::ERROR
 }

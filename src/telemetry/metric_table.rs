@@ -1,39 +1,39 @@
-//! Every metric family, in one table: what is not here is not measured. Labels come from closed sets, and every series of
-//! them is there from the first scrape; names of objects are never among them.
+//! The table of all metric families. Labels come from closed sets, never from names of objects, and every series of a family
+//! exists from the first scrape.
 
 use crate::{cmdb, controller};
 
-/// What every family's name begins with.
+/// The prefix of every family's name.
 pub const PREFIX: &str = "ptset";
 
 /// A metric family.
 #[derive(Debug)]
 pub struct Family {
-    /// Its name, without prefix, unit and suffix.
+    /// The name, without prefix, unit and suffix.
     pub name: &'static str,
-    /// How it counts.
+    /// The type of its series.
     pub kind: Kind,
-    /// What its numbers are in.
+    /// The unit of its numbers.
     pub unit: Option<&'static str>,
-    /// What it tells: one sentence without its full stop.
+    /// What it measures: one sentence without its full stop, which the encoder adds.
     pub help: &'static str,
-    /// Its labels.
+    /// The labels; their values make the series.
     pub labels: &'static [Label],
 }
 
-/// How a family counts.
+/// The type of a family's series.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// What has happened since this process began.
+    /// A count of events since the process started.
     Counter,
-    /// What is so now.
+    /// A value at the time of the scrape.
     Gauge,
-    /// How often something took how long: the first bucket, and how many there are, each twice the last.
+    /// A distribution: the upper bound of the first bucket, and the number of buckets, each twice as wide as the one before.
     Histogram(f64, u16),
 }
 
 impl Kind {
-    /// Its name in `OpenMetrics`.
+    /// The name of the type in `OpenMetrics`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,14 +47,14 @@ impl Kind {
 /// A label with the closed set of its values.
 #[derive(Debug)]
 pub struct Label {
-    /// Its name.
+    /// The name of the label.
     pub name: &'static str,
-    /// Its values.
+    /// Every value that it can have.
     pub values: fn() -> Vec<&'static str>,
 }
 
 impl Family {
-    /// Its name in a query; that of a histogram has a suffix for each of its parts.
+    /// The name in a query, without the suffixes of a histogram's parts.
     #[must_use]
     pub fn full_name(&self) -> String {
         let unit = self.unit.map(|unit| format!("_{unit}")).unwrap_or_default();
@@ -65,7 +65,7 @@ impl Family {
         format!("{PREFIX}_{}{unit}{suffix}", self.name)
     }
 
-    /// Every combination of its labels' values.
+    /// Every combination of the labels' values.
     #[must_use]
     pub fn series(&self) -> Vec<Vec<(&'static str, &'static str)>> {
         let mut series = vec![Vec::new()];
@@ -78,7 +78,7 @@ impl Family {
     }
 }
 
-/// Every family.
+/// Every family, in the order of the reference page.
 pub const FAMILIES: &[&Family] = &[
     &SETS,
     &PENDING_INTENTS,
@@ -94,7 +94,7 @@ pub const FAMILIES: &[&Family] = &[
     &CALL_DURATION,
     &LIMITERS,
     &LIMITER_CALLS,
-    &GATE,
+    &READINESS_CHECK,
     &LEADER,
     &BUILD,
 ];
@@ -240,7 +240,7 @@ pub const LIMITER_CALLS: Family = Family {
 };
 
 /// `ptset_gate`
-pub const GATE: Family = Family {
+pub const READINESS_CHECK: Family = Family {
     name: "gate",
     kind: Kind::Gauge,
     unit: None,
@@ -248,7 +248,7 @@ pub const GATE: Family = Family {
            is; leader, it leads or stands by",
     labels: &[Label {
         name: "gate",
-        values: || controller::ReadinessCheck::ALL.iter().map(|gate| gate.as_str()).collect(),
+        values: || controller::ReadinessCheck::ALL.iter().map(|check| check.as_str()).collect(),
     }],
 };
 

@@ -1,9 +1,11 @@
-//! Counts what the lower floors tell, in the families of the table, and reads what is so now when it is asked.
+//! The metrics of the process: counts what the observer traits of the lower floors report, and reads the controller's state
+//! at each scrape.
 
+use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::TypedMetric;
@@ -15,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::metric_table;
 use super::metric_table::{Family, Kind, PREFIX};
-use super::readiness::Readiness;
+use super::readiness::ReadinessReport;
 use crate::controller::{ControllerState, LeadershipState, ReadinessCheck, StateSource};
 use crate::{cmdb, controller};
 
@@ -25,8 +27,8 @@ type Buckets = fn() -> Histogram;
 /// The metrics of this process, and whether it is ready.
 pub struct Metrics {
     registry: Registry,
-    readiness: Readiness,
-    probe: Mutex<Option<Weak<dyn StateSource>>>,
+    readiness: ReadinessReport,
+    state_source: Mutex<Option<Weak<dyn StateSource>>>,
     sets: Series<Labels, Gauge>,
     pending_intents: Series<Labels, Gauge>,
     time_to_ready: Series<Labels, Histogram, Buckets>,
@@ -41,7 +43,7 @@ pub struct Metrics {
     call_duration: Series<Labels, Histogram, Buckets>,
     limiters: Series<Labels, Gauge>,
     limiter_calls: Series<Labels, Gauge>,
-    gates: Series<Labels, Gauge>,
+    readiness_checks: Series<Labels, Gauge>,
     leader: Series<Labels, Gauge>,
 }
 
@@ -51,8 +53,8 @@ impl Default for Metrics {
         let of = &mut registry;
         // In the order of the table.
         let metrics = Self {
-            readiness: Readiness::default(),
-            probe: Mutex::default(),
+            readiness: ReadinessReport::default(),
+            state_source: Mutex::default(),
             sets: register(of, &metric_table::SETS, Series::default()),
             pending_intents: register(of, &metric_table::PENDING_INTENTS, Series::default()),
             time_to_ready: register(
@@ -75,7 +77,7 @@ impl Default for Metrics {
             ),
             limiters: register(of, &metric_table::LIMITERS, Series::default()),
             limiter_calls: register(of, &metric_table::LIMITER_CALLS, Series::default()),
-            gates: register(of, &metric_table::GATE, Series::default()),
+            readiness_checks: register(of, &metric_table::READINESS_CHECK, Series::default()),
             leader: register(of, &metric_table::LEADER, Series::default()),
             registry: Registry::default(),
         };
@@ -98,7 +100,7 @@ where
     }
     let unit = family.unit.map(|unit| Unit::Other(unit.to_owned()));
     let (name, help) = (family.name, family.help);
-    // Without labels it is no family, which would be written with empty braces.
+    // A family without labels would be written with empty braces; a single metric is not.
     match (unit, family.labels.is_empty()) {
         (None, false) => registry.register(name, help, series.clone()),
         (Some(unit), false) => registry.register_with_unit(name, help, unit, series.clone()),
@@ -123,32 +125,35 @@ impl Metrics {
     /// All metrics in the `OpenMetrics` text format.
     #[must_use]
     pub fn render(&self) -> String {
-        let probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade);
-        // Of a controller that does not run, nothing is true.
-        self.show(&probe.map(|probe| probe.read()).unwrap_or_default());
+        let source = self.state_source.lock().as_ref().and_then(Weak::upgrade);
+        // Every gauge is 0 while no controller runs.
+        self.set_gauges(&source.map(|source| source.read()).unwrap_or_default());
+
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
 
-    /// Whether it can do what it is there for: to lead, with all that its watches deliver, or to stand by.
+    /// The readiness of the process, for `/readyz`.
     #[must_use]
-    pub fn readiness(&self) -> &Readiness {
+    pub fn readiness(&self) -> &ReadinessReport {
         &self.readiness
     }
 
-    fn show(&self, readings: &ControllerState) {
+    fn set_gauges(&self, state: &ControllerState) {
         for labels in metric_table::SETS.series() {
-            let count = labels.first().and_then(|(_, reason)| readings.sets.get(reason)).copied().unwrap_or_default();
+            let count = labels.first().and_then(|(_, reason)| state.sets.get(reason)).copied().unwrap_or_default();
             set(&self.sets, &labels, count);
         }
-        set(&self.pending_intents, &[], readings.pending_intents);
-        set(&self.queue_depth, &[], readings.waiting);
-        set(&self.reconciles_running, &[], readings.running);
-        let age = readings.oldest_look.unwrap_or_default();
+
+        set(&self.pending_intents, &[], state.pending_intents);
+        set(&self.queue_depth, &[], state.waiting);
+        set(&self.reconciles_running, &[], state.running);
+        let age = state.oldest_look.unwrap_or_default();
         self.snapshot_age.get_or_create(&Vec::new()).set(age.as_secs_f64());
-        let limiters = &readings.limiters;
+
+        let limiters = &state.limiters;
         for (state, count) in [("full", limiters.full), ("slowed", limiters.slowed), ("down", limiters.down)] {
             set(&self.limiters, &[("state", state)], count);
         }
@@ -156,8 +161,9 @@ impl Metrics {
         for (state, count) in waiting.into_iter().chain([("in_flight", limiters.in_flight)]) {
             set(&self.limiter_calls, &[("state", state)], count);
         }
-        for gate in ReadinessCheck::ALL {
-            set(&self.gates, &[("gate", gate.as_str())], usize::from(self.readiness.is_open(*gate)));
+
+        for check in ReadinessCheck::ALL {
+            set(&self.readiness_checks, &[("gate", check.as_str())], usize::from(self.readiness.is_passing(*check)));
         }
     }
 }
@@ -187,8 +193,8 @@ impl controller::Observer for Metrics {
         self.time_to_ready.get_or_create(&Vec::new()).observe(after.as_secs_f64());
     }
 
-    fn gate(&self, gate: ReadinessCheck, state: Result<String, String>) {
-        self.readiness.set(gate, state);
+    fn gate(&self, check: ReadinessCheck, state: Result<String, String>) {
+        self.readiness.set(check, state);
     }
 
     fn report_standing(&self, standing: &LeadershipState) {
@@ -196,8 +202,8 @@ impl controller::Observer for Metrics {
         set(&self.leader, &[], usize::from(*standing == LeadershipState::Leads));
     }
 
-    fn controller_started(&self, probe: Weak<dyn StateSource>) {
-        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
+    fn controller_started(&self, source: Weak<dyn StateSource>) {
+        *self.state_source.lock() = Some(source);
     }
 }
 
@@ -224,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scrape_has_every_family_of_the_table_and_no_other_with_its_help_type_and_unit() {
+    fn the_scrape_has_exactly_the_families_of_the_table_with_help_type_and_unit() {
         let text = Metrics::default().render();
         let lines = |prefix: &str| {
             let mut lines: Vec<String> =
@@ -251,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_counted() {
+    fn reported_events_are_counted() {
         let metrics = Metrics::default();
         assert!(shown(&metrics, "ptset_cmdb_calls_total{operation=\"update_proc_template\",outcome=\"throttled\"} 0"));
         metrics.call_finished(Operation::UpdateProcessTemplate, "throttled", Duration::from_secs(1));
@@ -287,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_so_now_is_read_at_each_scrape_and_is_nothing_once_the_controller_has_ended() {
+    fn gauges_are_read_at_each_scrape_and_are_0_once_the_controller_has_stopped() {
         let metrics = Metrics::default();
         let controller: Arc<dyn StateSource> = Arc::new(Controller);
         metrics.report_standing(&LeadershipState::Leads);

@@ -9,7 +9,7 @@ mod server;
 #[cfg(feature = "otel")]
 mod traces;
 
-pub use logging::{LogFormat, Logs, Telling, logs, start_logging};
+pub use logging::{LogFormat, Logs, TelemetryGuard, logs, start_logging};
 pub use metrics::Metrics;
-pub use readiness::Readiness;
+pub use readiness::ReadinessReport;
 pub use server::serve;

@@ -1,101 +1,99 @@
-//! Whether this process can do what it is there for. It says nothing about CMDB: an operator that cannot reach it has that
-//! to report.
+//! The readiness of this process, for `/readyz`: the latest result of each check. It does not depend on CMDB: an operator that
+//! cannot reach CMDB must run to report that.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::controller::{LeadershipState, NO_ANSWER, ReadinessCheck};
 
-/// The gates of `/readyz`.
+/// The latest result of each readiness check.
 #[derive(Debug)]
-pub struct Readiness {
-    gates: Mutex<BTreeMap<ReadinessCheck, State>>,
+pub struct ReadinessReport {
+    results: Mutex<BTreeMap<ReadinessCheck, CheckResult>>,
 }
 
-// What is to be said of an open gate, or why it is closed and what to do.
-type State = Result<String, String>;
+// The text that is shown of a check that passes; or why it fails, and what to do.
+type CheckResult = Result<String, String>;
 
-impl Default for Readiness {
+impl Default for ReadinessReport {
     fn default() -> Self {
-        let closed = |gate: &ReadinessCheck| (*gate, Err(NO_ANSWER.to_owned()));
-        Self { gates: Mutex::new(ReadinessCheck::ALL.iter().map(closed).collect()) }
+        let unknown = |check: &ReadinessCheck| (*check, Err(NO_ANSWER.to_owned()));
+        Self { results: Mutex::new(ReadinessCheck::ALL.iter().map(unknown).collect()) }
     }
 }
 
-impl Readiness {
-    /// A gate is open, which says this, or closed for this reason.
-    pub fn set(&self, gate: ReadinessCheck, state: Result<String, String>) {
-        self.lock().insert(gate, state);
+impl ReadinessReport {
+    /// Stores the result of a check.
+    pub fn set(&self, check: ReadinessCheck, result: CheckResult) {
+        self.results.lock().insert(check, result);
     }
 
-    /// Whether this process leads: who does not needs only that it can look at the lease.
+    /// Stores what leadership means for the checks: an instance that does not lead needs no CRDs and no watches, only access
+    /// to the lease.
     pub fn report_standing(&self, standing: &LeadershipState) {
-        let mut gates = self.lock();
         let (leader, others) = match standing {
             LeadershipState::Leads => (Ok("ok"), Err(NO_ANSWER)),
             LeadershipState::StandsBy => (Ok("ok: stands by"), Ok("ok: not needed while it stands by")),
             LeadershipState::Unknown(why) => (Err(why.as_str()), Ok("ok: not needed while it does not lead")),
         };
-        let owned = |state: Result<&str, &str>| state.map(str::to_owned).map_err(str::to_owned);
-        let was_open = gates
-            .insert(ReadinessCheck::Leader, owned(leader))
-            .is_some_and(|before| before.is_ok_and(|said| said == "ok"));
-        // Who goes on leading has told of the others.
-        if !(was_open && *standing == LeadershipState::Leads) {
-            for gate in [ReadinessCheck::Crd, ReadinessCheck::Watches] {
-                gates.insert(gate, owned(others));
+        let owned = |result: Result<&str, &str>| result.map(str::to_owned).map_err(str::to_owned);
+
+        let mut results = self.results.lock();
+        let before = results.insert(ReadinessCheck::Leader, owned(leader));
+        let was_leading = before.is_some_and(|result| result.is_ok_and(|text| text == "ok"));
+        // While it keeps leading, the controller reports the other checks itself.
+        if !(was_leading && *standing == LeadershipState::Leads) {
+            for check in [ReadinessCheck::Crd, ReadinessCheck::Watches] {
+                results.insert(check, owned(others));
             }
         }
     }
 
-    /// Whether a gate is open.
-    pub fn is_open(&self, gate: ReadinessCheck) -> bool {
-        self.lock().get(&gate).is_some_and(Result::is_ok)
+    /// Whether a check passes.
+    pub fn is_passing(&self, check: ReadinessCheck) -> bool {
+        self.results.lock().get(&check).is_some_and(Result::is_ok)
     }
 
-    /// Whether all gates are open, with one line for each.
-    pub fn report(&self) -> (bool, String) {
-        let gates = self.lock();
+    /// Whether all checks pass, and a text with one line for each.
+    pub fn render(&self) -> (bool, String) {
+        let results = self.results.lock();
         let mut text = String::new();
-        for (gate, state) in &*gates {
-            let said = state.as_ref().unwrap_or_else(|why| why);
-            let _ = writeln!(text, "{}: {said}", gate.as_str());
+        for (check, result) in &*results {
+            let (Ok(shown) | Err(shown)) = result;
+            let _ = writeln!(text, "{}: {shown}", check.as_str());
         }
-        (gates.values().all(Result::is_ok), text)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ReadinessCheck, State>> {
-        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+        (results.values().all(Result::is_ok), text)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{NO_ANSWER, Readiness};
+    use super::{NO_ANSWER, ReadinessReport};
     use crate::controller::{LeadershipState, ReadinessCheck};
 
     #[test]
-    fn there_is_one_line_for_each_gate_and_all_must_be_open() {
-        let readiness = Readiness::default();
+    fn there_is_one_line_for_each_check_and_all_must_pass() {
+        let readiness = ReadinessReport::default();
         assert_eq!(
-            readiness.report(),
+            readiness.render(),
             (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: {NO_ANSWER}\n"))
         );
         readiness.report_standing(&LeadershipState::StandsBy);
         let standby = "crd: ok: not needed while it stands by\nwatches: ok: not needed while it stands by\n\
                        leader: ok: stands by\n";
-        assert_eq!(readiness.report(), (true, standby.to_owned()));
+        assert_eq!(readiness.render(), (true, standby.to_owned()));
         readiness.report_standing(&LeadershipState::Leads);
-        assert_eq!(readiness.report(), (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: ok\n")));
+        assert_eq!(readiness.render(), (false, format!("crd: {NO_ANSWER}\nwatches: {NO_ANSWER}\nleader: ok\n")));
         readiness.set(ReadinessCheck::Crd, Ok("ok".to_owned()));
         readiness.set(ReadinessCheck::Watches, Err("forbidden".to_owned()));
-        assert_eq!(readiness.report(), (false, "crd: ok\nwatches: forbidden\nleader: ok\n".to_owned()));
+        assert_eq!(readiness.render(), (false, "crd: ok\nwatches: forbidden\nleader: ok\n".to_owned()));
         readiness.set(ReadinessCheck::Watches, Ok("ok".to_owned()));
         readiness.report_standing(&LeadershipState::Leads);
-        assert_eq!(readiness.report(), (true, "crd: ok\nwatches: ok\nleader: ok\n".to_owned()));
+        assert_eq!(readiness.render(), (true, "crd: ok\nwatches: ok\nleader: ok\n".to_owned()));
         readiness.report_standing(&LeadershipState::Unknown("the lease cannot be had".to_owned()));
-        let (is_ready, text) = readiness.report();
+        let (is_ready, text) = readiness.render();
         assert!(!is_ready && text.ends_with("leader: the lease cannot be had\n"), "{text}");
     }
 }

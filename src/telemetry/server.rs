@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! The HTTP endpoints `/healthz`, `/readyz` and `/metrics`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 
-/// Serves until `shutdown`.
+/// Serves the endpoints until `shutdown` is cancelled and the requests in flight are answered.
 ///
 /// # Errors
 /// When the socket fails.
@@ -28,7 +28,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, shutdown: Cance
 }
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    let (is_ready, text) = metrics.readiness().report();
+    let (is_ready, text) = metrics.readiness().render();
     (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
@@ -37,14 +37,14 @@ async fn render(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> impl
     let (content_type, text) = if accept.contains("application/openmetrics-text") {
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.render())
     } else {
-        ("text/plain; version=0.0.4; charset=utf-8", plain(&metrics.render()))
+        ("text/plain; version=0.0.4; charset=utf-8", to_plain_text(&metrics.render()))
     };
     ([(header::CONTENT_TYPE, content_type)], text)
 }
 
-// The older format, for those who do not know OpenMetrics: it has neither units nor an end, and describes a counter under
-// the name of its samples.
-fn plain(open_metrics: &str) -> String {
+// The older Prometheus text format, for clients that do not accept OpenMetrics: it has neither units nor an end marker, and
+// describes a counter under the name of its samples.
+fn to_plain_text(open_metrics: &str) -> String {
     let counters: BTreeSet<&str> =
         open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     let mut text = String::with_capacity(open_metrics.len());
@@ -64,7 +64,7 @@ fn plain(open_metrics: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::to_plain_text;
 
     #[test]
     fn the_older_format_names_counters_as_their_samples_and_has_neither_units_nor_an_end() {
@@ -72,6 +72,6 @@ mod tests {
                     # HELP b Calls # of a.\n# TYPE b counter\nb_total{c=\"d\"} 2\n# EOF\n";
         let older = "# HELP a_seconds Time.\n# TYPE a_seconds gauge\na_seconds 1\n\
                      # HELP b_total Calls # of a.\n# TYPE b_total counter\nb_total{c=\"d\"} 2\n";
-        assert_eq!(plain(open), older);
+        assert_eq!(to_plain_text(open), older);
     }
 }

@@ -1,4 +1,4 @@
-//! Traces over OTLP, with the feature `otel`: a span for each reconcile of a set, and within it one for each call to CMDB.
+//! Traces over OTLP, with the feature `otel`: a span for each reconcile of a set, and in it one for each call to CMDB.
 //! Configured by OpenTelemetry's own environment variables; where they name no endpoint, nothing is traced.
 
 use tracing::{Metadata, Subscriber};
@@ -14,24 +14,24 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
-/// Name of the service, unless `OTEL_SERVICE_NAME` gives another.
+/// The service name, unless `OTEL_SERVICE_NAME` gives another.
 const SERVICE: &str = env!("CARGO_PKG_NAME");
 
-/// What exports traces, if anything does.
+/// The exporter of traces, if an endpoint is configured.
 #[derive(Debug, Default)]
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// As the environment says.
+    /// The exporter that the environment configures.
     ///
     /// # Errors
-    /// When it names an endpoint that cannot be used.
+    /// When the environment names an endpoint that cannot be used.
     pub fn from_environment() -> anyhow::Result<Self> {
         let is_named = |name| std::env::var(name).is_ok_and(|endpoint: String| !endpoint.is_empty());
         if ![OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT].into_iter().any(is_named) {
             return Ok(Self::default());
         }
-        // A thread of its own exports: no reconcile waits for it.
+        // The batch exporter has a thread of its own: no reconcile waits for it.
         let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?;
         let resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
         let is_ours = std::env::var("OTEL_SERVICE_NAME").is_err();
@@ -40,7 +40,7 @@ impl Traces {
         Ok(Self(Some(provider.build())))
     }
 
-    /// What turns spans into traces.
+    /// The layer that turns spans into traces; None when nothing is exported.
     pub fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
     where
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -50,8 +50,8 @@ impl Traces {
         Some(layer.with_filter(FilterFn::new(is_traced)))
     }
 
-    /// Exports what is left.
-    pub fn end(self) {
+    /// Exports the spans that are left.
+    pub fn shutdown(self) {
         if let Some(Err(error)) = self.0.map(|provider| provider.shutdown()) {
             tracing::warn!(%error, "the last traces were not exported");
         }
