@@ -1,10 +1,11 @@
-//! Floor 6: the command line.
+//! The commands of `ptset`: reads the command line and runs what it names.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{crd, doctor, exit, plan, probe, run, validate};
+use super::exit_status::ExitStatus;
+use super::{crd, doctor, plan, probe, run, validate};
 
 /// Declarative process templates for BlueKing CMDB.
 #[derive(Debug, Parser)]
@@ -30,15 +31,14 @@ enum Command {
     Crd(crd::Options),
 }
 
-/// What the command line takes, for those who describe it.
+/// The commands with their options, for reference pages and tests.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
 impl Cli {
-    /// What the command line asks for. One that cannot be read ends the process: not with clap's own 2, which stands for
-    /// changes.
+    /// Parses the command line. One that is not valid ends the process with 1, not with clap's own 2, which means changes.
     pub fn from_command_line() -> Self {
         Self::try_parse().unwrap_or_else(|error| {
             let _ = error.print();
@@ -46,18 +46,19 @@ impl Cli {
         })
     }
 
-    /// Does what was asked for.
+    /// Runs the command.
     ///
     /// # Errors
-    /// What kept it from being done, for people.
+    /// Why the command failed, for people.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
-        match self.command {
-            Command::Run(options) => run::run(*options).map(|()| exit::NOTHING),
+        let status = match self.command {
+            Command::Run(options) => run::run(*options).map(|()| ExitStatus::Success),
             Command::Validate(options) => validate::validate(&options),
             Command::Plan(options) => plan::plan(&options),
             Command::Doctor(options) => doctor::doctor(&options),
             Command::Probe(options) => probe::probe(options),
-            Command::Crd(options) => crd::crd(&options).map(|()| exit::NOTHING),
-        }
+            Command::Crd(options) => crd::crd(&options).map(|()| ExitStatus::Success),
+        };
+        status.map(ExitCode::from)
     }
 }

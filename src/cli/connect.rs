@@ -1,4 +1,4 @@
-//! Connections: from the files, or from the command line.
+//! Builds connections to CMDB from files with their Secrets, or from the command line with credentials of the environment.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,14 +16,14 @@ use crate::api::{
     TransportChoice,
 };
 use crate::cli::manifest::files::Document;
-use crate::cli::manifest::yaml::Node;
+use crate::cli::manifest::yaml::YamlValue;
 use crate::cmdb;
 use crate::cmdb::{Credentials, Limiters, Operation, UrlPolicy};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description};
 use crate::engine::{Connection, Grants, Touched, Unbounded};
 
-/// How sockets are kept, as the command line says it.
+/// The value of `--schema`: how the server keeps sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Schema {
     /// As the first listed template shows.
@@ -34,7 +34,7 @@ pub enum Schema {
     BindInfo,
 }
 
-/// How CMDB is reached, as the command line says it.
+/// The value of `--transport`: how CMDB is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Transport {
     /// The BlueKing ESB.
@@ -45,9 +45,9 @@ pub enum Transport {
     Direct,
 }
 
-/// A connection that the command line gives.
+/// Options that describe a connection on the command line.
 #[derive(clap::Args)]
-pub struct Flags {
+pub struct ConnectionFlags {
     /// Base URL of CMDB, instead of the connections that are named or in the files
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -62,14 +62,15 @@ pub struct Flags {
     supplier_account: String,
 }
 
-impl fmt::Debug for Flags {
+impl fmt::Debug for ConnectionFlags {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password.
-        formatter.debug_struct("Flags").field("has_url", &self.url.is_some()).finish_non_exhaustive()
+        formatter.debug_struct("ConnectionFlags").field("has_url", &self.url.is_some()).finish_non_exhaustive()
     }
 }
 
-/// The connections of the files, with their Secrets and what their grants are judged by.
+/// The connections of the files, with their Secrets, grants and the labels of namespaces. A connection is built once, at its
+/// first use.
 #[derive(Default)]
 pub struct Connections {
     descriptions: HashMap<ConnectionName, Description>,
@@ -95,16 +96,16 @@ impl Grants for FileGrants {
     }
 }
 
-/// Tells nobody of calls.
+/// An observer that ignores every call.
 #[derive(Clone, Copy, Debug)]
-pub struct Silent;
+pub struct NoObserver;
 
-impl cmdb::Observer for Silent {
+impl cmdb::Observer for NoObserver {
     fn call_finished(&self, _: Operation, _: &'static str, _: Duration) {}
 }
 
-impl Flags {
-    /// The connection that they give, if they do.
+impl ConnectionFlags {
+    /// The connection that the options describe; None without `--url`.
     pub fn description(&self) -> Option<Description> {
         let endpoint = EndpointSpec {
             url: self.url.clone()?,
@@ -128,7 +129,7 @@ impl Flags {
 }
 
 impl Connections {
-    /// Adds a connection of a namespace.
+    /// Adds a `CmdbConnection` of a namespace.
     pub fn add(&mut self, namespace: &str, connection: &CmdbConnection) {
         let name = ConnectionName {
             kind: ConnectionKind::CmdbConnection,
@@ -138,8 +139,8 @@ impl Connections {
         self.descriptions.insert(name, Description::of(namespace, &connection.spec));
     }
 
-    /// Adds a connection of the cluster.
-    pub fn add_of_cluster(&mut self, connection: &ClusterCmdbConnection) {
+    /// Adds a `ClusterCmdbConnection`.
+    pub fn add_cluster_connection(&mut self, connection: &ClusterCmdbConnection) {
         let name = ConnectionName {
             kind: ConnectionKind::ClusterCmdbConnection,
             namespace: String::new(),
@@ -149,15 +150,15 @@ impl Connections {
         self.descriptions.insert(name, Description::of_cluster(&connection.spec));
     }
 
-    /// Adds a namespace with its labels.
+    /// Adds a namespace: grants may select it by its labels.
     pub fn add_namespace(&mut self, document: &Document) {
-        let metadata = document.node.get("metadata").map(Node::to_json).unwrap_or_default();
+        let metadata = document.root.get("metadata").map(YamlValue::to_json).unwrap_or_default();
         let name = metadata["name"].as_str().unwrap_or_default().to_owned();
         self.labels.insert(name, serde_json::from_value(metadata["labels"].clone()).unwrap_or_default());
     }
 
-    /// What the sets of a namespace may touch through a connection; one that the command line gives has no bounds.
-    pub fn grants(&self, namespace: &str, name: &ConnectionName, flags: &Flags) -> Arc<dyn Grants> {
+    /// What the sets of a namespace may touch through a connection. Only cluster connections of the files have bounds.
+    pub fn grants(&self, namespace: &str, name: &ConnectionName, flags: &ConnectionFlags) -> Arc<dyn Grants> {
         if flags.url.is_some() || !name.is_shared() {
             return Arc::new(Unbounded);
         }
@@ -168,14 +169,14 @@ impl Connections {
         })
     }
 
-    /// Adds a Secret.
+    /// Adds a Secret of a namespace.
     pub fn add_secret(&mut self, namespace: &str, document: Document) {
-        let name = document.node.get("metadata").and_then(|metadata| metadata.text("name")).unwrap_or_default();
+        let name = document.root.get("metadata").and_then(|metadata| metadata.text("name")).unwrap_or_default();
         self.secrets.insert((namespace.to_owned(), name.to_owned()), document);
     }
 
-    /// The CMDB that a connection leads to.
-    pub fn get(&mut self, name: &ConnectionName, flags: &Flags) -> Result<Connection, String> {
+    /// The connection of this name, or that of `--url`. The error says what is missing or wrong.
+    pub fn get(&mut self, name: &ConnectionName, flags: &ConnectionFlags) -> Result<Connection, String> {
         let key = Some(name.clone()).filter(|_| flags.url.is_none());
         if let Some(built) = self.built.get(&key) {
             return built.clone();
@@ -185,34 +186,39 @@ impl Connections {
         built
     }
 
-    fn build(&self, name: &ConnectionName, flags: &Flags) -> anyhow::Result<Connection> {
+    fn build(&self, name: &ConnectionName, flags: &ConnectionFlags) -> anyhow::Result<Connection> {
+        // Of the command line.
         if let Some(description) = flags.description() {
             let credentials = from_environment(&description.endpoint)?;
             return self.connect("--url", &description, String::new(), credentials, None);
         }
+
+        // Of the files.
         let Some(description) = self.descriptions.get(name) else {
             let place = if name.is_shared() { String::new() } else { format!(" of namespace {:?}", name.namespace) };
             bail!("{name}{place} is not in the files: add it, or give --url");
         };
+
+        // Its Secrets. Credentials of the environment are sent only where the command line says: a file may name any URL.
         let document = |secret: &SecretRef| self.secrets.get(&(secret.namespace.clone(), secret.name.clone()));
         let absent = |secret: &SecretRef| {
             format!("Secret {:?} of namespace {:?} is not in the files", secret.name, secret.namespace)
         };
-        // Those of the environment go only where the command line says: a file may name any URL.
         let secret = document(&description.credentials).with_context(|| {
             format!("{}: add it, or give --url and credentials in the environment", absent(&description.credentials))
         })?;
         let secret = read_secret(&description.credentials.name, secret)?;
-        let said = |error: controller::Error| anyhow!(error.message());
-        let credentials = description.read_credentials(&secret).map_err(said)?;
+        let with_message = |error: controller::Error| anyhow!(error.message());
+        let credentials = description.read_credentials(&secret).map_err(with_message)?;
         let identity = match &description.certificate {
             Some(certificate) => {
                 let document = document(certificate).with_context(|| absent(certificate))?;
                 let secret = read_secret(&certificate.name, document)?;
-                Some(controller::read_identity(&certificate.name, &secret).map_err(said)?)
+                Some(controller::read_identity(&certificate.name, &secret).map_err(with_message)?)
             }
             None => None,
         };
+
         let key = format!("{}/{name}", name.namespace);
         self.connect(&name.name, description, key, credentials, identity)
     }
@@ -225,18 +231,18 @@ impl Connections {
         credentials: Credentials,
         identity: Option<SecretString>,
     ) -> anyhow::Result<Connection> {
-        // Whoever calls the command may send requests anywhere.
+        // No policy of URLs: the user of the command may send requests anywhere.
         let bounds = Bounds { url_policy: Arc::new(UrlPolicy::none()), limiters: Arc::clone(&self.limiters) };
-        let connection = description.connect(credentials, identity, bounds, key, Arc::new(Silent));
+        let connection = description.connect(credentials, identity, bounds, key, Arc::new(NoObserver));
         connection.map_err(|reason| anyhow!("{name}: {reason}"))
     }
 }
 
-/// The Secret that a document holds.
+/// The Secret in a document, with `stringData` moved into `data`.
 pub fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
-    // Why it cannot be read is not repeated: the reason may hold a value.
+    // The reason is left out of the error: it may hold a value.
     let unreadable = |_| anyhow!("Secret {name:?} cannot be read as one");
-    let mut secret: Secret = serde_json::from_value(document.node.to_json()).map_err(unreadable)?;
+    let mut secret: Secret = serde_json::from_value(document.root.to_json()).map_err(unreadable)?;
     let data = secret.data.get_or_insert_default();
     for (key, text) in secret.string_data.take().unwrap_or_default() {
         data.insert(key, ByteString(text.into_bytes()));
@@ -244,7 +250,7 @@ pub fn read_secret(name: &str, document: &Document) -> anyhow::Result<Secret> {
     Ok(secret)
 }
 
-/// Credentials from the environment: the keys of a Secret, as variables: `PTSET_BK_APP_CODE`.
+/// Credentials from the environment: for each key of a Secret a variable such as `PTSET_BK_APP_CODE`.
 pub fn from_environment(endpoint: &EndpointSpec) -> anyhow::Result<Credentials> {
     let variable = |key: &str| format!("PTSET_{}", key.to_uppercase());
     let read = |key: &str| std::env::var(variable(key)).ok();

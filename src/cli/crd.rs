@@ -1,4 +1,4 @@
-//! `ptset crd`
+//! `ptset crd`: prints the CRDs, or writes them into files.
 
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@ mod command_line;
 mod connect;
 mod crd;
 mod doctor;
-mod exit;
+mod exit_status;
 mod manifest;
 mod output;
 mod plan;

@@ -1,8 +1,7 @@
-//! `ptset plan`
+//! `ptset plan`: shows what the controller would do, with the controller's own engine in read-only mode.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +10,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::Flags;
-use super::exit;
+use super::connect::ConnectionFlags;
+use super::exit_status::ExitStatus;
 use super::output;
 use super::output::Output;
 use crate::api::ProcessTemplateSet;
-use crate::cli::manifest::files::Finding;
-use crate::cli::manifest::inventory::{Access, Inventory, Set, by_service_template, is_leaving, other_sets};
+use crate::cli::manifest::finding::Finding;
+use crate::cli::manifest::inventory::{Access, Inventory, Set, by_service_template, is_being_deleted, other_sets};
 use crate::controller;
 use crate::controller::{ConnectionName, from_status};
 use crate::engine;
@@ -26,10 +25,10 @@ use crate::engine::{
 };
 use crate::plan::{Counts, Desired, Memory, Observed, Preview, SetName, Stage, count, forecast, plan as plan_for};
 
-// As the controller has it when nobody says otherwise.
+// The default of `ptset run --create-grace-seconds`.
 const CREATE_GRACE: Duration = Duration::from_secs(150);
 
-// Sets that are looked at at a time; each connection bounds its calls for itself.
+// Sets that are planned at the same time. Calls in flight are bounded by each connection's limits.
 const CONCURRENCY: usize = 8;
 
 /// Options of `ptset plan`.
@@ -65,21 +64,22 @@ pub struct Options {
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: String,
     #[command(flatten)]
-    flags: Flags,
+    flags: ConnectionFlags,
     /// How it is printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
-// What came of one set; or why it could not be planned.
+// The plan of one set, or why there is none.
 type Outcome<'a> = (&'a SetName, Result<Preview, String>);
 
 /// Shows what the controller would do.
-pub fn plan(options: &Options) -> anyhow::Result<ExitCode> {
+pub fn plan(options: &Options) -> anyhow::Result<ExitStatus> {
     let mut inventory = Inventory::read(&options.filename, &options.namespace)?;
-    let mut connections = Vec::new();
+
+    let mut accesses = Vec::new();
     for set in &inventory.sets {
-        connections.push(match &set.object {
+        accesses.push(match &set.object {
             Ok(object) => {
                 let name = ConnectionName::of_set(&set.name.namespace, &object.spec);
                 let grants = inventory.connections.grants(&set.name.namespace, &name, &options.flags);
@@ -88,18 +88,20 @@ pub fn plan(options: &Options) -> anyhow::Result<ExitCode> {
             Err(findings) => Err(lines(findings)),
         });
     }
+
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcomes = runtime.block_on(preview_all(&inventory.sets, &connections));
+    let outcomes = runtime.block_on(preview_all(&inventory.sets, &accesses));
     output::print(&match options.output {
         Output::Text => to_text(&outcomes, &inventory.findings),
         Output::Json => format!("{:#}\n", to_json(&outcomes, &inventory.findings)),
     })?;
+
     let has_failed = !inventory.findings.is_empty() || outcomes.iter().any(|(_, outcome)| outcome.is_err());
     let has_changes = outcomes.iter().any(|(_, outcome)| outcome.as_ref().is_ok_and(Preview::has_changes));
     Ok(match (has_failed, has_changes) {
-        (true, _) => exit::FAILED,
-        (false, true) => exit::CHANGES.into(),
-        (false, false) => exit::NOTHING,
+        (true, _) => ExitStatus::Failure,
+        (false, true) => ExitStatus::Changes,
+        (false, false) => ExitStatus::Success,
     })
 }
 
@@ -136,7 +138,8 @@ async fn preview(
     others: Vec<OtherSetCandidate>,
     begun: Instant,
 ) -> Result<Preview, String> {
-    let desired = if is_leaving(set) {
+    // Validate.
+    let desired = if is_being_deleted(set) {
         Desired::nothing(name.clone(), &set.spec)
     } else {
         Desired::from_spec(name.clone(), &set.spec)
@@ -144,6 +147,8 @@ async fn preview(
     if !desired.violations.is_empty() {
         return Err(controller::Error::Invalid(desired.violations).message());
     }
+
+    // Observe and plan.
     let (memory, made_in) = set.status.as_ref().map(from_status).unwrap_or_default();
     let around = Surroundings {
         set: format!("{}/{}", name.namespace, name.name),
@@ -154,7 +159,7 @@ async fn preview(
     };
     let job = Job::preview(around, &set.spec, desired);
     let progress = Progress::new(CancellationToken::new());
-    let may_create = set.spec.service_template.create_if_missing.is_some() && !is_leaving(set);
+    let may_create = set.spec.service_template.create_if_missing.is_some() && !is_being_deleted(set);
     let (service_template_id, observed, other_sets, memory, plan) =
         match engine.view(&job, &memory, ReadRequest::interactive(Freshness::Since(begun)), &progress).await {
             Ok(view) => {
@@ -162,15 +167,17 @@ async fn preview(
                 (id, view.listing.observed, view.other_sets, view.memory, view.plan)
             }
             Err(engine::Error::ServiceTemplateMissing { .. }) if may_create => {
-                let (observed, memory) = (nothing_yet(&job), Memory::default());
+                let (observed, memory) = (new_service_template(&job), Memory::default());
                 let other_sets = in_new_service_template(&job.others, job.service_template.name.as_deref());
                 let plan = plan_for(&job.desired, &observed, &other_sets, &memory, &job.policy);
                 (None, observed, Arc::new(other_sets), memory, plan)
             }
             Err(error) => return Err(controller::Error::from(error).message()),
         };
+
+    // Describe.
     let stage = match set.spec.is_suspended() {
-        _ if is_leaving(set) => Stage::Deleting,
+        _ if is_being_deleted(set) => Stage::Deleting,
         true => Stage::Suspended,
         false => Stage::Live,
     };
@@ -187,7 +194,7 @@ async fn preview(
 }
 
 // What a service template shows that was just created.
-fn nothing_yet(job: &Job) -> Observed {
+fn new_service_template(job: &Job) -> Observed {
     Observed { schema: job.connection.schema, templates: Arc::default(), user: job.connection.client.user() }
 }
 

@@ -1,14 +1,13 @@
-//! `ptset probe`
+//! `ptset probe`: asks a running operator for one of its URLs, such as `/readyz`.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::exit;
+use super::exit_status::ExitStatus;
 
 // Longest wait for the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Options of `ptset probe`.
 #[derive(Debug, clap::Args)]
@@ -19,16 +18,16 @@ pub struct Options {
 }
 
 /// Prints the answer.
-pub fn probe(options: Options) -> anyhow::Result<ExitCode> {
+pub fn probe(options: Options) -> anyhow::Result<ExitStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (status, text) = runtime.block_on(ask(options.url))?;
     println!("{status}: {}", text.trim_end());
-    Ok(if status.is_success() { exit::NOTHING } else { exit::FAILED })
+    Ok(if status.is_success() { ExitStatus::Success } else { ExitStatus::Failure })
 }
 
 async fn ask(url: reqwest::Url) -> anyhow::Result<(reqwest::StatusCode, String)> {
     let place = url.to_string();
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
     let answer = client.get(url).send().await.with_context(|| format!("nothing answers at {place}"))?;
     Ok((answer.status(), answer.text().await.with_context(|| format!("the answer of {place} is cut off"))?))
 }

@@ -1,16 +1,16 @@
-//! `ptset validate`
+//! `ptset validate`: checks manifests without a cluster and without CMDB.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::exit;
+use super::exit_status::ExitStatus;
 use super::manifest::files;
+use super::manifest::finding::Finding;
 use super::output;
 use super::output::Output;
-use crate::cli::manifest::validate_object::Judge;
+use crate::cli::manifest::validate_object::Validator;
 use crate::plan::count;
 
 /// Options of `ptset validate`.
@@ -34,17 +34,18 @@ pub struct Options {
     output: Output,
 }
 
-/// Judges what the files hold.
-pub fn validate(options: &Options) -> anyhow::Result<ExitCode> {
-    let judge = Judge::new()?;
+/// Validates every object in the files.
+pub fn validate(options: &Options) -> anyhow::Result<ExitStatus> {
+    let validator = Validator::new()?;
     let (documents, mut findings) = files::read(&options.filename);
     let mut objects = 0;
     for document in &documents {
-        if let Some(found) = judge.judge(document) {
+        if let Some(found) = validator.validate(document) {
             objects += 1;
             findings.extend(found);
         }
     }
+
     let text = match options.output {
         Output::Text => {
             let mut text = String::new();
@@ -55,10 +56,10 @@ pub fn validate(options: &Options) -> anyhow::Result<ExitCode> {
             text
         }
         Output::Json => {
-            let found: Vec<_> = findings.iter().map(files::Finding::to_json).collect();
+            let found: Vec<_> = findings.iter().map(Finding::to_json).collect();
             format!("{:#}\n", json!({ "objects": objects, "findings": found }))
         }
     };
     output::print(&text)?;
-    Ok(if findings.is_empty() { exit::NOTHING } else { exit::FAILED })
+    Ok(if findings.is_empty() { ExitStatus::Success } else { ExitStatus::Failure })
 }

@@ -1,77 +1,81 @@
-//! What to do when the way to CMDB is barred.
+//! What to do about a call to CMDB that failed. Pure.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::failed_step::stage;
-use super::step::{Name, Trouble};
+use super::failed_step::failed_step;
+use super::step::{Problem, StepName};
 use crate::cmdb;
 use crate::cmdb::{ConnectFailure, Responder, Transport};
 use crate::{controller, engine};
 
-/// What is known of the way to CMDB.
+/// How CMDB is reached, as far as advice depends on it.
 #[derive(Clone, Debug)]
-pub struct Way {
-    /// How CMDB is reached.
+pub struct Endpoint {
+    /// The transport of the connection.
     pub transport: Transport,
     /// Whether the URL is https.
     pub is_secure: bool,
-    /// Whether the connection says whom to trust.
+    /// Whether the connection has a CA bundle.
     pub has_ca_bundle: bool,
-    /// Whether it has a certificate of ours.
+    /// Whether the connection has a client certificate.
     pub has_certificate: bool,
-    /// Host and port of the environment's proxy that is used.
+    /// Host and port of the proxy, if the environment names one for this URL.
     pub proxy: Option<String>,
 }
 
-/// What a call that failed says of it, and what to do.
-pub fn trouble(error: &cmdb::Error, way: &Way) -> Trouble {
-    let said = controller::Error::Engine(engine::Error::Cmdb(Arc::new(error.clone())));
-    let mut advice = special(error, way).unwrap_or_else(|| said.advice().to_owned());
-    if let (Some(Name::Network | Name::Tls | Name::Cmdb), Some(proxy)) = (stage(error), &way.proxy) {
+/// The problem that a failed call shows: the error as the controller reports it, and what to do about it.
+pub fn problem_of(error: &cmdb::Error, endpoint: &Endpoint) -> Problem {
+    let reported = controller::Error::Engine(engine::Error::Cmdb(Arc::new(error.clone())));
+    let mut advice = specific_advice(error, endpoint).unwrap_or_else(|| reported.advice().to_owned());
+    if let (Some(StepName::Network | StepName::Tls | StepName::Cmdb), Some(proxy)) =
+        (failed_step(error), &endpoint.proxy)
+    {
         let _ = write!(
             advice,
             " The proxy {proxy} of the environment is in between: NO_PROXY names the hosts that are reached without it."
         );
     }
-    Trouble { fact: said.to_string(), advice }
+    Problem { fact: reported.to_string(), advice }
 }
 
-fn special(error: &cmdb::Error, way: &Way) -> Option<String> {
+// Advice that is better than the controller's, because the step and the endpoint are known.
+fn specific_advice(error: &cmdb::Error, endpoint: &Endpoint) -> Option<String> {
     let reply = error.reply();
-    if let Some(obstacle) = reply.and_then(|reply| reply.obstacle) {
-        return Some(past(obstacle, way).to_owned());
+    if let Some(failure) = reply.and_then(|reply| reply.obstacle) {
+        return Some(connect_advice(failure, endpoint).to_owned());
     }
-    match (stage(error)?, reply.map(cmdb::Reply::speaker)) {
-        (Name::Network, _) => Some(past(ConnectFailure::Refused, way).to_owned()),
-        (Name::Cmdb, Some(speaker)) => Some(of_cmdb(error, speaker, way)),
-        (Name::Credentials, Some(speaker @ (Responder::Esb | Responder::Gateway)))
-            if way.transport == Transport::Direct =>
+    match (failed_step(error)?, reply.map(cmdb::Reply::speaker)) {
+        (StepName::Network, _) => Some(connect_advice(ConnectFailure::Refused, endpoint).to_owned()),
+        (StepName::Cmdb, Some(responder)) => Some(response_advice(error, responder, endpoint)),
+        (StepName::Credentials, Some(responder @ (Responder::Esb | Responder::Gateway)))
+            if endpoint.transport == Transport::Direct =>
         {
-            Some(of_cmdb(error, speaker, way))
+            Some(response_advice(error, responder, endpoint))
         }
-        // Nobody has vouched for the user: there is no gateway in between.
-        (Name::Credentials, Some(Responder::Cmdb)) if way.transport == Transport::Gateway => Some(format!(
+        // CMDB itself refused the user: no gateway is in between that would have checked it.
+        (StepName::Credentials, Some(Responder::Cmdb)) if endpoint.transport == Transport::Gateway => Some(format!(
             "Check the credentials; and if CMDB's own API server answers here: {}.",
-            wants(Transport::Gateway)
+            expected_url(Transport::Gateway)
         )),
-        (Name::Credentials, _) if matches!(error, cmdb::Error::Throttled { .. }) => {
+        (StepName::Credentials, _) if matches!(error, cmdb::Error::Throttled { .. }) => {
             Some("Try it again later.".to_owned())
         }
-        (Name::Credentials, _) if matches!(error, cmdb::Error::Configuration { .. }) => {
+        (StepName::Credentials, _) if matches!(error, cmdb::Error::Configuration { .. }) => {
             Some("Correct the user in the Secret, or spec.supplierAccount.".to_owned())
         }
         _ => None,
     }
 }
 
-fn past(obstacle: ConnectFailure, way: &Way) -> &'static str {
-    match obstacle {
+// Advice when no connection was made.
+fn connect_advice(failure: ConnectFailure, endpoint: &Endpoint) -> &'static str {
+    match failure {
         ConnectFailure::Unresolved => "Check the host in spec.url; here it has no address in DNS.",
         ConnectFailure::Forbidden | ConnectFailure::Refused => {
             "Check host and port in spec.url, and whether a firewall lets this machine there."
         }
-        ConnectFailure::NotTrusted if way.has_ca_bundle => {
+        ConnectFailure::NotTrusted if endpoint.has_ca_bundle => {
             "Put the certificate of the authority that signed it, in PEM, into spec.tls.caBundle: those there have not."
         }
         ConnectFailure::NotTrusted => {
@@ -98,14 +102,15 @@ fn past(obstacle: ConnectFailure, way: &Way) -> &'static str {
 
 const GATEWAY: &str = "spec.url with the gateway's name and stage, as in https://bkapi.example.com/api/bk-cmdb/prod";
 
-fn of_cmdb(error: &cmdb::Error, speaker: Responder, way: &Way) -> String {
+// Advice when something answered, but not as a CMDB that works.
+fn response_advice(error: &cmdb::Error, responder: Responder, endpoint: &Endpoint) -> String {
     let status = error.reply().and_then(|reply| reply.http_status);
-    match (speaker, way.transport, status) {
-        (Responder::Nobody, ..) if !way.is_secure => {
+    match (responder, endpoint.transport, status) {
+        (Responder::Nobody, ..) if !endpoint.is_secure => {
             "It took the connection and gave no answer: check the port of spec.url, and whether it is an https URL."
                 .to_owned()
         }
-        (Responder::Nobody, ..) if !way.has_certificate => {
+        (Responder::Nobody, ..) if !endpoint.has_certificate => {
             "It took the connection and gave no answer: it may want a client certificate \
              (spec.tls.clientCertificateSecretRef)."
                 .to_owned()
@@ -115,8 +120,8 @@ fn of_cmdb(error: &cmdb::Error, speaker: Responder, way: &Way) -> String {
             "Redirects are not followed: put the URL that this one leads to into spec.url (curl -sI shows it)."
                 .to_owned()
         }
-        // nginx says so in a page.
-        (Responder::Stranger, _, Some(400 | 495 | 496)) if way.is_secure && !way.has_certificate => {
+        // nginx answers so, with an HTML page, when it wants a client certificate.
+        (Responder::Stranger, _, Some(400 | 495 | 496)) if endpoint.is_secure && !endpoint.has_certificate => {
             "Check spec.url; or a proxy before CMDB wants a client certificate (spec.tls.clientCertificateSecretRef)."
                 .to_owned()
         }
@@ -140,11 +145,12 @@ fn of_cmdb(error: &cmdb::Error, speaker: Responder, way: &Way) -> String {
         }
         (Responder::Cmdb, ..) => "CMDB answers, and fails: its logs say why.".to_owned(),
         (Responder::Esb, ..) => "Have whoever runs the ESB enable CMDB's process template calls there.".to_owned(),
-        (_, transport, _) => format!("Check spec.url and spec.transport: {}.", wants(transport)),
+        (_, transport, _) => format!("Check spec.url and spec.transport: {}.", expected_url(transport)),
     }
 }
 
-fn wants(transport: Transport) -> String {
+// The URL that a transport needs.
+fn expected_url(transport: Transport) -> String {
     match transport {
         Transport::Esb => "Esb wants the URL of an ESB, without a path".to_owned(),
         Transport::Gateway => format!("Gateway wants {GATEWAY}"),

@@ -1,4 +1,4 @@
-//! A connection and what belongs to it, from a cluster, with the rights of whoever asks.
+//! Loads a connection and the objects that belong to it from a cluster, with the rights of the kubeconfig's user.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,45 +8,47 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource};
 
-use super::step::Trouble;
-use super::target::{Evidence, Found, Subject, Wanted};
+use super::step::Problem;
+use super::target::{ConnectionArgument, LoadedConnection, RelatedObjects, Target};
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, GROUP, SecretRef, VERSION};
 use crate::cli::manifest::files::Document;
-use crate::cli::manifest::validate_object::Judge;
+use crate::cli::manifest::validate_object::Validator;
 use crate::cli::manifest::yaml;
 use crate::controller::{ConnectionName, Error};
 
 // Longest wait for one answer of the API server.
-const PATIENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-const PLACE: &str = "read from the cluster";
+const ORIGIN: &str = "read from the cluster";
 
-/// The connection that is wanted, in `namespace` or that of the kubeconfig.
-pub async fn find(wanted: &Wanted, namespace: Option<&str>) -> anyhow::Result<(Subject, Evidence)> {
+/// Loads the `wanted` connection; it is in `namespace`, or in that of the kubeconfig.
+pub async fn load(wanted: &ConnectionArgument, namespace: Option<&str>) -> anyhow::Result<(Target, RelatedObjects)> {
     let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or give -f or --url")?;
-    config.read_timeout = Some(PATIENCE);
+    config.read_timeout = Some(READ_TIMEOUT);
     let name = wanted.in_namespace(namespace.unwrap_or(&config.default_namespace));
     let client = Client::try_from(config).context("the cluster's configuration cannot be used")?;
-    let mut evidence = Evidence { source: "the cluster", ..Evidence::default() };
-    let subject = match connection(&client, &name).await? {
-        Ok(subject) => subject,
-        Err(trouble) => Subject { name: Some(name), found: Err(trouble) },
+    let mut related = RelatedObjects { source: "the cluster", ..RelatedObjects::default() };
+
+    let target = match connection(&client, &name).await? {
+        Ok(target) => target,
+        Err(problem) => Target { name: Some(name), connection: Err(problem) },
     };
-    if let Ok(Found { description, .. }) = &subject.found {
+
+    if let Ok(LoadedConnection { description, .. }) = &target.connection {
         for reference in [Some(&description.credentials), description.certificate.as_ref()].into_iter().flatten() {
             if let Some(secret) = secret(&client, reference).await {
-                evidence.secrets.insert((reference.namespace.clone(), reference.name.clone()), secret);
+                related.secrets.insert((reference.namespace.clone(), reference.name.clone()), secret);
             }
         }
-        let is_shared = subject.name.as_ref().is_some_and(ConnectionName::is_shared);
+        let is_shared = target.name.as_ref().is_some_and(ConnectionName::is_shared);
         if let Some(namespace) = namespace.filter(|_| is_shared) {
-            evidence.labels.insert(namespace.to_owned(), labels(&client, namespace).await);
+            related.namespace_labels.insert(namespace.to_owned(), labels(&client, namespace).await);
         }
     }
-    Ok((subject, evidence))
+    Ok((target, related))
 }
 
-async fn connection(client: &Client, name: &ConnectionName) -> anyhow::Result<Result<Subject, Trouble>> {
+async fn connection(client: &Client, name: &ConnectionName) -> anyhow::Result<Result<Target, Problem>> {
     let api: Api<DynamicObject> = match name.kind {
         ConnectionKind::CmdbConnection => {
             Api::namespaced_with(client.clone(), &name.namespace, &ApiResource::erase::<CmdbConnection>(&()))
@@ -61,44 +63,45 @@ async fn connection(client: &Client, name: &ConnectionName) -> anyhow::Result<Re
             let missing = Error::ConnectionMissing { connection: name.clone() };
             let advice = "Create it, or give another name or namespace (-n); are the CRDs installed?";
             let fact = if name.is_shared() { missing.to_string() } else { missing_in(name) };
-            return Ok(Err(Trouble::new(fact, advice)));
+            return Ok(Err(Problem::new(fact, advice)));
         }
         Err(error) => return Ok(Err(unreadable(&name.to_string(), &error))),
     };
-    let node = yaml::read(&object).ok().and_then(|nodes| nodes.into_iter().next());
-    let node = node.context("the API server's answer cannot be read")?;
+
+    let root = yaml::read(&object).ok().and_then(|roots| roots.into_iter().next());
+    let root = root.context("the API server's answer cannot be read")?;
     let kind = match name.kind {
         ConnectionKind::CmdbConnection => CmdbConnection::kind(&()),
         ConnectionKind::ClusterCmdbConnection => ClusterCmdbConnection::kind(&()),
     };
     let document =
-        Document { file: PLACE.to_owned(), api_version: format!("{GROUP}/{VERSION}"), kind: kind.into_owned(), node };
-    let subject = Subject::of(&document, &name.namespace, &Judge::new()?, PLACE);
-    Ok(subject.ok_or_else(|| Trouble::new(format!("{name} cannot be read"), "")))
+        Document { file: ORIGIN.to_owned(), api_version: format!("{GROUP}/{VERSION}"), kind: kind.into_owned(), root };
+    let target = Target::from_document(&document, &name.namespace, &Validator::new()?, ORIGIN);
+    Ok(target.ok_or_else(|| Problem::new(format!("{name} cannot be read"), "")))
 }
 
 fn missing_in(name: &ConnectionName) -> String {
     format!("{name} does not exist in namespace {:?}", name.namespace)
 }
 
-async fn secret(client: &Client, reference: &SecretRef) -> Option<Result<Secret, Trouble>> {
+async fn secret(client: &Client, reference: &SecretRef) -> Option<Result<Secret, Problem>> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &reference.namespace);
     let what = format!("Secret {:?} of namespace {:?}", reference.name, reference.namespace);
     api.get_opt(&reference.name).await.map_err(|error| unreadable(&what, &error)).transpose()
 }
 
-async fn labels(client: &Client, namespace: &str) -> Result<BTreeMap<String, String>, Trouble> {
+async fn labels(client: &Client, namespace: &str) -> Result<BTreeMap<String, String>, Problem> {
     let what = format!("namespace {namespace:?}");
     let api: Api<Namespace> = Api::all(client.clone());
     match api.get_opt(namespace).await {
         Ok(Some(namespace)) => Ok(namespace.metadata.labels.unwrap_or_default()),
-        Ok(None) => Err(Trouble::new(format!("{what} does not exist"), "Give another with -n.")),
+        Ok(None) => Err(Problem::new(format!("{what} does not exist"), "Give another with -n.")),
         Err(error) => Err(unreadable(&what, &error)),
     }
 }
 
-// What is in an object that cannot be read is not repeated.
-fn unreadable(what: &str, error: &kube::Error) -> Trouble {
+// The content of an object that cannot be read is not repeated: it may be secret.
+fn unreadable(what: &str, error: &kube::Error) -> Problem {
     let (reason, advice) = match error {
         kube::Error::Api(status) if status.code == 403 => {
             (status.message.clone(), "You may not read it; ask whoever may, or give files with -f.")
@@ -107,5 +110,5 @@ fn unreadable(what: &str, error: &kube::Error) -> Trouble {
         kube::Error::SerdeError(_) => ("its answer cannot be read".to_owned(), "Check KUBECONFIG."),
         error => (error.to_string(), "Check KUBECONFIG, and the way to the cluster."),
     };
-    Trouble::new(format!("{what} cannot be read: {reason}"), advice)
+    Problem::new(format!("{what} cannot be read: {reason}"), advice)
 }

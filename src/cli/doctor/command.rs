@@ -1,14 +1,14 @@
-//! `ptset doctor`
+//! The options of `ptset doctor`, and its flow: load the connections, check each, print.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use super::{cluster, examine, files, report};
-use crate::cli::connect::Flags;
-use crate::cli::doctor::examine::Question;
-use crate::cli::doctor::target::{Evidence, Found, Subject, Wanted};
-use crate::cli::exit;
-use crate::cli::manifest::files::Finding;
+use super::examine::{CheckScope, examine};
+use super::report::ConnectionReport;
+use super::target::{ConnectionArgument, LoadedConnection, RelatedObjects, Target};
+use super::{cluster, files, report};
+use crate::cli::connect::ConnectionFlags;
+use crate::cli::exit_status::ExitStatus;
+use crate::cli::manifest::finding::Finding;
 use crate::cli::output;
 use crate::cli::output::Output;
 
@@ -33,7 +33,7 @@ Examples:
 pub struct Options {
     /// The connection: CmdbConnection/NAME (cmdbconn/NAME) or ClusterCmdbConnection/NAME (ccmdbconn/NAME)
     #[arg(value_name = "KIND/NAME", conflicts_with = "url")]
-    connection: Option<Wanted>,
+    connection: Option<ConnectionArgument>,
     /// A file, a folder with .yaml, .yml and .json files, or - for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", conflicts_with = "url")]
     filename: Vec<PathBuf>,
@@ -47,51 +47,52 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     service_template: Option<String>,
     #[command(flatten)]
-    flags: Flags,
+    flags: ConnectionFlags,
     /// How it is printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
 /// Checks connections.
-pub fn doctor(options: &Options) -> anyhow::Result<ExitCode> {
+pub fn doctor(options: &Options) -> anyhow::Result<ExitStatus> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (examined, findings) = runtime.block_on(examine(options))?;
+    let (reports, findings) = runtime.block_on(check_all(options))?;
     output::print(&match options.output {
-        Output::Text => report::to_text(&examined, &findings),
-        Output::Json => format!("{:#}\n", report::to_json(&examined, &findings)),
+        Output::Text => report::to_text(&reports, &findings),
+        Output::Json => format!("{:#}\n", report::to_json(&reports, &findings)),
     })?;
-    let has_failed = !findings.is_empty() || examined.iter().any(report::Examined::has_failed);
-    Ok(if has_failed { exit::FAILED } else { exit::NOTHING })
+    let has_failed = !findings.is_empty() || reports.iter().any(ConnectionReport::has_failed);
+    Ok(if has_failed { ExitStatus::Failure } else { ExitStatus::Success })
 }
 
-async fn examine(options: &Options) -> anyhow::Result<(Vec<report::Examined>, Vec<Finding>)> {
-    let (subjects, evidence, findings) = gather(options).await?;
-    let question = Question {
+async fn check_all(options: &Options) -> anyhow::Result<(Vec<ConnectionReport>, Vec<Finding>)> {
+    let (targets, related, findings) = load(options).await?;
+    let scope = CheckScope {
         namespace: options.namespace.clone(),
         biz_id: options.biz,
         service_template: options.service_template.clone(),
     };
-    let mut examined = Vec::new();
-    for subject in subjects {
-        let steps = examine::examine(&subject, &evidence, &question).await;
-        examined.push(report::Examined { name: subject.name, steps });
+    let mut reports = Vec::new();
+    for target in targets {
+        let steps = examine(&target, &related, &scope).await;
+        reports.push(ConnectionReport { name: target.name, steps });
     }
-    Ok((examined, findings))
+    Ok((reports, findings))
 }
 
-async fn gather(options: &Options) -> anyhow::Result<(Vec<Subject>, Evidence, Vec<Finding>)> {
+async fn load(options: &Options) -> anyhow::Result<(Vec<Target>, RelatedObjects, Vec<Finding>)> {
     if let Some(description) = options.flags.description() {
-        let found = Found { description, grants: Vec::new(), place: "given on the command line".to_owned() };
-        let subject = Subject { name: None, found: Ok(found) };
-        return Ok((vec![subject], Evidence::default(), Vec::new()));
+        let connection =
+            LoadedConnection { description, grants: Vec::new(), origin: "given on the command line".to_owned() };
+        let target = Target { name: None, connection: Ok(connection) };
+        return Ok((vec![target], RelatedObjects::default(), Vec::new()));
     }
     match &options.connection {
         None if options.filename.is_empty() => anyhow::bail!("name a connection (KIND/NAME), or give -f or --url"),
         Some(wanted) if options.filename.is_empty() => {
-            let (subject, evidence) = cluster::find(wanted, options.namespace.as_deref()).await?;
-            Ok((vec![subject], evidence, Vec::new()))
+            let (target, related) = cluster::load(wanted, options.namespace.as_deref()).await?;
+            Ok((vec![target], related, Vec::new()))
         }
-        wanted => files::find(&options.filename, options.namespace.as_deref(), wanted.as_ref()),
+        wanted => files::load(&options.filename, options.namespace.as_deref(), wanted.as_ref()),
     }
 }

@@ -1,17 +1,17 @@
-//! How far a call came on its way to CMDB. Pure.
+//! Sorts a failed call to CMDB to the step of the check that failed. Pure.
 
-use super::step::Name;
+use super::step::StepName;
 use crate::cmdb::{Error, Responder};
 
-/// The step at which a call failed; None: CMDB answered, and it is about the call and not about the way.
-pub fn stage(error: &Error) -> Option<Name> {
+/// The step at which a call failed. None: CMDB itself answered, so the connection works and the error is about the call.
+pub fn failed_step(error: &Error) -> Option<StepName> {
     if let Some(obstacle) = error.reply().and_then(|reply| reply.obstacle) {
-        return Some(if obstacle.is_of_tls() { Name::Tls } else { Name::Network });
+        return Some(if obstacle.is_of_tls() { StepName::Tls } else { StepName::Network });
     }
-    let speaker = error.reply().map_or(Responder::Nobody, crate::cmdb::Reply::speaker);
-    match (error, speaker) {
-        (Error::Unavailable { .. }, Responder::Nobody) => Some(Name::Network),
-        // Whatever it says: it is not said by CMDB, nor by what belongs to it.
+    let responder = error.reply().map_or(Responder::Nobody, crate::cmdb::Reply::speaker);
+    match (error, responder) {
+        (Error::Unavailable { .. }, Responder::Nobody) => Some(StepName::Network),
+        // Neither CMDB nor its ESB or gateway answered, whatever the error says.
         (_, Responder::Stranger)
         | (
             Error::Protocol { .. }
@@ -21,11 +21,11 @@ pub fn stage(error: &Error) -> Option<Name> {
             | Error::Halted { .. }
             | Error::Ending { .. },
             _,
-        ) => Some(Name::Cmdb),
+        ) => Some(StepName::Cmdb),
         (Error::Authentication { .. } | Error::Throttled { .. } | Error::Configuration { .. }, _) => {
-            Some(Name::Credentials)
+            Some(StepName::Credentials)
         }
-        (Error::Permission { .. }, Responder::Esb | Responder::Gateway) => Some(Name::Permission),
+        (Error::Permission { .. }, Responder::Esb | Responder::Gateway) => Some(StepName::Permission),
         (
             Error::Permission { .. } | Error::Invalid { .. } | Error::Conflict { .. } | Error::NotFound { .. },
             Responder::Cmdb | Responder::Esb | Responder::Gateway | Responder::Nobody,

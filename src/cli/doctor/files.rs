@@ -1,65 +1,67 @@
-//! Connections and what belongs to them, from files.
+//! Loads connections and the objects that belong to them from files.
 
 use std::path::PathBuf;
 
-use super::step::Trouble;
-use super::target::{Evidence, Subject, Wanted};
+use super::step::Problem;
+use super::target::{ConnectionArgument, RelatedObjects, Target};
 use crate::cli::connect::read_secret;
 use crate::cli::manifest::files;
-use crate::cli::manifest::files::{Document, Finding};
+use crate::cli::manifest::files::Document;
+use crate::cli::manifest::finding::Finding;
 use crate::cli::manifest::validate_object;
-use crate::cli::manifest::validate_object::{Judge, Kind};
-use crate::cli::manifest::yaml::Node;
+use crate::cli::manifest::validate_object::{Kind, Validator};
+use crate::cli::manifest::yaml::YamlValue;
 
-/// The connections of the files, or the one that is wanted; what names no namespace is in `namespace`, else in "default".
-pub fn find(
+/// Loads the connections of the files, or only the `wanted` one. Objects that name no namespace are in `namespace`, else in
+/// "default".
+pub fn load(
     paths: &[PathBuf],
     namespace: Option<&str>,
-    wanted: Option<&Wanted>,
-) -> anyhow::Result<(Vec<Subject>, Evidence, Vec<Finding>)> {
-    let judge = Judge::new()?;
+    wanted: Option<&ConnectionArgument>,
+) -> anyhow::Result<(Vec<Target>, RelatedObjects, Vec<Finding>)> {
+    let validator = Validator::new()?;
     let (documents, mut findings) = files::read(paths);
     let default = namespace.unwrap_or("default");
-    let mut subjects = Vec::new();
-    let mut evidence = Evidence { source: "the files", ..Evidence::default() };
+    let mut targets = Vec::new();
+    let mut related = RelatedObjects { source: "the files", ..RelatedObjects::default() };
     for document in &documents {
-        let metadata = document.node.get("metadata");
+        let metadata = document.root.get("metadata");
         let text = |name| metadata.and_then(|metadata| metadata.text(name));
-        match validate_object::kind(document) {
+        match validate_object::kind_of(document) {
             Kind::Secret => {
                 let (namespace, name) = (text("namespace").unwrap_or(default), text("name").unwrap_or_default());
-                let unreadable = |error: anyhow::Error| Trouble::new(error.to_string(), "Correct the Secret.");
+                let unreadable = |error: anyhow::Error| Problem::new(error.to_string(), "Correct the Secret.");
                 let secret = read_secret(name, document).map_err(unreadable);
-                evidence.secrets.insert((namespace.to_owned(), name.to_owned()), secret);
+                related.secrets.insert((namespace.to_owned(), name.to_owned()), secret);
             }
             Kind::Namespace => {
-                let metadata = metadata.map(Node::to_json).unwrap_or_default();
+                let metadata = metadata.map(YamlValue::to_json).unwrap_or_default();
                 let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
-                evidence.labels.insert(text("name").unwrap_or_default().to_owned(), Ok(labels));
+                related.namespace_labels.insert(text("name").unwrap_or_default().to_owned(), Ok(labels));
             }
-            Kind::Unknown => findings.push(validate_object::unknown(document)),
+            Kind::Unknown => findings.push(validate_object::unknown_kind(document)),
             Kind::Connection | Kind::ClusterConnection | Kind::Set | Kind::Other => {
-                let subject = Subject::of(document, default, &judge, &place(document));
-                // Of one that stands twice, the later counts.
-                if let Some(subject) = subject.filter(|subject| is_wanted(subject, wanted, namespace)) {
-                    subjects.retain(|earlier: &Subject| earlier.name != subject.name);
-                    subjects.push(subject);
+                let target = Target::from_document(document, default, &validator, &origin(document));
+                // Of two documents of one connection, the later counts.
+                if let Some(target) = target.filter(|target| is_wanted(target, wanted, namespace)) {
+                    targets.retain(|earlier: &Target| earlier.name != target.name);
+                    targets.push(target);
                 }
             }
         }
     }
-    if subjects.is_empty() && findings.is_empty() {
+    if targets.is_empty() && findings.is_empty() {
         anyhow::bail!("there is no such CmdbConnection or ClusterCmdbConnection in the files");
     }
-    Ok((subjects, evidence, findings))
+    Ok((targets, related, findings))
 }
 
-fn place(document: &Document) -> String {
-    format!("in {}, line {}", document.file, document.node.place.line)
+fn origin(document: &Document) -> String {
+    format!("in {}, line {}", document.file, document.root.position.line)
 }
 
-fn is_wanted(subject: &Subject, wanted: Option<&Wanted>, namespace: Option<&str>) -> bool {
-    let (Some(wanted), Some(name)) = (wanted, &subject.name) else { return true };
-    let is_there = name.is_shared() || namespace.is_none_or(|namespace| name.namespace == namespace);
-    name.kind == wanted.kind && name.name == wanted.name && is_there
+fn is_wanted(target: &Target, wanted: Option<&ConnectionArgument>, namespace: Option<&str>) -> bool {
+    let (Some(wanted), Some(name)) = (wanted, &target.name) else { return true };
+    let is_in_namespace = name.is_shared() || namespace.is_none_or(|namespace| name.namespace == namespace);
+    name.kind == wanted.kind && name.name == wanted.name && is_in_namespace
 }

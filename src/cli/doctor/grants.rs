@@ -1,47 +1,68 @@
-//! Whom a connection of the cluster grants what.
+//! The step grants: which namespaces may touch which businesses through a cluster connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::step::{Name, Steps, Trouble};
-use super::target::Evidence;
+use super::step::{Problem, StepName, Steps};
+use super::target::RelatedObjects;
 use crate::api::{Grant, LabelExpression, LabelOperator, LabelSelection, NamespaceSelection};
 use crate::controller;
 use crate::controller::cover;
 use crate::engine;
 use crate::engine::Touched;
 
-/// Judges the grants: all of them, or those of a namespace, or whether it may touch one business.
-pub fn judge(grants: &[Grant], evidence: &Evidence, namespace: Option<&str>, biz_id: Option<i64>, steps: &mut Steps) {
+/// Takes the step grants: lists all of them, or those of a namespace, or says whether the namespace may touch a business.
+pub fn check(
+    grants: &[Grant],
+    related: &RelatedObjects,
+    namespace: Option<&str>,
+    biz_id: Option<i64>,
+    steps: &mut Steps,
+) {
     if grants.is_empty() {
         let advice = "Add one to spec.grants: namespaces and bizIds.";
-        return steps.failed(Name::Grants, Trouble::new("it grants nothing to anybody", advice));
+        return steps.failed(StepName::Grants, Problem::new("it grants nothing to anybody", advice));
     }
+
     let Some(namespace) = namespace else {
         let all = grants.iter().map(described).collect::<Vec<_>>().join("; ");
-        return steps.ok_with(Name::Grants, all, "With -n NAMESPACE it is told what that namespace is granted.");
+        return steps.ok_with_advice(
+            StepName::Grants,
+            all,
+            "With -n NAMESPACE it is told what that namespace is granted.",
+        );
     };
-    let labels = match evidence.labels.get(namespace) {
+
+    let labels = match related.namespace_labels.get(namespace) {
         Some(Ok(labels)) => Some(labels.clone()),
-        Some(Err(trouble)) => return steps.failed(Name::Grants, trouble.clone()),
+        Some(Err(problem)) => return steps.failed(StepName::Grants, problem.clone()),
         None => None,
     };
     let hint = match (&labels, grants.iter().any(|grant| grant.namespaces.selector.is_some())) {
         (None, true) => "The namespace is not in the files: grants by label were judged as if it had none.",
         _ => "",
     };
+
     let granted = granted(grants, namespace, &labels.unwrap_or_default());
     match biz_id {
         Some(biz_id) if granted.contains(&biz_id) => {
-            steps.ok_with(Name::Grants, format!("namespace {namespace:?} is granted business {biz_id}"), hint);
+            steps.ok_with_advice(
+                StepName::Grants,
+                format!("namespace {namespace:?} is granted business {biz_id}"),
+                hint,
+            );
         }
-        Some(biz_id) => steps.failed(Name::Grants, not_granted(namespace, biz_id, hint)),
+        Some(biz_id) => steps.failed(StepName::Grants, not_granted(namespace, biz_id, hint)),
         None if granted.is_empty() => {
             let advice = format!("Have a grant for it added to the connection. {hint}");
             let fact = format!("namespace {namespace:?} is granted nothing");
-            steps.failed(Name::Grants, Trouble::new(fact, advice.trim_end()));
+            steps.failed(StepName::Grants, Problem::new(fact, advice.trim_end()));
         }
         None => {
-            steps.ok_with(Name::Grants, format!("namespace {namespace:?} is granted {}", businesses(&granted)), hint);
+            steps.ok_with_advice(
+                StepName::Grants,
+                format!("namespace {namespace:?} is granted {}", businesses(&granted)),
+                hint,
+            );
         }
     }
 }
@@ -54,10 +75,10 @@ fn granted(grants: &[Grant], namespace: &str, labels: &BTreeMap<String, String>)
     grants.iter().flat_map(|grant| &grant.biz_ids).copied().filter(|biz_id| may_touch(*biz_id)).collect()
 }
 
-fn not_granted(namespace: &str, biz_id: i64, hint: &str) -> Trouble {
+fn not_granted(namespace: &str, biz_id: i64, hint: &str) -> Problem {
     let error = controller::Error::Engine(engine::Error::NotGranted { biz_id, service_template: None });
     let fact = format!("namespace {namespace:?}: {error}");
-    Trouble::new(fact, format!("{} {hint}", error.advice()).trim_end())
+    Problem::new(fact, format!("{} {hint}", error.advice()).trim_end())
 }
 
 fn described(grant: &Grant) -> String {
@@ -104,12 +125,12 @@ mod tests {
     use super::namespaces;
 
     #[test]
-    fn the_namespaces_of_a_grant_are_told_as_they_are_judged() {
-        let said = |selection: Value| namespaces(&serde_json::from_value(selection).unwrap());
-        assert_eq!(said(json!({ "matchNames": ["shop"] })), "namespaces \"shop\"");
-        assert_eq!(said(json!({})), "no namespace");
-        assert_eq!(said(json!({ "selector": {} })), "no namespace");
+    fn the_namespaces_of_a_grant_are_described_as_they_are_matched() {
+        let description = |selection: Value| namespaces(&serde_json::from_value(selection).unwrap());
+        assert_eq!(description(json!({ "matchNames": ["shop"] })), "namespaces \"shop\"");
+        assert_eq!(description(json!({})), "no namespace");
+        assert_eq!(description(json!({ "selector": {} })), "no namespace");
         let selector = json!({ "matchLabels": { "team": "shop" }, "matchExpressions": [{ "key": "frozen", "operator": "DoesNotExist" }] });
-        assert_eq!(said(json!({ "selector": selector })), "namespaces those with team=shop and !frozen");
+        assert_eq!(description(json!({ "selector": selector })), "namespaces those with team=shop and !frozen");
     }
 }

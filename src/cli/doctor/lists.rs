@@ -1,41 +1,41 @@
-//! What the lists of a business show: that it may be looked at, and how the server keeps sockets.
+//! The last steps: lists the templates of a business, which shows the permission and how the server keeps sockets.
 
-use super::advice::{Way, trouble};
-use super::step::{Name, Steps, Trouble};
+use super::advice::{Endpoint, problem_of};
+use super::step::{Problem, StepName, Steps};
 use crate::cmdb::{Priority, ProcessTemplate, ServiceTemplate, Transport};
 use crate::controller;
 use crate::engine;
 use crate::engine::{Connection, shown_schema};
 use crate::plan::{ServerSchema, count};
 
-const WRITING: &str = "Whether they may be written cannot be told without a write, for CMDB has no dry run: the user needs \
+const WRITE_PERMISSION: &str = "Whether they may be written cannot be told without a write, for CMDB has no dry run: the user needs \
                        the IAM action edit_biz_service_template for the business.";
 
-/// Lists the templates of a business, and judges what comes.
-pub async fn judge(
+/// Takes the steps permission and schema. Lists the templates of `biz_id`; without it, permission is skipped.
+pub async fn check(
     connection: &Connection,
-    way: &Way,
+    endpoint: &Endpoint,
     biz_id: Option<i64>,
     service_template: Option<&str>,
     steps: &mut Steps,
 ) {
     let templates = if let Some(biz_id) = biz_id {
-        permission(connection, way, biz_id, service_template, steps).await
+        permission(connection, endpoint, biz_id, service_template, steps).await
     } else {
-        steps.skipped(Name::Permission, "no business is given: --biz ID");
+        steps.skipped(StepName::Permission, "no business is given: --biz ID");
         Vec::new()
     };
-    let version = match (way.transport, connection.client.version().await) {
+    let version = match (endpoint.transport, connection.client.version().await) {
         (_, Some(version)) => format!("version {version}"),
         (Transport::Direct, None) => "the version is not told".to_owned(),
         (Transport::Esb | Transport::Gateway, None) => "only transport Direct shows the version".to_owned(),
     };
-    schema(connection.schema, shown_schema(templates), &version, steps);
+    add_schema(connection.schema, shown_schema(templates), &version, steps);
 }
 
 async fn permission(
     connection: &Connection,
-    way: &Way,
+    endpoint: &Endpoint,
     biz_id: i64,
     wanted: Option<&str>,
     steps: &mut Steps,
@@ -44,53 +44,55 @@ async fn permission(
     let found = match client.list_service_templates(Priority::Interactive, biz_id).await {
         Ok(found) => found,
         Err(error) => {
-            steps.failed(Name::Permission, trouble(&error, way));
+            steps.failed(StepName::Permission, problem_of(&error, endpoint));
             return Vec::new();
         }
     };
     let total = format!("{} of business {biz_id} may be listed", count(found.len(), "service template"));
-    let Some(chosen) = chosen(&found, wanted) else {
-        none(biz_id, found.is_empty(), wanted, &total, steps);
+    let Some(chosen) = choose(&found, wanted) else {
+        add_nothing_chosen(biz_id, found.is_empty(), wanted, &total, steps);
         return Vec::new();
     };
     match client.list_process_templates(Priority::Interactive, biz_id, chosen.id).await {
         Ok(templates) => {
             let fact = format!("{total}, and {} of {:?}", count(templates.len(), "process template"), chosen.name);
-            steps.ok_with(Name::Permission, fact, WRITING);
+            steps.ok_with_advice(StepName::Permission, fact, WRITE_PERMISSION);
             templates
         }
         Err(error) => {
-            steps.failed(Name::Permission, trouble(&error, way));
+            steps.failed(StepName::Permission, problem_of(&error, endpoint));
             Vec::new()
         }
     }
 }
 
-fn chosen<'a>(found: &'a [ServiceTemplate], wanted: Option<&str>) -> Option<&'a ServiceTemplate> {
+fn choose<'a>(found: &'a [ServiceTemplate], wanted: Option<&str>) -> Option<&'a ServiceTemplate> {
     found.iter().find(|template| wanted.is_none_or(|name| template.name == name))
 }
 
-fn none(biz_id: i64, none_at_all: bool, wanted: Option<&str>, total: &str, steps: &mut Steps) {
+// Nothing was chosen: there are no service templates, or not the one that is wanted.
+fn add_nothing_chosen(biz_id: i64, none_at_all: bool, wanted: Option<&str>, total: &str, steps: &mut Steps) {
     let Some(name) = wanted else {
-        let advice = format!("Check the ID: a business that does not exist has none either. {WRITING}");
-        return steps.ok_with(Name::Permission, total, advice);
+        let advice = format!("Check the ID: a business that does not exist has none either. {WRITE_PERMISSION}");
+        return steps.ok_with_advice(StepName::Permission, total, advice);
     };
     let missing = engine::Error::ServiceTemplateMissing { biz_id, name: name.to_owned(), none_at_all };
     let missing = controller::Error::Engine(missing);
-    steps.failed(Name::Permission, Trouble::new(missing.to_string(), missing.advice()));
+    steps.failed(StepName::Permission, Problem::new(missing.to_string(), missing.advice()));
 }
 
-fn schema(said: ServerSchema, shown: Option<ServerSchema>, version: &str, steps: &mut Steps) {
-    let fact = match (said, shown) {
+fn add_schema(configured: ServerSchema, shown: Option<ServerSchema>, version: &str, steps: &mut Steps) {
+    let fact = match (configured, shown) {
         (ServerSchema::Flat, Some(ServerSchema::BindInfo)) | (ServerSchema::BindInfo, Some(ServerSchema::Flat)) => {
-            let fact = format!("spec.schema says {said:?}, and the server's templates are of the other; {version}");
-            return steps.failed(Name::Schema, Trouble::new(fact, "Take spec.schema away, or correct it."));
+            let fact =
+                format!("spec.schema says {configured:?}, and the server's templates are of the other; {version}");
+            return steps.failed(StepName::Schema, Problem::new(fact, "Take spec.schema away, or correct it."));
         }
         (ServerSchema::Unknown, None) => {
             "not known until a process template is listed; until then both forms are sent".to_owned()
         }
         (ServerSchema::Unknown, Some(shown)) => format!("{shown:?}, as its templates show"),
-        (said, _) => format!("{said:?}, as spec.schema says"),
+        (configured, _) => format!("{configured:?}, as spec.schema says"),
     };
-    steps.ok(Name::Schema, format!("{fact}; {version}"));
+    steps.ok(StepName::Schema, format!("{fact}; {version}"));
 }

@@ -1,4 +1,4 @@
-//! An examination as it is printed.
+//! Prints the results of a check, as text and as JSON.
 
 use std::fmt::Write as _;
 
@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 use super::step::{Outcome, Step};
 use crate::api::ConnectionKind;
-use crate::cli::manifest::files::Finding;
+use crate::cli::manifest::finding::Finding;
 use crate::controller::ConnectionName;
 
-/// A connection that was examined.
+/// The results for one connection.
 #[derive(Clone, Debug)]
-pub struct Examined {
-    /// Which it is; None: that of the command line.
+pub struct ConnectionReport {
+    /// The name of the connection; None: it was given on the command line.
     pub name: Option<ConnectionName>,
-    /// What came of it, in the order of the steps.
+    /// The steps in their order.
     pub steps: Vec<Step>,
 }
 
-impl Examined {
-    /// Whether something is wrong with it.
+impl ConnectionReport {
+    /// Whether a step failed.
     pub fn has_failed(&self) -> bool {
         self.count(Outcome::Failed) > 0
     }
@@ -55,35 +55,36 @@ impl Examined {
     }
 }
 
-fn total(examined: &[Examined]) -> [usize; 3] {
-    [Outcome::Ok, Outcome::Failed, Outcome::Skipped].map(|outcome| examined.iter().map(|one| one.count(outcome)).sum())
+fn total(reports: &[ConnectionReport]) -> [usize; 3] {
+    [Outcome::Ok, Outcome::Failed, Outcome::Skipped]
+        .map(|outcome| reports.iter().map(|report| report.count(outcome)).sum())
 }
 
-/// For people: a line for each step.
-pub fn to_text(examined: &[Examined], findings: &[Finding]) -> String {
+/// The text for people: one line a step.
+pub fn to_text(reports: &[ConnectionReport], findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
         let _ = writeln!(text, "{finding}");
     }
-    for one in examined {
-        let _ = writeln!(text, "{}:", one.title());
-        for Step { name, outcome, fact, advice } in &one.steps {
+    for report in reports {
+        let _ = writeln!(text, "{}:", report.title());
+        for Step { name, outcome, fact, advice } in &report.steps {
             let _ = writeln!(text, "  {:<8} {:<12} {fact}", outcome.as_str(), name.as_str());
             if !advice.is_empty() {
                 let _ = writeln!(text, "  {:<21} -> {advice}", "");
             }
         }
     }
-    let [ok, failed, skipped] = total(examined);
+    let [ok, failed, skipped] = total(reports);
     let _ = writeln!(text, "{ok} ok, {failed} failed, {skipped} skipped");
     text
 }
 
-/// For programs.
-pub fn to_json(examined: &[Examined], findings: &[Finding]) -> Value {
-    let [ok, failed, skipped] = total(examined);
+/// The JSON for programs.
+pub fn to_json(reports: &[ConnectionReport], findings: &[Finding]) -> Value {
+    let [ok, failed, skipped] = total(reports);
     json!({
-        "connections": examined.iter().map(Examined::to_json).collect::<Value>(),
+        "connections": reports.iter().map(ConnectionReport::to_json).collect::<Value>(),
         "findings": findings.iter().map(Finding::to_json).collect::<Value>(),
         "summary": { "ok": ok, "failed": failed, "skipped": skipped },
     })

@@ -1,31 +1,31 @@
-//! Steps of an examination, and what came of them.
+//! The steps of a check, and their results.
 
-/// A step, in the order in which they are taken.
+/// A step of a check. The order of the variants is the order of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
+pub enum StepName {
     /// The connection can be read, and is valid.
     Connection,
-    /// Its Secrets have what its transport needs.
+    /// Its Secrets have the keys that its transport needs.
     Secrets,
     /// The URL may be used.
     Url,
-    /// The host has an address, and takes a connection.
+    /// The host has an address, and accepts a connection.
     Network,
     /// Certificates are trusted.
     Tls,
     /// What answers is a CMDB.
     Cmdb,
-    /// It takes the credentials.
+    /// CMDB accepts the credentials.
     Credentials,
     /// How the server keeps sockets, and its version.
     Schema,
     /// Templates of a business may be listed.
     Permission,
-    /// Who may touch what through a connection of the cluster.
+    /// Which namespaces may touch which businesses through a cluster connection.
     Grants,
 }
 
-impl Name {
+impl StepName {
     /// Every step.
     pub const ALL: [Self; 10] = [
         Self::Connection,
@@ -40,7 +40,7 @@ impl Name {
         Self::Grants,
     ];
 
-    /// As it is printed.
+    /// The name in output, text and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
@@ -57,19 +57,19 @@ impl Name {
     }
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All is well.
+    /// The step succeeded.
     Ok,
-    /// Something is wrong.
+    /// The step found something wrong.
     Failed,
-    /// It was not taken.
+    /// The step was not taken.
     Skipped,
 }
 
 impl Outcome {
-    /// As it is printed.
+    /// The word in output, text and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -79,72 +79,72 @@ impl Outcome {
     }
 }
 
-/// A step that was taken.
+/// A step with its result.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Which.
-    pub name: Name,
-    /// What came of it.
+    /// Which step it is.
+    pub name: StepName,
+    /// The result.
     pub outcome: Outcome,
-    /// What was found.
+    /// What was found, in one sentence.
     pub fact: String,
-    /// What to do, or to know; empty when there is nothing.
+    /// What to do or to know; empty: nothing.
     pub advice: String,
 }
 
 /// Why a step failed, and what to do.
 #[derive(Clone, Debug)]
-pub struct Trouble {
-    /// What was found.
+pub struct Problem {
+    /// What was found, in one sentence.
     pub fact: String,
-    /// What to do.
+    /// What to do about it; empty: nothing is known.
     pub advice: String,
 }
 
-impl Trouble {
-    /// Something that is wrong, with what to do about it.
+impl Problem {
+    /// A problem with this fact and this advice.
     pub fn new(fact: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { fact: fact.into(), advice: advice.into() }
     }
 }
 
-/// The steps of one examination.
+/// The steps of one check, while it runs.
 #[derive(Debug, Default)]
 pub struct Steps {
-    taken: Vec<Step>,
+    steps: Vec<Step>,
 }
 
 impl Steps {
-    /// A step went well.
-    pub fn ok(&mut self, name: Name, fact: impl Into<String>) {
-        self.ok_with(name, fact, "");
+    /// Adds a step that succeeded.
+    pub fn ok(&mut self, name: StepName, fact: impl Into<String>) {
+        self.ok_with_advice(name, fact, "");
     }
 
-    /// A step went well, and there is something to know.
-    pub fn ok_with(&mut self, name: Name, fact: impl Into<String>, advice: impl Into<String>) {
-        self.taken.push(Step { name, outcome: Outcome::Ok, fact: fact.into(), advice: advice.into() });
+    /// Adds a step that succeeded, with something to know.
+    pub fn ok_with_advice(&mut self, name: StepName, fact: impl Into<String>, advice: impl Into<String>) {
+        self.steps.push(Step { name, outcome: Outcome::Ok, fact: fact.into(), advice: advice.into() });
     }
 
-    /// A step failed.
-    pub fn failed(&mut self, name: Name, trouble: Trouble) {
-        let Trouble { fact, advice } = trouble;
-        self.taken.push(Step { name, outcome: Outcome::Failed, fact, advice });
+    /// Adds a step that failed.
+    pub fn failed(&mut self, name: StepName, problem: Problem) {
+        let Problem { fact, advice } = problem;
+        self.steps.push(Step { name, outcome: Outcome::Failed, fact, advice });
     }
 
-    /// A step was not taken, for this reason.
-    pub fn skipped(&mut self, name: Name, fact: impl Into<String>) {
-        self.taken.push(Step { name, outcome: Outcome::Skipped, fact: fact.into(), advice: String::new() });
+    /// Adds a step that was not taken, with the reason.
+    pub fn skipped(&mut self, name: StepName, fact: impl Into<String>) {
+        self.steps.push(Step { name, outcome: Outcome::Skipped, fact: fact.into(), advice: String::new() });
     }
 
-    /// All of them in their order; those that were not come to are skipped.
+    /// All steps in their order. Those that were not reached are skipped. Only a cluster connection (`is_shared`) has grants.
     pub fn finish(mut self, is_shared: bool) -> Vec<Step> {
-        for name in Name::ALL {
-            let is_asked = name != Name::Grants || is_shared;
-            if is_asked && !self.taken.iter().any(|step| step.name == name) {
+        for name in StepName::ALL {
+            let applies = name != StepName::Grants || is_shared;
+            if applies && !self.steps.iter().any(|step| step.name == name) {
                 self.skipped(name, "cannot be told before that");
             }
         }
-        self.taken.sort_by_key(|step| step.name);
-        self.taken
+        self.steps.sort_by_key(|step| step.name);
+        self.steps
     }
 }

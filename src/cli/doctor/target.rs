@@ -1,4 +1,4 @@
-//! What is examined, and what is looked up for it.
+//! A connection that is checked, and the objects that belong to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
@@ -6,23 +6,24 @@ use std::str::FromStr;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 
-use super::step::Trouble;
+use super::step::Problem;
 use crate::api::{ConnectionKind, GROUP, Grant};
 use crate::cli::manifest::files::Document;
+use crate::cli::manifest::finding::Finding;
 use crate::cli::manifest::validate_object;
-use crate::cli::manifest::validate_object::{Judge, Kind};
+use crate::cli::manifest::validate_object::{Kind, Validator};
 use crate::controller::{ConnectionName, Description};
 
-/// A connection that the command line names: kind and name.
+/// The command line's argument KIND/NAME.
 #[derive(Clone, Debug)]
-pub struct Wanted {
-    /// Its kind.
+pub struct ConnectionArgument {
+    /// The kind of the connection.
     pub kind: ConnectionKind,
-    /// Its name.
+    /// The name of the connection.
     pub name: String,
 }
 
-impl FromStr for Wanted {
+impl FromStr for ConnectionArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -38,8 +39,8 @@ impl FromStr for Wanted {
     }
 }
 
-impl Wanted {
-    /// The connection of that name; `namespace` counts for a kind that has one.
+impl ConnectionArgument {
+    /// The full name of the connection; `namespace` is left out for a kind of the cluster.
     pub fn in_namespace(&self, namespace: &str) -> ConnectionName {
         let namespace = match self.kind {
             ConnectionKind::CmdbConnection => namespace.to_owned(),
@@ -49,52 +50,52 @@ impl Wanted {
     }
 }
 
-/// A connection that is examined.
+/// A connection that is checked.
 #[derive(Clone, Debug)]
-pub struct Subject {
-    /// Which it is; None: that of the command line.
+pub struct Target {
+    /// The name of the connection; None: it was given on the command line.
     pub name: Option<ConnectionName>,
-    /// What it says; or why that cannot be told.
-    pub found: Result<Found, Trouble>,
+    /// The connection, or why it cannot be read.
+    pub connection: Result<LoadedConnection, Problem>,
 }
 
 /// A connection that can be read.
 #[derive(Clone, Debug)]
-pub struct Found {
-    /// What it says.
+pub struct LoadedConnection {
+    /// The content of its spec.
     pub description: Description,
-    /// Whom it grants what.
+    /// The grants of a cluster connection; none of any other.
     pub grants: Vec<Grant>,
-    /// Where it was read.
-    pub place: String,
+    /// Where it was read, for people.
+    pub origin: String,
 }
 
-/// What was looked up for a connection. What is not in it does not exist, as far as one can see.
+/// Objects that a connection or its grants name. What is missing here does not exist in the source, or may not be seen.
 #[derive(Debug, Default)]
-pub struct Evidence {
-    /// Secrets, by namespace and name; or why one cannot be read.
-    pub secrets: HashMap<(String, String), Result<Secret, Trouble>>,
-    /// Labels of namespaces; or why they cannot be read.
-    pub labels: HashMap<String, Result<BTreeMap<String, String>, Trouble>>,
-    /// Where that was, in a sentence: "the files".
+pub struct RelatedObjects {
+    /// Secrets by namespace and name, or why one cannot be read.
+    pub secrets: HashMap<(String, String), Result<Secret, Problem>>,
+    /// Labels of namespaces by name, or why they cannot be read.
+    pub namespace_labels: HashMap<String, Result<BTreeMap<String, String>, Problem>>,
+    /// Where the objects were read, for a sentence: "the files".
     pub source: &'static str,
 }
 
-impl Subject {
-    /// The connection that a document holds; None when it holds none. `namespace` is that of what names none.
-    pub fn of(document: &Document, namespace: &str, judge: &Judge, place: &str) -> Option<Self> {
-        let text = |name: &str| document.node.get("metadata")?.text(name).map(str::to_owned);
-        let kind = match validate_object::kind(document) {
+impl Target {
+    /// The connection in a document; None when it is of another kind. `namespace` is that of a document that names none.
+    pub fn from_document(document: &Document, namespace: &str, validator: &Validator, origin: &str) -> Option<Self> {
+        let text = |name: &str| document.root.get("metadata")?.text(name).map(str::to_owned);
+        let kind = match validate_object::kind_of(document) {
             Kind::Connection => ConnectionKind::CmdbConnection,
             Kind::ClusterConnection => ConnectionKind::ClusterCmdbConnection,
             Kind::Set | Kind::Secret | Kind::Namespace | Kind::Unknown | Kind::Other => return None,
         };
         let namespace = text("namespace").unwrap_or_else(|| namespace.to_owned());
-        let wanted = Wanted { kind, name: text("name").unwrap_or_default() };
-        let place = place.to_owned();
-        let (found, findings) = match kind {
+        let wanted = ConnectionArgument { kind, name: text("name").unwrap_or_default() };
+
+        let (connection, findings) = match kind {
             ConnectionKind::CmdbConnection => {
-                let (connection, findings) = judge.connection(document);
+                let (connection, findings) = validator.read_connection(document);
                 let description = connection.map(|connection| {
                     let namespace = connection.namespace().unwrap_or_else(|| namespace.clone());
                     (Description::of(&namespace, &connection.spec), Vec::new())
@@ -102,24 +103,25 @@ impl Subject {
                 (description, findings)
             }
             ConnectionKind::ClusterCmdbConnection => {
-                let (connection, findings) = judge.cluster_connection(document);
+                let (connection, findings) = validator.read_cluster_connection(document);
                 (connection.map(|it| (Description::of_cluster(&it.spec), it.spec.grants)), findings)
             }
         };
-        let found = match found.filter(|_| findings.is_empty()) {
-            Some((description, grants)) => Ok(Found { description, grants, place }),
-            None => Err(Trouble {
-                fact: findings.iter().map(|finding| said(finding, &place)).collect::<Vec<_>>().join("; "),
+        let connection = match connection.filter(|_| findings.is_empty()) {
+            Some((description, grants)) => Ok(LoadedConnection { description, grants, origin: origin.to_owned() }),
+            None => Err(Problem {
+                fact: findings.iter().map(|finding| summary(finding, origin)).collect::<Vec<_>>().join("; "),
                 advice: "Correct the connection; ptset validate judges it without a cluster.".to_owned(),
             }),
         };
-        Some(Self { name: Some(wanted.in_namespace(&namespace)), found })
+        Some(Self { name: Some(wanted.in_namespace(&namespace)), connection })
     }
 }
 
-fn said(finding: &crate::cli::manifest::files::Finding, place: &str) -> String {
+// A finding without the object's name; without the file too, where that is the origin.
+fn summary(finding: &Finding, origin: &str) -> String {
     let path = if finding.path.is_empty() { "it" } else { &finding.path };
-    match finding.place.filter(|_| finding.file != place) {
+    match finding.position.filter(|_| finding.file != origin) {
         Some(at) => format!("{}:{}:{}: {path}: {}", finding.file, at.line, at.column, finding.message),
         None => format!("{path}: {}", finding.message),
     }

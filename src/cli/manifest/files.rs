@@ -1,20 +1,19 @@
-//! The files that a command is given, down to their single documents.
+//! Reads the files and folders that a command is given, and splits them into documents.
 
-use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
 
+use super::finding::Finding;
 use super::yaml;
-use super::yaml::{Node, Place};
+use super::yaml::{Position, YamlValue};
 use crate::api::GROUP;
 
-// What stands in a folder for manifests.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+// Extensions of the files that are read in a folder.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// A document of a file, or an item of a list in it.
+/// A Kubernetes object in a file: a YAML document, or an item of a list in one.
 #[derive(Debug)]
 pub struct Document {
     /// The file, as it was given.
@@ -23,72 +22,17 @@ pub struct Document {
     pub api_version: String,
     /// `kind`, empty when there is none.
     pub kind: String,
-    /// Its content.
-    pub node: Node,
-}
-
-/// Something that is wrong, and where.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// The file, as it was given.
-    pub file: String,
-    /// The place in it, if it is about one.
-    pub place: Option<Place>,
-    /// Namespace of the object.
-    pub namespace: Option<String>,
-    /// Name of the object.
-    pub name: Option<String>,
-    /// Path in the object: `spec.processes[3].port`.
-    pub path: String,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.file)?;
-        if let Some(Place { line, column }) = self.place {
-            write!(formatter, ":{line}:{column}")?;
-        }
-        match (&self.namespace, &self.name) {
-            (Some(namespace), Some(name)) => write!(formatter, ": {namespace}/{name}")?,
-            (None, Some(name)) => write!(formatter, ": {name}")?,
-            (_, None) => {}
-        }
-        if !self.path.is_empty() {
-            write!(formatter, ": {}", self.path)?;
-        }
-        write!(formatter, ": {}", self.message)
-    }
-}
-
-impl Finding {
-    /// As JSON, with null for what it is not about.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "file": self.file,
-            "line": self.place.map(|place| place.line),
-            "column": self.place.map(|place| place.column),
-            "namespace": self.namespace,
-            "name": self.name,
-            "path": Some(&self.path).filter(|path| !path.is_empty()),
-            "message": self.message,
-        })
-    }
-
-    fn of_file(file: &str, place: Option<Place>, message: String) -> Self {
-        let (namespace, name, path) = (None, None, String::new());
-        Self { file: file.to_owned(), place, namespace, name, path, message }
-    }
+    /// The content, from the top of the document.
+    pub root: YamlValue,
 }
 
 impl Document {
     /// A finding about a value of this document.
-    pub fn finding(&self, place: Place, path: String, message: String) -> Finding {
-        let metadata = |name| self.node.get("metadata")?.text(name).map(str::to_owned);
+    pub fn finding(&self, position: Position, path: String, message: String) -> Finding {
+        let metadata = |name| self.root.get("metadata")?.text(name).map(str::to_owned);
         Finding {
             file: self.file.clone(),
-            place: Some(place),
+            position: Some(position),
             namespace: metadata("namespace"),
             name: metadata("name").or_else(|| metadata("generateName")),
             path,
@@ -97,7 +41,7 @@ impl Document {
     }
 }
 
-/// Every document of these files, and what cannot be read.
+/// Every document of these files and folders, and a finding for each that cannot be read.
 pub fn read(paths: &[PathBuf]) -> (Vec<Document>, Vec<Finding>) {
     let (mut documents, mut findings) = (Vec::new(), Vec::new());
     for path in paths {
@@ -107,13 +51,13 @@ pub fn read(paths: &[PathBuf]) -> (Vec<Document>, Vec<Finding>) {
                     read_file(&file, &mut documents, &mut findings);
                 }
             }
-            Err(error) => findings.push(Finding::of_file(&shown(path), None, format!("{error:#}"))),
+            Err(error) => findings.push(Finding::of_file(&display_name(path), None, format!("{error:#}"))),
         }
     }
     (documents, findings)
 }
 
-fn shown(path: &Path) -> String {
+fn display_name(path: &Path) -> String {
     if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() }
 }
 
@@ -121,18 +65,18 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-// The files of a folder in the order of their names, those of its own folders too.
+// A file as it is; of a folder its manifests, those of subfolders too, sorted by name.
 fn expand(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if is_stdin(path) || !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    walk(path, &mut files)?;
+    collect_files(path, &mut files)?;
     anyhow::ensure!(!files.is_empty(), "no .yaml, .yml or .json file in it");
     Ok(files)
 }
 
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let unreadable = || format!("cannot read {}", folder.display());
     let entries: Result<Vec<_>, _> = std::fs::read_dir(folder).with_context(unreadable)?.collect();
     let mut entries = entries.with_context(unreadable)?;
@@ -142,34 +86,34 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
         // A link to a folder is not followed: it may lead back here.
         if entry.file_type().with_context(unreadable)?.is_dir() && !is_hidden {
-            walk(&path, files)?;
-        } else if !is_hidden && path.is_file() && has_ending(&path) {
+            collect_files(&path, files)?;
+        } else if !is_hidden && path.is_file() && has_known_extension(&path) {
             files.push(path);
         }
     }
     Ok(())
 }
 
-fn has_ending(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
+fn has_known_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known))
 }
 
 fn read_file(path: &Path, documents: &mut Vec<Document>, findings: &mut Vec<Finding>) {
-    let file = shown(path);
-    match text(path) {
+    let file = display_name(path);
+    match read_text(path) {
         Ok(text) => match yaml::read(&text) {
-            Ok(nodes) => {
-                for node in nodes {
-                    unfold(&file, node, ("", ""), documents, findings);
+            Ok(roots) => {
+                for root in roots {
+                    add_documents(&file, root, ("", ""), documents, findings);
                 }
             }
-            Err(error) => findings.push(Finding::of_file(&file, error.place, error.message)),
+            Err(error) => findings.push(Finding::of_file(&file, error.position, error.message)),
         },
         Err(error) => findings.push(Finding::of_file(&file, None, format!("cannot be read: {error}"))),
     }
 }
 
-fn text(path: &Path) -> std::io::Result<String> {
+fn read_text(path: &Path) -> std::io::Result<String> {
     if !is_stdin(path) {
         return std::fs::read_to_string(path);
     }
@@ -178,22 +122,30 @@ fn text(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-// A list is its items, which may leave their kind to it.
-fn unfold(file: &str, node: Node, inherited: (&str, &str), documents: &mut Vec<Document>, findings: &mut Vec<Finding>) {
-    let api_version = node.text("apiVersion").unwrap_or(inherited.0).to_owned();
-    let kind = node.text("kind").unwrap_or(inherited.1).to_owned();
-    let of_list = kind.strip_suffix("List").filter(|_| kind == "List" || api_version.starts_with(GROUP));
-    if let (Some(item_kind), Some(items)) = (of_list, node.get("items")) {
+// Adds an object; of a list each item, which may leave apiVersion and kind to the list.
+fn add_documents(
+    file: &str,
+    root: YamlValue,
+    inherited: (&str, &str),
+    documents: &mut Vec<Document>,
+    findings: &mut Vec<Finding>,
+) {
+    let api_version = root.text("apiVersion").unwrap_or(inherited.0).to_owned();
+    let kind = root.text("kind").unwrap_or(inherited.1).to_owned();
+
+    let list_of = kind.strip_suffix("List").filter(|_| kind == "List" || api_version.starts_with(GROUP));
+    if let (Some(item_kind), Some(items)) = (list_of, root.get("items")) {
         let inherited = if item_kind.is_empty() { ("", "") } else { (api_version.as_str(), item_kind) };
         for item in items.items() {
-            unfold(file, item.clone(), inherited, documents, findings);
+            add_documents(file, item.clone(), inherited, documents, findings);
         }
         return;
     }
+
     if api_version.is_empty() || kind.is_empty() {
         let message = "not a Kubernetes object: it needs apiVersion and kind".to_owned();
-        findings.push(Finding::of_file(file, Some(node.place), message));
+        findings.push(Finding::of_file(file, Some(root.position), message));
         return;
     }
-    documents.push(Document { file: file.to_owned(), api_version, kind, node });
+    documents.push(Document { file: file.to_owned(), api_version, kind, root });
 }

@@ -1,4 +1,4 @@
-//! The sets of `ptset plan`, as the files have them.
+//! What `ptset plan` reads from files: sets, connections with their Secrets, and labels of namespaces.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 
 use super::files;
-use super::files::Finding;
+use super::finding::Finding;
 use super::validate_object;
-use super::validate_object::{Judge, Kind};
+use super::validate_object::{Kind, Validator};
 use crate::api::ProcessTemplateSet;
 use crate::cli::connect::Connections;
 use crate::controller::from_status;
@@ -24,7 +24,7 @@ pub struct Set {
     pub object: Result<ProcessTemplateSet, Vec<Finding>>,
 }
 
-/// What a set has of CMDB.
+/// The access of a set to CMDB.
 pub struct Access {
     /// The CMDB that it uses.
     pub connection: Connection,
@@ -35,55 +35,55 @@ pub struct Access {
 /// Everything in the files that a plan needs.
 #[derive(Default)]
 pub struct Inventory {
-    /// The sets in the order of the files; each stands once.
+    /// The sets in the order of the files, each once.
     pub sets: Vec<Set>,
     /// The connections with their Secrets.
     pub connections: Connections,
-    /// What cannot be read, and belongs to no set.
+    /// What cannot be read, apart from the sets.
     pub findings: Vec<Finding>,
 }
 
 impl Inventory {
-    /// Reads files; what names no namespace is in `namespace`.
+    /// Reads files. `namespace` is that of objects that name none.
     pub fn read(paths: &[PathBuf], namespace: &str) -> anyhow::Result<Self> {
-        let judge = Judge::new()?;
+        let validator = Validator::new()?;
         let (documents, findings) = files::read(paths);
         let mut inventory = Self { findings, ..Self::default() };
         for document in documents {
-            let metadata = |name| document.node.get("metadata").and_then(|metadata| metadata.text(name));
+            let metadata = |name| document.root.get("metadata").and_then(|metadata| metadata.text(name));
             let namespace = metadata("namespace").unwrap_or(namespace).to_owned();
-            match validate_object::kind(&document) {
+            match validate_object::kind_of(&document) {
                 Kind::Set => {
                     let name = SetName { name: metadata("name").unwrap_or_default().to_owned(), namespace };
-                    let (object, findings) = judge.set(&document);
+                    let (object, findings) = validator.read_set(&document);
                     let object = object.filter(|_| findings.is_empty()).ok_or(findings);
-                    inventory.put(Set { name, object });
+                    inventory.add_set(Set { name, object });
                 }
                 Kind::Connection => {
-                    let (connection, findings) = judge.connection(&document);
+                    let (connection, findings) = validator.read_connection(&document);
                     if let Some(connection) = connection.filter(|_| findings.is_empty()) {
                         inventory.connections.add(&namespace, &connection);
                     }
                     inventory.findings.extend(findings);
                 }
                 Kind::ClusterConnection => {
-                    let (connection, findings) = judge.cluster_connection(&document);
+                    let (connection, findings) = validator.read_cluster_connection(&document);
                     if let Some(connection) = connection.filter(|_| findings.is_empty()) {
-                        inventory.connections.add_of_cluster(&connection);
+                        inventory.connections.add_cluster_connection(&connection);
                     }
                     inventory.findings.extend(findings);
                 }
                 Kind::Namespace => inventory.connections.add_namespace(&document),
                 Kind::Secret => inventory.connections.add_secret(&namespace, document),
-                Kind::Unknown => inventory.findings.push(validate_object::unknown(&document)),
+                Kind::Unknown => inventory.findings.push(validate_object::unknown_kind(&document)),
                 Kind::Other => {}
             }
         }
         Ok(inventory)
     }
 
-    // A set that stands twice is what the later document says; what the cluster remembers of it may stand in the earlier.
-    fn put(&mut self, mut set: Set) {
+    // Of two documents of one set, the later has the spec; its status may be in the earlier, which then is the cluster's own.
+    fn add_set(&mut self, mut set: Set) {
         let Some(earlier) = self.sets.iter_mut().find(|earlier| earlier.name == set.name) else {
             return self.sets.push(set);
         };
@@ -98,8 +98,8 @@ impl Inventory {
     }
 }
 
-/// Whether a set goes.
-pub fn is_leaving(set: &ProcessTemplateSet) -> bool {
+/// Whether a set has been deleted, and only its finalizer keeps it.
+pub fn is_being_deleted(set: &ProcessTemplateSet) -> bool {
     set.metadata.deletion_timestamp.is_some()
 }
 
@@ -146,7 +146,7 @@ pub fn other_sets(
         let set = LiveSet {
             name: other.name,
             age: &other.age,
-            is_leaving: is_leaving(other.object),
+            is_leaving: is_being_deleted(other.object),
             service_template: &other.object.spec.service_template,
             processes: &other.processes,
             memory: &other.memory,

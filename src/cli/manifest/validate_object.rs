@@ -1,17 +1,18 @@
-//! The judgement on one document: its shape, and every rule that can be judged from the object alone.
+//! Validates one document: against its schema, and against every rule that needs nothing but the object.
 
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::files::{Document, Finding};
-use super::schema_check::{Fault, Shape};
-use super::yaml::Node;
+use super::files::Document;
+use super::finding::Finding;
+use super::schema_check::SchemaCheck;
+use super::yaml::YamlValue;
 use crate::api;
 use crate::api::{ClusterCmdbConnection, CmdbConnection, GROUP, ProcessTemplateSet, VERSION};
 use crate::plan::check;
 
-/// What a document is.
+/// The kind of a document, as far as it matters to this project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `ProcessTemplateSet`
@@ -26,12 +27,12 @@ pub enum Kind {
     Namespace,
     /// A kind of this project's group that does not exist.
     Unknown,
-    /// Nothing to this project.
+    /// Not an object of this project.
     Other,
 }
 
 /// The kind of a document.
-pub fn kind(document: &Document) -> Kind {
+pub fn kind_of(document: &Document) -> Kind {
     let group = document.api_version.split_once('/').map_or("", |(group, _)| group);
     let version = format!("{GROUP}/{VERSION}");
     match document.kind.as_str() {
@@ -46,80 +47,80 @@ pub fn kind(document: &Document) -> Kind {
     }
 }
 
-/// Judges documents.
-pub struct Judge {
+/// Validates documents. It holds the schemas of the CRDs.
+pub struct Validator {
     set: Value,
     connection: Value,
     cluster_connection: Value,
 }
 
-impl Judge {
-    /// A judge with the schemas of the CRDs.
+impl Validator {
+    /// A validator with the schemas of the CRDs of this version.
     pub fn new() -> anyhow::Result<Self> {
-        let mut judge = Self { set: Value::Null, connection: Value::Null, cluster_connection: Value::Null };
+        let mut validator = Self { set: Value::Null, connection: Value::Null, cluster_connection: Value::Null };
         for (_, crd) in api::crds()? {
             let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().unwrap_or_default();
             match crd.pointer("/spec/names/kind").and_then(Value::as_str) {
-                Some("ProcessTemplateSet") => judge.set = with_envelope(schema)?,
-                Some("CmdbConnection") => judge.connection = with_envelope(schema)?,
-                Some("ClusterCmdbConnection") => judge.cluster_connection = with_envelope(schema)?,
+                Some("ProcessTemplateSet") => validator.set = with_envelope(schema)?,
+                Some("CmdbConnection") => validator.connection = with_envelope(schema)?,
+                Some("ClusterCmdbConnection") => validator.cluster_connection = with_envelope(schema)?,
                 _ => {}
             }
         }
-        Ok(judge)
+        Ok(validator)
     }
 
-    /// A set, as far as it can be read, and what is wrong with its shape.
-    pub fn set(&self, document: &Document) -> (Option<ProcessTemplateSet>, Vec<Finding>) {
+    /// A set, as far as it can be read, and its deviations from the schema. Bounds and rules are left to the planner.
+    pub fn read_set(&self, document: &Document) -> (Option<ProcessTemplateSet>, Vec<Finding>) {
         read(&self.set, false, document)
     }
 
     /// A connection, as far as it can be read, and everything that is wrong with it.
-    pub fn connection(&self, document: &Document) -> (Option<CmdbConnection>, Vec<Finding>) {
+    pub fn read_connection(&self, document: &Document) -> (Option<CmdbConnection>, Vec<Finding>) {
         read(&self.connection, true, document)
     }
 
-    /// A connection of the cluster, likewise.
-    pub fn cluster_connection(&self, document: &Document) -> (Option<ClusterCmdbConnection>, Vec<Finding>) {
+    /// A cluster connection, as far as it can be read, and everything that is wrong with it.
+    pub fn read_cluster_connection(&self, document: &Document) -> (Option<ClusterCmdbConnection>, Vec<Finding>) {
         read(&self.cluster_connection, true, document)
     }
 
-    /// Everything that is wrong with a document; None when it is nothing to this project.
-    pub fn judge(&self, document: &Document) -> Option<Vec<Finding>> {
-        match kind(document) {
+    /// Everything that is wrong with a document; None when it is not one of this project's objects.
+    pub fn validate(&self, document: &Document) -> Option<Vec<Finding>> {
+        match kind_of(document) {
             Kind::Set => {
-                let (set, mut findings) = self.set(document);
-                findings.extend(set.iter().flat_map(|set| rules(set, document)));
-                findings.sort_by_key(|finding| finding.place.map(|place| (place.line, place.column)));
+                let (set, mut findings) = self.read_set(document);
+                findings.extend(set.iter().flat_map(|set| broken_rules(set, document)));
+                findings.sort_by_key(line_and_column);
                 Some(findings)
             }
-            Kind::Connection => Some(self.connection(document).1),
-            Kind::ClusterConnection => Some(self.cluster_connection(document).1),
-            Kind::Unknown => Some(vec![unknown(document)]),
+            Kind::Connection => Some(self.read_connection(document).1),
+            Kind::ClusterConnection => Some(self.read_cluster_connection(document).1),
+            Kind::Unknown => Some(vec![unknown_kind(document)]),
             Kind::Secret | Kind::Namespace | Kind::Other => None,
         }
     }
 }
 
 /// The rules that a set breaks.
-fn rules(set: &ProcessTemplateSet, document: &Document) -> Vec<Finding> {
+fn broken_rules(set: &ProcessTemplateSet, document: &Document) -> Vec<Finding> {
     let finding = |violation: crate::plan::Violation| {
-        let place = document.node.nearest(&violation.path).place;
-        document.finding(place, violation.path, violation.message)
+        let position = document.root.nearest(&violation.path).position;
+        document.finding(position, violation.path, violation.message)
     };
     check(&set.spec).into_iter().map(finding).collect()
 }
 
-/// What is said of a kind that this project does not have.
-pub fn unknown(document: &Document) -> Finding {
+/// The finding about a kind of this project's group that does not exist.
+pub fn unknown_kind(document: &Document) -> Finding {
     let name = if document.api_version == format!("{GROUP}/{VERSION}") { "kind" } else { "apiVersion" };
-    let place = document.node.get(name).unwrap_or(&document.node).place;
+    let position = document.root.get(name).unwrap_or(&document.root).position;
     let message = format!(
         "there is no kind {:?} in {:?}; there are ProcessTemplateSet, CmdbConnection and ClusterCmdbConnection in \
          {GROUP}/{VERSION}",
         document.kind, document.api_version
     );
-    document.finding(place, name.to_owned(), message)
+    document.finding(position, name.to_owned(), message)
 }
 
 // What the CRD leaves to Kubernetes.
@@ -139,47 +140,58 @@ fn with_envelope(mut schema: Value) -> anyhow::Result<Value> {
 }
 
 fn read<T: DeserializeOwned>(schema: &Value, with_bounds: bool, document: &Document) -> (Option<T>, Vec<Finding>) {
-    let mut shape = Shape { with_bounds, faults: Vec::new() };
-    let value = shape.value(schema, &document.node, "");
-    let mut faults = shape.faults;
-    faults.extend(name_faults(&document.node));
+    let mut check = SchemaCheck { document, with_bounds, findings: Vec::new() };
+    let value = check.value(schema, &document.root, "");
+    let mut findings = check.findings;
+    findings.extend(name_findings(document));
+
     let object = value.and_then(|value| match serde_json::from_value(value) {
         Ok(object) => Some(object),
-        // The shape says more, if it has found something.
+        // A finding of the schema is more precise than this error.
         Err(error) => {
-            if faults.is_empty() {
-                faults.push((document.node.place, String::new(), format!("cannot be read: {error}")));
+            if findings.is_empty() {
+                let message = format!("cannot be read: {error}");
+                findings.push(document.finding(document.root.position, String::new(), message));
             }
             None
         }
     });
-    faults.sort_by_key(|(place, ..)| (place.line, place.column));
-    (object, faults.into_iter().map(|(place, path, message)| document.finding(place, path, message)).collect())
+
+    findings.sort_by_key(line_and_column);
+    (object, findings)
 }
 
-// Kubernetes judges names by rules that stand in no schema.
-fn name_faults(node: &Node) -> Vec<Fault> {
-    let Some(metadata) = node.get("metadata") else { return Vec::new() };
-    let mut faults = Vec::new();
-    if metadata.get("name").is_none_or(Node::is_null) && metadata.get("generateName").is_none_or(Node::is_null) {
-        faults.push((metadata.place, "metadata.name".to_owned(), "is required".to_owned()));
+fn line_and_column(finding: &Finding) -> Option<(u64, u64)> {
+    finding.position.map(|position| (position.line, position.column))
+}
+
+// The rules of Kubernetes for names, which are in no schema.
+fn name_findings(document: &Document) -> Vec<Finding> {
+    let Some(metadata) = document.root.get("metadata") else { return Vec::new() };
+    let mut findings = Vec::new();
+
+    let is_absent = |field| metadata.get(field).is_none_or(YamlValue::is_null);
+    if is_absent("name") && is_absent("generateName") {
+        findings.push(document.finding(metadata.position, "metadata.name".to_owned(), "is required".to_owned()));
     }
+
     for (field, longest, may_have_dots) in [("name", 253, true), ("namespace", 63, false)] {
         let Some(name) = metadata.text(field) else { continue };
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let is_label = |label: &str| {
-            label.bytes().next().is_some_and(is_plain)
-                && label.bytes().last().is_some_and(is_plain)
-                && label.bytes().all(|byte| is_plain(byte) || byte == b'-')
-        };
         let is_name = if may_have_dots { name.split('.').all(is_label) } else { is_label(name) };
         if !is_name || name.len() > longest {
-            let (place, path) = (metadata.nearest(field).place, format!("metadata.{field}"));
             let dots = if may_have_dots { ", dots" } else { "" };
             let message =
                 format!("{name:?} is no {field}: lower-case letters, digits{dots} and dashes, at most {longest}");
-            faults.push((place, path, message));
+            findings.push(document.finding(metadata.nearest(field).position, format!("metadata.{field}"), message));
         }
     }
-    faults
+    findings
+}
+
+// Whether a text has the form of a DNS label, whatever its length.
+fn is_label(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.bytes().next().is_some_and(is_plain)
+        && text.bytes().last().is_some_and(is_plain)
+        && text.bytes().all(|byte| is_plain(byte) || byte == b'-')
 }

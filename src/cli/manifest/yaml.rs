@@ -1,4 +1,4 @@
-//! YAML with the place of every value, so that whatever is found can be pointed at.
+//! YAML values with their positions in the file, so that a finding can name line and column.
 
 use std::fmt;
 
@@ -6,33 +6,33 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Number, Value};
 use serde_saphyr::{Location, SnippetMode, Spanned};
 
-/// A place in a file, both counted from 1.
+/// A position in a file. Line and column are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     /// Line.
     pub line: u64,
     /// Column, in characters.
     pub column: u64,
 }
 
-/// A value and where it stands.
+/// A YAML value with its position.
 #[derive(Clone, Debug)]
-pub struct Node {
-    /// Where it begins; an alias counts where it is used.
-    pub place: Place,
-    /// The value.
+pub struct YamlValue {
+    /// Where the value starts; of an alias, where the alias is used.
+    pub position: Position,
+    /// What the value is.
     pub content: Content,
 }
 
-/// A value.
+/// The content of a YAML value.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// null, a truth value or a number.
+    /// null, a boolean or a number.
     Plain(Value),
-    /// A text.
+    /// A string.
     Text(String),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<YamlValue>),
     /// A mapping in the order of the file.
     Map(Vec<Entry>),
 }
@@ -40,25 +40,25 @@ pub enum Content {
 /// An entry of a mapping.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its name.
+    /// The key.
     pub name: String,
-    /// Where the name stands.
-    pub place: Place,
-    /// Its value.
-    pub value: Node,
+    /// Where the key starts.
+    pub position: Position,
+    /// The value under the key.
+    pub value: YamlValue,
 }
 
-/// Why a text cannot be read.
+/// Why a text is not valid YAML.
 #[derive(Debug)]
-pub struct Unreadable {
-    /// Where, if that is known.
-    pub place: Option<Place>,
-    /// Why.
+pub struct ParseError {
+    /// Where it stops being valid, if that is known.
+    pub position: Option<Position>,
+    /// What is wrong there, without the text around it: that may hold a secret.
     pub message: String,
 }
 
-/// The documents of a text; those without content are left out.
-pub fn read(text: &str) -> Result<Vec<Node>, Unreadable> {
+/// Parses the YAML documents of a text. Empty documents are left out.
+pub fn read(text: &str) -> Result<Vec<YamlValue>, ParseError> {
     let options = serde_saphyr::options! {
         // A cluster's sets may come in one text; depth stays bounded.
         budget: serde_saphyr::budget! {
@@ -75,26 +75,26 @@ pub fn read(text: &str) -> Result<Vec<Node>, Unreadable> {
         // Without the lines around it: they may hold a secret.
         let plain = serde_saphyr::render_options! { snippets: SnippetMode::Off };
         let message = error.render_with_options(plain);
-        let place = error.location().and_then(known);
-        let suffix = place.map(|Place { line, column }| format!(" at line {line}, column {column}"));
+        let position = error.location().and_then(known_position);
+        let suffix = position.map(|Position { line, column }| format!(" at line {line}, column {column}"));
         let message = suffix.and_then(|suffix| Some(message.strip_suffix(&suffix)?.to_owned())).unwrap_or(message);
-        Unreadable { place, message }
+        ParseError { position, message }
     })
 }
 
-fn known(location: Location) -> Option<Place> {
-    let place = Place { line: location.line(), column: location.column() };
-    (place.line > 0).then_some(place)
+fn known_position(location: Location) -> Option<Position> {
+    let position = Position { line: location.line(), column: location.column() };
+    (position.line > 0).then_some(position)
 }
 
-impl Node {
-    /// The value under a name of a mapping.
+impl YamlValue {
+    /// The value under a key, if it is a mapping that has it.
     pub fn get(&self, name: &str) -> Option<&Self> {
         let Content::Map(entries) = &self.content else { return None };
         entries.iter().find(|entry| entry.name == name).map(|entry| &entry.value)
     }
 
-    /// The text under a name of a mapping.
+    /// The string under a key, if it is a mapping that has one.
     pub fn text(&self, name: &str) -> Option<&str> {
         match &self.get(name)?.content {
             Content::Text(text) => Some(text),
@@ -102,7 +102,7 @@ impl Node {
         }
     }
 
-    /// The items, if it is a list.
+    /// The items of a list; none of any other value.
     pub fn items(&self) -> &[Self] {
         match &self.content {
             Content::List(items) => items,
@@ -115,23 +115,23 @@ impl Node {
         matches!(self.content, Content::Plain(Value::Null))
     }
 
-    /// What stands under a path such as `spec.processes[3].port`, or the nearest that holds it.
+    /// The value at a path such as `spec.processes[3].port`; where it does not exist, the innermost value that would hold it.
     pub fn nearest(&self, path: &str) -> &Self {
-        let mut node = self;
+        let mut value = self;
         for part in path.split(['.', '[']).filter(|part| !part.is_empty()) {
             let next = match part.strip_suffix(']') {
-                Some(index) => index.parse().ok().and_then(|index: usize| node.items().get(index)),
-                None => node.get(part),
+                Some(index) => index.parse().ok().and_then(|index: usize| value.items().get(index)),
+                None => value.get(part),
             };
             match next {
-                Some(next) => node = next,
+                Some(next) => value = next,
                 None => break,
             }
         }
-        node
+        value
     }
 
-    /// The value without its places.
+    /// The value without positions, as JSON.
     pub fn to_json(&self) -> Value {
         match &self.content {
             Content::Plain(value) => value.clone(),
@@ -144,15 +144,15 @@ impl Node {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Content>::deserialize(deserializer)?;
-        Ok(Self { place: at(spanned.referenced), content: spanned.value })
+        Ok(Self { position: position_of(spanned.referenced), content: spanned.value })
     }
 }
 
-fn at(location: Location) -> Place {
-    known(location).unwrap_or(Place { line: 1, column: 1 })
+fn position_of(location: Location) -> Position {
+    known_position(location).unwrap_or(Position { line: 1, column: 1 })
 }
 
 impl<'de> Deserialize<'de> for Content {
@@ -224,7 +224,11 @@ impl<'de> Visitor<'de> for ContentVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Content, A::Error> {
         let mut entries = Vec::new();
         while let Some(name) = access.next_key::<Spanned<String>>()? {
-            entries.push(Entry { place: at(name.referenced), name: name.value, value: access.next_value()? });
+            entries.push(Entry {
+                position: position_of(name.referenced),
+                name: name.value,
+                value: access.next_value()?,
+            });
         }
         Ok(Content::Map(entries))
     }
@@ -234,26 +238,26 @@ impl<'de> Visitor<'de> for ContentVisitor {
 mod tests {
     use serde_json::json;
 
-    use super::{Content, Place, read};
+    use super::{Content, Position, read};
 
     #[test]
-    fn every_value_and_every_name_knows_its_place() {
+    fn every_value_and_every_key_has_its_position() {
         let text = "# one\na: 1\nb:\n- {c: x, d: [true, null]}\n---\n---\n{\"e\":\n\t\"ü\", \"f\": 2}\n";
         let documents = read(text).unwrap();
         assert_eq!(documents.len(), 2);
         assert_eq!(documents[0].to_json(), json!({ "a": 1, "b": [{ "c": "x", "d": [true, null] }] }));
-        assert_eq!(documents[0].nearest("b[0].c").place, Place { line: 4, column: 7 });
-        assert_eq!(documents[0].nearest("b[0].d[1]").place, Place { line: 4, column: 20 });
-        assert_eq!(documents[0].nearest("b[0].x.y").place, Place { line: 4, column: 3 });
-        assert_eq!(documents[1].nearest("f").place, Place { line: 8, column: 12 });
+        assert_eq!(documents[0].nearest("b[0].c").position, Position { line: 4, column: 7 });
+        assert_eq!(documents[0].nearest("b[0].d[1]").position, Position { line: 4, column: 20 });
+        assert_eq!(documents[0].nearest("b[0].x.y").position, Position { line: 4, column: 3 });
+        assert_eq!(documents[1].nearest("f").position, Position { line: 8, column: 12 });
         let Content::Map(entries) = &documents[1].content else { panic!() };
-        assert_eq!(entries[1].place, Place { line: 8, column: 7 });
+        assert_eq!(entries[1].position, Position { line: 8, column: 7 });
     }
 
     #[test]
     fn an_alias_counts_where_it_is_used() {
         let documents = read("a: &a 1\nb: *a\nc: &c {d: 2}\ne: {<<: *c, f: 3}\n").unwrap();
-        assert_eq!(documents[0].nearest("b").place, Place { line: 2, column: 4 });
+        assert_eq!(documents[0].nearest("b").position, Position { line: 2, column: 4 });
         assert_eq!(documents[0].nearest("e").to_json(), json!({ "d": 2, "f": 3 }));
     }
 
@@ -266,9 +270,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_pointed_at_without_its_text() {
         let error = read("a: 1\nbk_app_secret: \"top\na: [\n").unwrap_err();
-        assert!(error.place.is_some() && !error.message.contains("top"), "{error:?}");
+        assert!(error.position.is_some() && !error.message.contains("top"), "{error:?}");
         let error = read("a: 1\na: 2\n").unwrap_err();
-        assert_eq!(error.place, Some(Place { line: 2, column: 1 }));
+        assert_eq!(error.position, Some(Position { line: 2, column: 1 }));
         assert!(!error.message.contains('\n') && !error.message.contains("line 2"), "{error:?}");
     }
 }
