@@ -69,8 +69,8 @@ impl fmt::Debug for ConnectionFlags {
     }
 }
 
-/// The connections of the files, with their Secrets, grants and the labels of namespaces. A connection is built once, at its
-/// first use.
+/// The connections of the files, with their Secrets, grants and labels of namespaces. A connection is built at its first
+/// use, once.
 #[derive(Default)]
 pub struct Connections {
     descriptions: HashMap<ConnectionName, Description>,

@@ -1,7 +1,7 @@
 //! `ptset run`: runs the controller until a signal.
 //!
-//! *Flow*: logging, HTTP endpoints, the clients of the API server, then the controller: alone, or while this instance holds the
-//! lease. On SIGTERM or SIGINT the controller finishes its writes in flight before the endpoints stop.
+//! *Flow*: logging, HTTP endpoints, the clients of the API server, then the controller: alone, or while this instance holds
+//! the lease. On SIGTERM or SIGINT the controller finishes its writes in flight before the endpoints stop.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

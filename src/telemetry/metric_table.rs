@@ -1,5 +1,5 @@
-//! The table of all metric families. Labels come from closed sets, never from names of objects, and every series of a family
-//! exists from the first scrape.
+//! The table of all metric families. Labels come from closed sets, never from names of objects, and every series exists
+//! from the first scrape.
 
 use crate::{cmdb, controller};
 
@@ -28,7 +28,7 @@ pub enum Kind {
     Counter,
     /// A value at the time of the scrape.
     Gauge,
-    /// A distribution: the upper bound of the first bucket, and the number of buckets, each twice as wide as the one before.
+    /// A distribution: the upper bound of the first bucket, and the number of buckets. Each bound is twice the one before.
     Histogram(f64, u16),
 }
 

@@ -1,5 +1,5 @@
-//! The readiness of this process, for `/readyz`: the latest result of each check. It does not depend on CMDB: an operator that
-//! cannot reach CMDB must run to report that.
+//! The readiness of this process, for `/readyz`: the latest result of each check. It does not depend on CMDB: an operator
+//! that cannot reach CMDB must run to report that.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,8 +30,8 @@ impl ReadinessReport {
         self.results.lock().insert(check, result);
     }
 
-    /// Stores what leadership means for the checks: an instance that does not lead needs no CRDs and no watches, only access
-    /// to the lease.
+    /// Stores what leadership means for the checks: an instance that does not lead needs no CRDs and no watches, only
+    /// access to the lease.
     pub fn report_standing(&self, standing: &LeadershipState) {
         let (leader, others) = match standing {
             LeadershipState::Leads => (Ok("ok"), Err(NO_ANSWER)),

@@ -1,8 +1,8 @@
 //! `ptset doctor`: checks a connection step by step, and says what to do.
 //!
 //! *Flow*: `command` reads the options. `files` or `cluster` loads each connection as a `Target`, with its Secrets and the
-//! labels of namespaces as `RelatedObjects`. `examine` takes the steps in their order, with `grants` and `lists`. A failed call
-//! is sorted to its step by `failed_step`, and `advice` says what to do. `report` prints.
+//! labels of namespaces as `RelatedObjects`. `examine` takes the steps in their order, with `grants` and `lists`. `failed_step`
+//! sorts a failed call to its step, and `advice` says what to do. `report` prints.
 //!
 //! *Guarantees*: nothing is written, neither to CMDB nor to a cluster, and no value of a Secret is printed.
 

@@ -136,7 +136,7 @@ impl Steps {
         self.steps.push(Step { name, outcome: Outcome::Skipped, fact: fact.into(), advice: String::new() });
     }
 
-    /// All steps in their order. Those that were not reached are skipped. Only a cluster connection (`is_shared`) has grants.
+    /// All steps in their order. Steps that were not reached are skipped. `is_shared`: whether there is a step for grants.
     pub fn finish(mut self, is_shared: bool) -> Vec<Step> {
         for name in StepName::ALL {
             let applies = name != StepName::Grants || is_shared;

@@ -82,7 +82,7 @@ impl Inventory {
         Ok(inventory)
     }
 
-    // Of two documents of one set, the later has the spec; its status may be in the earlier, which then is the cluster's own.
+    // Of two documents of one set, the later has the spec. The earlier may have the status, as the cluster has it.
     fn add_set(&mut self, mut set: Set) {
         let Some(earlier) = self.sets.iter_mut().find(|earlier| earlier.name == set.name) else {
             return self.sets.push(set);

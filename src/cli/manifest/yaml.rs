@@ -115,7 +115,7 @@ impl YamlValue {
         matches!(self.content, Content::Plain(Value::Null))
     }
 
-    /// The value at a path such as `spec.processes[3].port`; where it does not exist, the innermost value that would hold it.
+    /// The value at a path such as `spec.processes[3].port`; if there is none, the innermost value on the path.
     pub fn nearest(&self, path: &str) -> &Self {
         let mut value = self;
         for part in path.split(['.', '[']).filter(|part| !part.is_empty()) {
