@@ -22,7 +22,7 @@ use crate::cmdb::audit::{AuditRecord, Behalf, Subject};
 use crate::cmdb::classify::{classify, is_out_of_reach};
 use crate::cmdb::limits::limiter::{Answer, Permit, Priority, Rejected};
 use crate::cmdb::limits::limiters::Caller;
-use crate::cmdb::limits::rate::Quota;
+use crate::cmdb::limits::rate_limiter::Quota;
 use crate::cmdb::wire::{Envelope, Success};
 use crate::cmdb::write_gate::WriteGate;
 use crate::cmdb::{Config, ConnectFailure, Error, Observer, Operation, Reply, Transport};

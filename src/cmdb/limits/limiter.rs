@@ -1,8 +1,6 @@
 //! Lets calls through: as many at a time, as many a second, and as long as the endpoint answers. One for all that lead to
 //! one endpoint as one caller.
 
-mod poll_queue;
-
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
@@ -14,8 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::circuit_breaker::{Breaker, Way};
-use super::rate::{Admission, Pace, Quota, count};
-use crate::cmdb::limits::limiter::poll_queue::Polls;
+use super::poll_queue::Polls;
+use super::rate_limiter::{Admission, Pace, Quota, count};
 use crate::cmdb::{LimiterReadings, Limits};
 
 /// How urgent a call is.

@@ -4,4 +4,5 @@ pub mod circuit_breaker;
 pub mod jitter;
 pub mod limiter;
 pub mod limiters;
-pub mod rate;
+pub mod poll_queue;
+pub mod rate_limiter;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Limiter, Member, Permit, PollKey, Priority, Rejected};
-use crate::cmdb::limits::rate::Quota;
+use crate::cmdb::limits::rate_limiter::Quota;
 use crate::cmdb::{LimiterReadings, Limits};
 
 fn limits(requests_per_second: u32, max_concurrent: usize) -> Limits {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::PollKey;
+use crate::cmdb::PollKey;
 
 /// A poll that comes this much before its time has come.
 const EARLY: Duration = Duration::from_millis(100);
