@@ -2,71 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use secrecy::SecretString;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::audit::Subject;
 use super::wire::{Ids, List};
 use super::{
-    Behalf, Credentials, Error, Limiters, Limits, Observer, Operation, Priority, ProcessTemplate, Properties,
-    ServiceCategory, ServiceTemplate, Transport, UrlPolicy, UserCredential,
+    Behalf, Config, Error, Observer, Operation, Priority, ProcessTemplate, Properties, ServiceCategory,
+    ServiceTemplate, Transport, UserCredential,
 };
 use crate::cmdb::http::sender::Sender;
 
 /// Service templates of one page: the document allows 500.
 const PAGE: usize = 500;
-
-/// Whom we trust, and who we are, on a connection with TLS.
-#[derive(Clone, Debug, Default)]
-pub struct Tls {
-    /// Certificates in PEM that are trusted; None: those of the system.
-    pub ca_bundle: Option<String>,
-    /// Our certificate and its key, in PEM.
-    pub identity: Option<SecretString>,
-}
-
-/// How to reach a CMDB.
-pub struct Config {
-    /// Base URL; the transport adds its paths.
-    pub url: String,
-    /// How CMDB is reached.
-    pub transport: Transport,
-    /// Whom we trust, and who we are, when the URL is https.
-    pub tls: Tls,
-    /// Where it may lead.
-    pub fence: Arc<UrlPolicy>,
-    /// `bk_supplier_account`
-    pub supplier_account: String,
-    /// Who we are.
-    pub credentials: Credentials,
-    /// Longest wait for one answer, 45 s as a rule: above every server's own limit of 30 s, for what is given up may still be stored.
-    pub timeout: Duration,
-    /// What may be asked of it; the lowest limits of all clients that lead there as the same caller hold for all.
-    pub limits: Limits,
-    /// The limiters that are shared with those clients.
-    pub limiters: Arc<Limiters>,
-}
-
-impl std::fmt::Debug for Config {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A URL that was not checked yet may hold a password.
-        let url = if self.url.contains('@') { "***" } else { &self.url };
-        formatter
-            .debug_struct("Config")
-            .field("url", &url)
-            .field("transport", &self.transport)
-            .field("tls", &self.tls)
-            .field("fence", &self.fence)
-            .field("supplier_account", &self.supplier_account)
-            .field("credentials", &self.credentials)
-            .field("timeout", &self.timeout)
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A CMDB. Clones share all they have.
 #[derive(Clone)]

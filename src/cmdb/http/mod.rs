@@ -1,5 +1,6 @@
 //! One call over HTTP: transports, credentials, TLS, and what a reply may contain.
 
+pub mod body;
 pub mod connect_failure;
 pub mod credentials;
 pub mod login;

@@ -15,17 +15,18 @@ use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, trace_span};
 
+use super::body::read_bounded;
 use super::login::{CurrentLogin, Login};
 use super::url_policy::PolicyResolver;
 use super::version;
 use crate::cmdb::audit::{AuditRecord, Behalf, Subject};
 use crate::cmdb::classify::{classify, is_out_of_reach};
-use crate::cmdb::limits::limiter::{Answer, Permit, Priority, Rejected};
-use crate::cmdb::limits::limiters::Caller;
+use crate::cmdb::limits::caller::Caller;
+use crate::cmdb::limits::limiter::{Answer, Permit, Rejected};
 use crate::cmdb::limits::rate_limiter::Quota;
 use crate::cmdb::wire::{Envelope, Success};
 use crate::cmdb::write_gate::WriteGate;
-use crate::cmdb::{Config, ConnectFailure, Error, Observer, Operation, Reply, Transport};
+use crate::cmdb::{Config, ConnectFailure, Error, Observer, Operation, Priority, Reply, Transport};
 
 /// Largest answer that is read.
 const BODY_BYTES: usize = 32 << 20;
@@ -421,21 +422,6 @@ async fn body(operation: Operation, response: Response, id: &str) -> Result<Vec<
         }
         Err(_) => Err(unanswered(operation, "the connection broke within the answer", id)),
     }
-}
-
-/// The body of an answer; None when it has more bytes than that.
-pub(in crate::cmdb) async fn read_bounded(
-    mut response: Response,
-    most: usize,
-) -> Result<Option<Vec<u8>>, reqwest::Error> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if bytes.len() + chunk.len() > most {
-            return Ok(None);
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(Some(bytes))
 }
 
 fn header(response: &Response, name: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use regex::Regex;
 use reqwest::StatusCode;
 use tokio::time::timeout;
 
-use super::sender::read_bounded;
+use super::body::read_bounded;
 
 /// Longest wait for it: nobody needs it.
 const PATIENCE: Duration = Duration::from_secs(5);

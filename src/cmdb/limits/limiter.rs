@@ -2,7 +2,6 @@
 //! one endpoint as one caller.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,33 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::circuit_breaker::{Breaker, Way};
 use super::poll_queue::Polls;
 use super::rate_limiter::{Admission, Pace, Quota, count};
-use crate::cmdb::{LimiterReadings, Limits};
-
-/// How urgent a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
-    /// Somebody waits for it: an edit, a deletion, and what they need. It queues.
-    Interactive,
-    /// A write whose outcome is unknown, and the list that may tell. It queues too, and is sent even when the process is
-    /// shutting down and all other calls are rejected.
-    Resolve,
-    /// A poll of a set at rest. Polls never queue (an edit of the same set must be able to overtake them); they are rejected
-    /// with a retry-after, and keep the order in which they first came.
-    Background(PollKey),
-}
-
-/// Tells one poll from another: the same each time that it comes again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PollKey(u64);
-
-impl PollKey {
-    /// That which looks at this.
-    pub fn of(what: impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
-        Self(hasher.finish())
-    }
-}
+use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
 
 /// Longest wait for work when the server has told us to stop; for more, the status is to say so.
 const LONGEST_STOP: Duration = Duration::from_secs(10);

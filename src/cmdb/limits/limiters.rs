@@ -3,61 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::caller::Caller;
 use super::limiter::{Limiter, Member};
-use crate::cmdb::{Credentials, OpenGate, UserCredential, WriteGate};
-
-/// What a client may ask of CMDB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Calls that may begin in a second, at least 1.
-    pub requests_per_second: u32,
-    /// Calls in flight at a time, at least 1.
-    pub max_concurrent: usize,
-}
-
-/// What is true of all limiters at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimiterReadings {
-    /// Limiters that let calls through at the configured rate.
-    pub full: usize,
-    /// Limiters that go slower, as the server wants it.
-    pub slowed: usize,
-    /// Limiters whose endpoint does not answer: one call tries it now and then.
-    pub down: usize,
-    /// Calls that were sent and have not ended.
-    pub in_flight: usize,
-    /// Calls of edits and deletions that wait for their turn.
-    pub edits_waiting: usize,
-    /// Checks of sets at rest that were told to come again later.
-    pub polls_waiting: usize,
-}
-
-/// Who calls: a digest of application, user, secrets and of whom the caller trusts. Who only names an application, without
-/// its secret, or cannot reach the endpoint for want of its certificate, must not slow down or stop those who can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::cmdb) struct Caller([u8; 32]);
-
-impl Caller {
-    /// Who has these credentials, and trusts these certificates.
-    pub fn of(credentials: &Credentials, ca_bundle: Option<&str>) -> Self {
-        let Credentials { app_code, app_secret, user } = credentials;
-        let (kind, user) = match user {
-            UserCredential::Username(name) => ("name", name.as_str()),
-            UserCredential::Token(token) => ("token", token.expose_secret()),
-            UserCredential::AccessToken(token) => ("access token", token.expose_secret()),
-        };
-        let mut digest = Sha256::new();
-        for part in [app_code, app_secret.expose_secret(), kind, user, ca_bundle.unwrap_or_default()] {
-            digest.update(part.len().to_be_bytes());
-            digest.update(part);
-        }
-        Self(digest.finalize().into())
-    }
-}
+use crate::cmdb::{LimiterReadings, Limits, OpenGate, WriteGate};
 
 /// The limiters in use: all clients that lead to one endpoint as one caller share one, and so the lowest of their limits,
 /// what was learned, and whether the endpoint is down. Before all of them is one gate for writes, and they end together.
@@ -117,8 +67,8 @@ mod tests {
 
     use secrecy::SecretString;
 
-    use super::{Caller, Limiters, Limits};
-    use crate::cmdb::{Credentials, UserCredential};
+    use super::{Caller, Limiters};
+    use crate::cmdb::{Credentials, Limits, UserCredential};
 
     const LIMITS: Limits = Limits { requests_per_second: 20, max_concurrent: 4 };
 

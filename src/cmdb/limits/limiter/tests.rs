@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Limiter, Member, Permit, PollKey, Priority, Rejected};
+use super::{Answer, Limiter, Member, Permit, Rejected};
 use crate::cmdb::limits::rate_limiter::Quota;
-use crate::cmdb::{LimiterReadings, Limits};
+use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
 
 fn limits(requests_per_second: u32, max_concurrent: usize) -> Limits {
     Limits { requests_per_second, max_concurrent }
