@@ -18,7 +18,7 @@ use crate::api::{
 use crate::cli::manifest::files::Document;
 use crate::cli::manifest::yaml::YamlValue;
 use crate::cmdb;
-use crate::cmdb::{Credentials, Limiters, Operation, UrlPolicy};
+use crate::cmdb::{Credentials, Limiters, OpenGate, Operation, UrlPolicy};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description};
 use crate::engine::{Connection, Grants, Touched, Unbounded};
@@ -232,7 +232,11 @@ impl Connections {
         identity: Option<SecretString>,
     ) -> anyhow::Result<Connection> {
         // No policy of URLs: the user of the command may send requests anywhere.
-        let bounds = Bounds { url_policy: Arc::new(UrlPolicy::none()), limiters: Arc::clone(&self.limiters) };
+        let bounds = Bounds {
+            url_policy: Arc::new(UrlPolicy::none()),
+            limiters: Arc::clone(&self.limiters),
+            write_gate: Arc::new(OpenGate),
+        };
         let connection = description.connect(credentials, identity, bounds, key, Arc::new(NoObserver));
         connection.map_err(|reason| anyhow!("{name}: {reason}"))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::{Credentials, Limiters, Limits, Transport, UrlPolicy};
+use super::{Credentials, Limiters, Limits, Transport, UrlPolicy, WriteGate};
 
 /// TLS settings of a client, used when its URL is https.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Config {
     /// TLS settings.
     pub tls: Tls,
     /// The URLs and addresses that are permitted.
-    pub fence: Arc<UrlPolicy>,
+    pub url_policy: Arc<UrlPolicy>,
     /// `bk_supplier_account`
     pub supplier_account: String,
     /// The application and the user that the calls are made as.
@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// The limiters that are shared with those clients.
     pub limiters: Arc<Limiters>,
+    /// Checked just before each write is sent.
+    pub write_gate: Arc<dyn WriteGate>,
 }
 
 impl Debug for Config {
@@ -49,7 +51,7 @@ impl Debug for Config {
             .field("url", &url)
             .field("transport", &self.transport)
             .field("tls", &self.tls)
-            .field("fence", &self.fence)
+            .field("url_policy", &self.url_policy)
             .field("supplier_account", &self.supplier_account)
             .field("credentials", &self.credentials)
             .field("timeout", &self.timeout)

@@ -1,10 +1,10 @@
-//! Whether a write may begin at all, whatever the limits say.
+//! Whether a write may be sent at all, whatever the limits say: only the leader writes.
 
 use std::fmt::Debug;
 
-/// Asked just before each write is sent.
+/// Checked just before each write is sent.
 pub trait WriteGate: Debug + Send + Sync {
-    /// Whether a write may begin now.
+    /// Whether a write may be sent now.
     fn is_open(&self) -> bool;
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::connection::build::Bounds;
 use super::connection::cache::Connections;
 use super::connection::lookup::ConnectionLookup;
 use super::connection::reconcile;
@@ -85,11 +86,15 @@ pub async fn run(
 
     // What reconciles use.
     let (waker, woken) = waker::waker();
-    let limiters = Arc::new(cmdb::Limiters::new(Arc::clone(&settings.write_gate), shutdown.clone()));
-    let url_policy = settings.url_policy.clone();
+    let limiters = Arc::new(cmdb::Limiters::new(shutdown.clone()));
+    let bounds = Bounds {
+        url_policy: Arc::new(settings.url_policy.clone()),
+        limiters: Arc::clone(&limiters),
+        write_gate: Arc::clone(&settings.write_gate),
+    };
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), settings.secrets, lookup, url_policy, &limiters, cmdb_observer),
+        connections: Connections::new(client.clone(), settings.secrets, lookup, bounds, cmdb_observer),
         sets: RetryState::default(),
         connection_states: RetryState::default(),
         store: sets.store(),

@@ -16,8 +16,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Limits, Observer, Operation, PollKey, Priority, ProcessTemplate,
-    Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Limits, Observer, OpenGate, Operation, PollKey, Priority,
+    ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UrlPolicy, UserCredential,
+    WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -232,13 +233,14 @@ fn config(url: &str) -> Config {
     Config {
         transport: Transport::Esb,
         tls: Tls::default(),
-        fence: Arc::new(UrlPolicy::none()),
+        url_policy: Arc::new(UrlPolicy::none()),
         url: url.to_owned(),
         supplier_account: "0".to_owned(),
         credentials: credentials(UserCredential::Username("ann".to_owned())),
         timeout: Duration::from_mins(1),
         limits: Limits { requests_per_second: 1000, max_concurrent: 4 },
         limiters: Arc::default(),
+        write_gate: Arc::new(OpenGate),
     }
 }
 

@@ -50,7 +50,7 @@ fn config(url: &str, transport: Transport) -> Config {
         url,
         transport,
         tls: Tls { ca_bundle: Some(CERTIFICATE.clone()), identity: None },
-        fence: Arc::new(UrlPolicy::none()),
+        url_policy: Arc::new(UrlPolicy::none()),
         supplier_account: "0".to_owned(),
         credentials: Credentials {
             app_code: "ptset".to_owned(),
@@ -60,6 +60,7 @@ fn config(url: &str, transport: Transport) -> Config {
         timeout: Duration::from_secs(45),
         limits: Limits { requests_per_second: 1000, max_concurrent: 4 },
         limiters: Arc::default(),
+        write_gate: Arc::new(OpenGate),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use cmdb_sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
 use futures::future::join_all;
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Limiters, Limits, Observer, Operation, PollKey, Priority,
-    Properties, Property, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, Limiters, Limits, Observer, OpenGate, Operation, PollKey,
+    Priority, Properties, Property, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -52,7 +52,7 @@ impl Endpoint {
             url: format!("{}{path}", self.sim.url()),
             transport: self.transport,
             tls: Tls::default(),
-            fence: Arc::new(UrlPolicy::none()),
+            url_policy: Arc::new(UrlPolicy::none()),
             supplier_account: "0".to_owned(),
             credentials: Credentials {
                 app_code: app_code.to_owned(),
@@ -62,6 +62,7 @@ impl Endpoint {
             timeout: Duration::from_secs(45),
             limits: self.limits,
             limiters: Arc::clone(&self.limiters),
+            write_gate: Arc::new(OpenGate),
         };
         Client::new(config, Arc::new(Silent)).unwrap()
     }

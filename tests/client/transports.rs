@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cmdb_sim::{self as sim, Options, Simulator};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Limits, Observer, Operation, PollKey, Priority, Properties, Property, Tls, Transport,
-    UrlPolicy, UserCredential,
+    Client, Config, Credentials, Limits, Observer, OpenGate, Operation, PollKey, Priority, Properties, Property, Tls,
+    Transport, UrlPolicy, UserCredential,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 use secrecy::SecretString;
@@ -28,7 +28,7 @@ fn config(url: &str, transport: Transport, tls: Tls) -> Config {
         url,
         transport,
         tls,
-        fence: Arc::new(UrlPolicy::none()),
+        url_policy: Arc::new(UrlPolicy::none()),
         supplier_account: "0".to_owned(),
         credentials: Credentials {
             app_code: if is_direct { String::new() } else { "ptset".to_owned() },
@@ -38,6 +38,7 @@ fn config(url: &str, transport: Transport, tls: Tls) -> Config {
         timeout: Duration::from_secs(45),
         limits: Limits { requests_per_second: 1000, max_concurrent: 4 },
         limiters: Arc::default(),
+        write_gate: Arc::new(OpenGate),
     }
 }
 
@@ -131,7 +132,7 @@ async fn a_fence_keeps_a_connection_from_this_machine() {
     let sim = Simulator::start(Options::default()).unwrap();
     let fence = Arc::new(UrlPolicy::around(&[], Vec::new()).unwrap());
     for url in [sim.url(), sim.url().replace("http:", "https:"), "https://localhost:1".to_owned()] {
-        let config = Config { fence: Arc::clone(&fence), ..config(&url, Transport::Esb, Tls::default()) };
+        let config = Config { url_policy: Arc::clone(&fence), ..config(&url, Transport::Esb, Tls::default()) };
         let Ok(client) = Client::new(config, Arc::new(Silent)) else { continue };
         assert!(client.list_service_categories(2).await.is_err(), "{url}");
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use cmdb_sim::{Effect, Fault, Options, Simulator};
 use futures::{StreamExt, stream};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Error, Limits, Observer, Operation, Properties, Property, Tls, Transport, UrlPolicy,
-    UserCredential,
+    Client, Config, Credentials, Error, Limits, Observer, OpenGate, Operation, Properties, Property, Tls, Transport,
+    UrlPolicy, UserCredential,
 };
 use process_template_operator::telemetry::LogFormat;
 use process_template_operator::{api, controller, engine, plan};
@@ -43,12 +43,13 @@ fn config(url: &str, transport: Transport, user: UserCredential, tls: Tls) -> Co
         url: if is_gateway { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() },
         transport,
         tls,
-        fence: Arc::new(UrlPolicy::none()),
+        url_policy: Arc::new(UrlPolicy::none()),
         supplier_account: "0".to_owned(),
         credentials: Credentials { app_code: "ptset".to_owned(), app_secret: SecretString::from(APP_SECRET), user },
         timeout: Duration::from_secs(5),
         limits: Limits { requests_per_second: 1000, max_concurrent: 4 },
         limiters: Arc::default(),
+        write_gate: Arc::new(OpenGate),
     }
 }
 
@@ -192,7 +193,11 @@ fn the_types(hunt: &mut Hunt) {
         debug(&api::CmdbConnection::new("default", spec.clone()), "CmdbConnection");
         let description = controller::Description::of("shop", &spec);
         debug(&description, "Description");
-        let bounds = controller::Bounds { url_policy: Arc::new(UrlPolicy::none()), limiters: Arc::default() };
+        let bounds = controller::Bounds {
+            url_policy: Arc::new(UrlPolicy::none()),
+            limiters: Arc::default(),
+            write_gate: Arc::new(OpenGate),
+        };
         let connection = description.connect(
             Credentials {
                 app_code: "ptset".to_owned(),

@@ -14,7 +14,7 @@ use super::{grants, lists};
 use crate::api::{SecretRef, TransportChoice};
 use crate::cli::connect::{NoObserver, from_environment};
 use crate::cmdb;
-use crate::cmdb::{Credentials, Responder, Transport, UrlPolicy, UserCredential, proxy_for};
+use crate::cmdb::{Credentials, OpenGate, Responder, Transport, UrlPolicy, UserCredential, proxy_for};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description, read_identity};
 use crate::engine::Connection;
@@ -215,7 +215,7 @@ fn check_url(
 }
 
 fn connect(description: &Description, authentication: Authentication, policy: UrlPolicy) -> Result<Connection, String> {
-    let bounds = Bounds { url_policy: Arc::new(policy), limiters: Arc::default() };
+    let bounds = Bounds { url_policy: Arc::new(policy), limiters: Arc::default(), write_gate: Arc::new(OpenGate) };
     description.connect(
         authentication.credentials,
         authentication.identity,

@@ -25,8 +25,7 @@ use crate::cmdb::limits::caller::Caller;
 use crate::cmdb::limits::limiter::{Answer, Permit, Rejected};
 use crate::cmdb::limits::rate_limiter::Quota;
 use crate::cmdb::wire::{Envelope, Success};
-use crate::cmdb::write_gate::WriteGate;
-use crate::cmdb::{Config, ConnectFailure, Error, Observer, Operation, Priority, Reply, Transport};
+use crate::cmdb::{Config, ConnectFailure, Error, Observer, Operation, Priority, Reply, Transport, WriteGate};
 
 /// Largest answer that is read.
 const BODY_BYTES: usize = 32 << 20;
@@ -51,7 +50,7 @@ pub struct Sender {
     url: String,
     supplier_account: String,
     timeout: Duration,
-    gate: Arc<dyn WriteGate>,
+    write_gate: Arc<dyn WriteGate>,
     observer: Arc<dyn Observer>,
     // Begins every correlation ID of this client.
     prefix: u64,
@@ -65,7 +64,7 @@ impl Sender {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let unusable = |message: String| Error::Configuration { message };
         let url = normalised(&config.url).map_err(unusable)?;
-        config.fence.check(&url).map_err(unusable)?;
+        config.url_policy.check(&url).map_err(unusable)?;
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("process-template-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
@@ -74,8 +73,8 @@ impl Sender {
             .pool_idle_timeout(IDLE)
             .connect_timeout(CONNECT.min(config.timeout))
             .timeout(config.timeout);
-        if config.fence.is_closed() {
-            http = http.dns_resolver(PolicyResolver(Arc::clone(&config.fence)));
+        if config.url_policy.is_closed() {
+            http = http.dns_resolver(PolicyResolver(Arc::clone(&config.url_policy)));
         }
         if let Some(bundle) = &config.tls.ca_bundle {
             // A text without any is read as an empty list, which would trust nobody.
@@ -101,7 +100,7 @@ impl Sender {
             url,
             supplier_account: config.supplier_account,
             timeout: config.timeout,
-            gate: Arc::clone(config.limiters.gate()),
+            write_gate: config.write_gate,
             observer,
             prefix: std::hash::RandomState::new().build_hasher().finish(),
             sent: AtomicU64::new(0),
@@ -196,7 +195,7 @@ impl Sender {
         ids: impl FnOnce(&T) -> Vec<i64>,
     ) -> Result<T, Error> {
         let (login, permit) = self.enter(operation, Priority::Interactive).await?;
-        if !self.gate.is_open() {
+        if !self.write_gate.is_open() {
             return Err(Error::Halted { operation });
         }
         let id = self.next_id();

@@ -7,33 +7,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
 use super::limiter::{Limiter, Member};
-use crate::cmdb::{LimiterReadings, Limits, OpenGate, WriteGate};
+use crate::cmdb::{LimiterReadings, Limits};
 
-/// The limiters in use: all clients that lead to one endpoint as one caller share one, and so the lowest of their limits,
-/// what was learned, and whether the endpoint is down. Before all of them is one gate for writes, and they end together.
+/// The limiters in use. All clients with the same URL and caller share one: the lowest of their limits, the rate that was
+/// learned, and whether the endpoint is down. They shut down together.
 #[derive(Debug)]
 pub struct Limiters {
-    gate: Arc<dyn WriteGate>,
-    ends: CancellationToken,
+    shutdown: CancellationToken,
     by_endpoint: Mutex<HashMap<(String, Caller), Weak<Limiter>>>,
 }
 
 impl Default for Limiters {
     fn default() -> Self {
-        Self::new(Arc::new(OpenGate), CancellationToken::new())
+        Self::new(CancellationToken::new())
     }
 }
 
 impl Limiters {
-    /// Limiters whose writes begin only while the gate is open. From `ends` on, no call begins but one that settles what
-    /// became of a write.
-    pub fn new(gate: Arc<dyn WriteGate>, ends: CancellationToken) -> Self {
-        Self { gate, ends, by_endpoint: Mutex::default() }
-    }
-
-    /// The gate before all writes.
-    pub(in crate::cmdb) fn gate(&self) -> &Arc<dyn WriteGate> {
-        &self.gate
+    /// No limiters yet. After `shutdown`, they admit only calls that resolve a write whose outcome is unknown.
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self { shutdown, by_endpoint: Mutex::default() }
     }
 
     /// What is true of all of them now.
@@ -53,7 +46,7 @@ impl Limiters {
         by_endpoint.retain(|_, limiter| limiter.strong_count() > 0);
         let kept = by_endpoint.entry((url.to_owned(), caller)).or_default();
         let limiter = kept.upgrade().unwrap_or_else(|| {
-            let limiter = Limiter::new(self.ends.clone());
+            let limiter = Limiter::new(self.shutdown.clone());
             *kept = Arc::downgrade(&limiter);
             limiter
         });

@@ -36,6 +36,8 @@ pub struct Bounds {
     pub url_policy: Arc<UrlPolicy>,
     /// What it shares with others that lead there.
     pub limiters: Arc<Limiters>,
+    /// Checked just before each write is sent.
+    pub write_gate: Arc<dyn WriteGate>,
 }
 
 impl Description {
@@ -94,13 +96,14 @@ impl Description {
         cmdb::Config {
             url: endpoint.url.clone(),
             transport: transport(endpoint),
-            fence: bounds.url_policy,
+            url_policy: bounds.url_policy,
             tls: Tls { ca_bundle: self.ca_bundle.clone(), identity },
             supplier_account: endpoint.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
             credentials,
             timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
             limits: limits(endpoint.limits.as_ref()),
             limiters: bounds.limiters,
+            write_gate: bounds.write_gate,
         }
     }
 

@@ -34,7 +34,7 @@ use super::name::ConnectionName;
 use super::secrets::{self, Secrets, version, version_of};
 use super::set_connection::{SetConnection, User};
 use crate::api::SecretRef;
-use crate::cmdb::{self, Limiters, Observer, UrlPolicy};
+use crate::cmdb::{self, Observer};
 use crate::controller::error::Error;
 use crate::controller::names::ObjectName;
 use crate::controller::settings::SecretAccess;
@@ -70,17 +70,16 @@ impl Connections {
         client: Client,
         secrets: SecretAccess,
         lookup: ConnectionLookup,
-        url_policy: UrlPolicy,
-        limiters: &Arc<Limiters>,
+        bounds: Bounds,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let bounds = |policy| Bounds { url_policy: Arc::new(policy), limiters: Arc::clone(limiters) };
+        let for_any_url = Arc::new(bounds.url_policy.for_any_url());
         Self {
             client,
             secrets,
             observer,
-            shared_bounds: bounds(url_policy.for_any_url()),
-            bounds: bounds(url_policy),
+            shared_bounds: Bounds { url_policy: for_any_url, ..bounds.clone() },
+            bounds,
             lookup,
             entries: Mutex::default(),
             uses: Mutex::default(),
