@@ -1,41 +1,28 @@
-//! The one table that gives answers their meanings, and the one place that reads their text: for the few codes that
-//! mean several things. Codes of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API gateway.
+//! The table that gives each answer its class, and the only place that reads the text of an answer: for the few codes that
+//! mean several things. The codes are those of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API gateway.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Operation;
-use super::error::{Error, Reply};
-
-/// Meanings of answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Invalid,
-    Conflict,
-    NotFound,
-    Permission,
-    Authentication,
-    Throttled,
-    OutcomeUnknown,
-    Protocol,
-    // As the text says: for a code that means several things.
-    Text,
-}
+use super::error_class::ErrorClass as Class;
+use super::reply::Reply;
+use super::{Error, Operation};
 
 /// Codes of a row.
 #[derive(Clone, Copy, Debug)]
 enum Codes {
     Is(i64),
-    // One that no row names.
+    // A code that no row has.
     Other,
-    // None at all, or that of a success that is none.
+    // No code, or the code of a success although the call failed.
     Absent,
 }
 use Codes::{Absent, Is, Other};
 
 const ANY: RangeInclusive<u16> = 0..=u16::MAX;
 
-/// Codes, HTTP statuses, their meaning, whether one item of a batch may be to blame, and why. The first that fits counts.
+/// Codes, HTTP statuses, their class, whether a single item of a batch may have caused it, and why. The first row that fits
+/// counts; for some codes `by_text` then overrides it.
 type Row = (Codes, RangeInclusive<u16>, Class, bool, &'static str);
 
 #[rustfmt::skip]
@@ -50,7 +37,7 @@ const ROWS: &[Row] = &[
     (Is(1_199_000), ANY, Class::Invalid, true, "the body does not decode: a value of a wrong type"),
     (Is(1_199_002), ANY, Class::OutcomeUnknown, false, "a server behind did not answer"),
     (Is(1_199_003), ANY, Class::Invalid, false, "an update without property or id"),
-    (Is(1_199_006), ANY, Class::Text, false, "a parameter or a property is not valid: the text names it"),
+    (Is(1_199_006), ANY, Class::Invalid, false, "a parameter or a property is not valid: the text names it"),
     (Is(1_199_010), ANY, Class::Invalid, false, "a required parameter is missing"),
     (Is(1_199_014), ANY, Class::Conflict, false, "the name of the service template is taken"),
     (Is(1_199_017), ANY, Class::OutcomeUnknown, false, "the database did not read"),
@@ -73,9 +60,9 @@ const ROWS: &[Row] = &[
     (Is(1_199_066), ANY, Class::OutcomeUnknown, false, "a transaction did not commit; names may be held for a minute"),
     (Is(1_199_089), ANY, Class::Invalid, false, "too many IDs in one list"),
     (Is(1_199_997), ANY, Class::Throttled, false, "rate limit of the API server"),
-    (Is(1_199_998), ANY, Class::Text, false, "four different things"),
+    (Is(1_199_998), ANY, Class::OutcomeUnknown, false, "four different things: see the text"),
     (Is(1_199_999), ANY, Class::OutcomeUnknown, false, "a server panicked"),
-    (Is(1_306_000), ANY, Class::Text, false, "the ESB's general error; also failed authentication"),
+    (Is(1_306_000), ANY, Class::OutcomeUnknown, false, "the ESB's general error; also failed authentication"),
     (Is(1_306_201), ANY, Class::OutcomeUnknown, false, "the ESB did not reach CMDB, or waited too long"),
     (Is(1_306_203), ANY, Class::OutcomeUnknown, false, "TLS between the ESB and CMDB failed"),
     (Is(1_306_206), ANY, Class::Protocol, false, "the ESB knows no host for CMDB"),
@@ -141,16 +128,15 @@ const JWT_TEXTS: &[&str] = &[
 const ESB_AUTHENTICATION_TEXTS: &[&str] =
     &["APP Secret verification failed", "User authentication failed", "Invalid APP Code"];
 
-/// Gives an answer that is not a success its meaning.
+/// The error that an answer means which is not a success.
 pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
     let (class, item) = look_up(reply.code.filter(|code| *code != 0), reply.http_status.unwrap_or_default());
-    let meaning = match class {
-        Class::Text => read_text(&reply),
-        class => Meaning { class, item, field: None },
-    };
-    let Meaning { class, item, field } = meaning;
-    // Only these send what belongs to one process.
+    let by_row = Meaning { class, item, field: None };
+    let Meaning { class, item, field } = by_text(&reply).unwrap_or(by_row);
+
+    // Only these calls send what belongs to one process.
     let item = item && matches!(reply.operation, Operation::CreateProcessTemplates | Operation::UpdateProcessTemplate);
+
     let reply = reply.tidied();
     match class {
         Class::Invalid => Error::Invalid { reply, item, field },
@@ -159,13 +145,16 @@ pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
         Class::Permission => Error::Permission { reply },
         Class::Authentication => Error::Authentication { reply },
         Class::Throttled => Error::Throttled { reply, retry_after },
-        Class::OutcomeUnknown | Class::Text => Error::OutcomeUnknown { reply },
+        Class::Unavailable => Error::Unavailable { reply, retry_after },
         Class::Protocol => Error::Protocol { reply },
+        // Those of calls that were not sent are no meanings of an answer: no row has them.
+        Class::OutcomeUnknown | Class::Busy | Class::Halted | Class::Ending | Class::Configuration => {
+            Error::OutcomeUnknown { reply }
+        }
     }
 }
 
-/// Whether an answer, or what came instead of one, says that CMDB was not reached: not CMDB, but what stands before it
-/// spoke, or nobody at all.
+/// Whether CMDB was not reached: no answer came, or what is in front of CMDB answered that it did not reach it.
 pub fn is_out_of_reach(reply: &Reply) -> bool {
     match reply.code.filter(|code| *code != 0) {
         Some(code) => matches!(code, 1_306_201 | 1_650_200 | 1_650_201 | 1_650_300 | 1_650_401),
@@ -191,36 +180,48 @@ fn look_up(code: Option<i64>, status: u16) -> (Class, bool) {
     ROWS.iter().find(fits).map_or((Class::Protocol, false), |row| (row.2, row.3))
 }
 
-fn read_text(reply: &Reply) -> Meaning {
+// What the text of a code that means several things says. `None`: what the row says.
+fn by_text(reply: &Reply) -> Option<Meaning> {
     let text = reply.message.as_str();
-    let (class, item, field) = match reply.code {
-        Some(1_199_006) => {
-            let field = quoted(text);
-            (Class::Invalid, field.is_some_and(|field| !PARAMETERS.contains(&field)), field)
+    let authentication = Meaning { class: Class::Authentication, item: false, field: None };
+    match reply.code? {
+        1_199_006 => {
+            let field = quoted(text)?;
+            let item = !PARAMETERS.contains(&field);
+            Some(Meaning { class: Class::Invalid, item, field: Some(field.to_owned()) })
         }
-        Some(1_199_998) => match with_outer_space(text) {
-            Some(field) => (Class::Invalid, true, Some(field)),
-            None if JWT_TEXTS.iter().any(|jwt| text.contains(jwt)) => (Class::Authentication, false, None),
-            None => (Class::OutcomeUnknown, false, None),
+        1_199_998 => match with_outer_space(text) {
+            Some(field) => Some(Meaning { class: Class::Invalid, item: true, field: Some(field.to_owned()) }),
+            None => JWT_TEXTS.iter().any(|jwt| text.contains(jwt)).then_some(authentication),
         },
-        Some(1_306_000) if ESB_AUTHENTICATION_TEXTS.iter().any(|start| text.starts_with(start)) => {
-            (Class::Authentication, false, None)
-        }
-        _ => (Class::OutcomeUnknown, false, None),
-    };
-    Meaning { class, item, field: field.map(str::to_owned) }
+        1_306_000 => ESB_AUTHENTICATION_TEXTS.iter().any(|start| text.starts_with(start)).then_some(authentication),
+        _ => None,
+    }
 }
 
-// The name that the text of 1199006 gives: `'bind_info[0].port' …`.
+// The name in the text of 1199006: `'bind_info[0].port' …`.
 fn quoted(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once('\'')?;
     let (name, _) = rest.split_once('\'')?;
     Some(name).filter(|name| name.starts_with(|letter: char| letter.is_ascii_alphabetic()))
 }
 
-// The name that the text of 1199998 gives since 3.14.7: `field work_path contains space: …`.
+// The name in the text of 1199998, since 3.14.7: `field work_path contains space: …`.
 fn with_outer_space(text: &str) -> Option<&str> {
     let (before, _) = text.split_once(" contains space")?;
     let (_, name) = before.rsplit_once("field ")?;
     Some(name).filter(|name| !name.is_empty() && !name.contains(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, ROWS};
+
+    #[test]
+    fn no_row_has_the_class_of_a_call_that_was_not_sent() {
+        for (codes, _, class, _, why) in ROWS {
+            let is_unsent = matches!(class, Class::Busy | Class::Halted | Class::Ending | Class::Configuration);
+            assert!(!is_unsent, "{codes:?}: {why}");
+        }
+    }
 }

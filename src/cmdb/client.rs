@@ -209,7 +209,7 @@ impl Client {
         match self.list_service_categories(biz_id).await {
             Ok(_) | Err(Error::Invalid { .. } | Error::NotFound { .. } | Error::Conflict { .. }) => Ok(()),
             // The right to see a business is another matter.
-            Err(Error::Permission { reply }) if reply.is_of_cmdb() => Ok(()),
+            Err(Error::Permission { reply }) if reply.is_from_cmdb() => Ok(()),
             Err(error) => Err(error),
         }
     }

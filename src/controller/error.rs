@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reason::Reason;
 use crate::api::SecretRef;
-use crate::cmdb::Error as Cmdb;
+use crate::cmdb::ErrorClass;
 use crate::controller::connection::name::ConnectionName;
 use crate::engine;
 use crate::engine::Disposition;
@@ -208,20 +208,20 @@ impl Error {
 
 fn engine_reason(error: &engine::Error) -> Reason {
     match error {
-        engine::Error::Cmdb(error) => match error.as_ref() {
-            Cmdb::Invalid { .. } => Reason::Invalid,
-            Cmdb::Conflict { .. } => Reason::Conflict,
-            Cmdb::NotFound { .. } => Reason::NotFound,
-            Cmdb::Permission { .. } => Reason::PermissionDenied,
-            Cmdb::Authentication { .. } => Reason::Unauthorized,
-            Cmdb::Throttled { .. } => Reason::Throttled,
-            Cmdb::Unavailable { .. } => Reason::Unreachable,
-            Cmdb::Busy { .. } => Reason::Busy,
-            Cmdb::Halted { .. } => Reason::Halted,
-            Cmdb::Ending { .. } => Reason::Stopped,
-            Cmdb::OutcomeUnknown { .. } => Reason::Unavailable,
-            Cmdb::Protocol { .. } => Reason::NotCmdb,
-            Cmdb::Configuration { .. } => Reason::ConnectionInvalid,
+        engine::Error::Cmdb(error) => match error.class() {
+            ErrorClass::Invalid => Reason::Invalid,
+            ErrorClass::Conflict => Reason::Conflict,
+            ErrorClass::NotFound => Reason::NotFound,
+            ErrorClass::Permission => Reason::PermissionDenied,
+            ErrorClass::Authentication => Reason::Unauthorized,
+            ErrorClass::Throttled => Reason::Throttled,
+            ErrorClass::Unavailable => Reason::Unreachable,
+            ErrorClass::Busy => Reason::Busy,
+            ErrorClass::Halted => Reason::Halted,
+            ErrorClass::Ending => Reason::Stopped,
+            ErrorClass::OutcomeUnknown => Reason::Unavailable,
+            ErrorClass::Protocol => Reason::NotCmdb,
+            ErrorClass::Configuration => Reason::ConnectionInvalid,
         },
         engine::Error::ServiceTemplateMissing { .. } => Reason::WaitingForServiceTemplate,
         engine::Error::ServiceTemplateUnknown { .. } => Reason::ServiceTemplateNotFound,
@@ -238,26 +238,7 @@ fn engine_reason(error: &engine::Error) -> Reason {
 
 fn engine_advice(error: &engine::Error) -> &'static str {
     match error {
-        engine::Error::Cmdb(error) => match error.as_ref() {
-            Cmdb::Authentication { .. } => {
-                "Check the credentials in the connection's Secret, and spec.transport; ptset doctor looks closer."
-            }
-            Cmdb::Permission { .. } => {
-                "Have the connection's user granted \"edit service template\" for this business, and the app this API."
-            }
-            Cmdb::Protocol { .. } | Cmdb::Configuration { .. } => {
-                "Check spec.url and spec.transport of the connection; ptset doctor looks closer."
-            }
-            Cmdb::Invalid { .. } => "Check spec.bizId and spec.serviceTemplate.",
-            Cmdb::Unavailable { .. } => "It is tried again; check spec.url of the connection, and the way there.",
-            Cmdb::Conflict { .. }
-            | Cmdb::NotFound { .. }
-            | Cmdb::Throttled { .. }
-            | Cmdb::Busy { .. }
-            | Cmdb::Halted { .. }
-            | Cmdb::Ending { .. }
-            | Cmdb::OutcomeUnknown { .. } => "It is tried again.",
-        },
+        engine::Error::Cmdb(error) => error.class().advice(),
         engine::Error::ServiceTemplateMissing { none_at_all: true, .. } => {
             "It has no service template at all: check spec.bizId; or create the service template, or set \
              spec.serviceTemplate.createIfMissing."

@@ -205,7 +205,7 @@ pub const CALLS: Family = Family {
         OPERATION,
         Label {
             name: "outcome",
-            values: || std::iter::once("ok").chain(cmdb::Error::OF_CALLS.iter().copied()).collect(),
+            values: || std::iter::once("ok").chain(cmdb::ErrorClass::counted().map(cmdb::ErrorClass::label)).collect(),
         },
     ],
 };

@@ -360,11 +360,11 @@ fn refused(operation: Operation, refusal: Rejected) -> Error {
         Rejected::Ending => Error::Ending { operation },
         Rejected::Down(cause, retry_after) => {
             let message = format!("no answer lately ({cause}), so the call was not made");
-            Error::Unavailable { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
+            Error::Unavailable { reply: Reply::local(operation, message), retry_after: Some(retry_after) }
         }
         Rejected::Stopped(retry_after) => {
             let message = "nothing is left of the quota; it was not sent".to_owned();
-            Error::Throttled { reply: Reply::ours(operation, message), retry_after: Some(retry_after) }
+            Error::Throttled { reply: Reply::local(operation, message), retry_after: Some(retry_after) }
         }
     }
 }
@@ -383,11 +383,11 @@ fn tell_down<T>(operation: Operation, result: &mut Result<T, Error>, down: Optio
 }
 
 fn unanswered_in_time(operation: Operation) -> Error {
-    Error::OutcomeUnknown { reply: Reply::ours(operation, "no answer in time".to_owned()) }
+    Error::OutcomeUnknown { reply: Reply::local(operation, "no answer in time".to_owned()) }
 }
 
 fn unanswered(operation: Operation, message: &str, id: &str) -> Error {
-    Error::OutcomeUnknown { reply: Reply::none(operation, message, id) }
+    Error::OutcomeUnknown { reply: Reply::unanswered(operation, message, id) }
 }
 
 // Without a connection nothing was sent; after that, nobody knows.
@@ -403,7 +403,7 @@ fn not_sent(operation: Operation, error: &reqwest::Error, id: &str, has_certific
         (None, false, true) => "no answer in time".to_owned(),
         (None, false, false) => "the connection broke".to_owned(),
     };
-    let reply = Reply { obstacle, ..Reply::none(operation, &message, id) };
+    let reply = Reply { obstacle, ..Reply::unanswered(operation, &message, id) };
     // The endpoint is there, and does not know us.
     if matches!(obstacle, Some(ConnectFailure::CertificateWanted | ConnectFailure::CertificateRefused)) {
         return Error::Authentication { reply };
@@ -416,7 +416,7 @@ async fn body(operation: Operation, response: Response, id: &str) -> Result<Vec<
     match read_bounded(response, BODY_BYTES).await {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => {
-            let reply = Reply::none(operation, "the answer is larger than any of CMDB's", id);
+            let reply = Reply::unanswered(operation, "the answer is larger than any of CMDB's", id);
             Err(Error::Protocol { reply: Reply { http_status, ..reply } })
         }
         Err(_) => Err(unanswered(operation, "the connection broke within the answer", id)),
