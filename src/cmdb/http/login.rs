@@ -1,6 +1,8 @@
 //! Who we are to one CMDB: what belongs to one set of credentials, and is exchanged with them.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use crate::cmdb::Credentials;
 use crate::cmdb::limits::limiter::Member;
@@ -30,11 +32,11 @@ impl CurrentLogin {
 
     /// The present one.
     pub fn get(&self) -> Arc<Login> {
-        Arc::clone(&self.login.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.login.read())
     }
 
     /// From now on this one.
     pub fn set(&self, login: Arc<Login>) {
-        *self.login.write().unwrap_or_else(PoisonError::into_inner) = login;
+        *self.login.write() = login;
     }
 }

@@ -1,6 +1,5 @@
 //! Sending: one request for each call, bounded in time and size, with reads tried again and writes never.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -102,7 +101,7 @@ impl Sender {
             timeout: config.timeout,
             write_gate: config.write_gate,
             observer,
-            prefix: std::hash::RandomState::new().build_hasher().finish(),
+            prefix: fastrand::u64(..),
             sent: AtomicU64::new(0),
         })
     }

@@ -1,8 +1,9 @@
 //! What may be asked of an endpoint, and the one limiter of each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
@@ -32,7 +33,7 @@ impl Limiters {
     /// What is true of all of them now.
     #[must_use]
     pub fn read(&self) -> LimiterReadings {
-        let by_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_endpoint = self.by_endpoint.lock();
         let mut readings = LimiterReadings::default();
         for limiter in by_endpoint.values().filter_map(Weak::upgrade) {
             limiter.read(&mut readings);
@@ -42,7 +43,7 @@ impl Limiters {
 
     /// A client's share in the limiter of a normalised URL and a caller.
     pub(in crate::cmdb) fn join(&self, url: &str, caller: Caller, limits: Limits) -> Member {
-        let mut by_endpoint = self.by_endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_endpoint = self.by_endpoint.lock();
         by_endpoint.retain(|_, limiter| limiter.strong_count() > 0);
         let kept = by_endpoint.entry((url.to_owned(), caller)).or_default();
         let limiter = kept.upgrade().unwrap_or_else(|| {
@@ -95,6 +96,6 @@ mod tests {
         drop(second);
         assert!(kept.upgrade().is_none());
         drop(limiters.join("https://b", app("x"), LIMITS));
-        assert!(limiters.by_endpoint.lock().unwrap().len() <= 1, "those that nobody uses are forgotten");
+        assert!(limiters.by_endpoint.lock().len() <= 1, "those that nobody uses are forgotten");
     }
 }
