@@ -76,7 +76,7 @@ impl Client {
     /// nothing remains of its quota.
     #[must_use]
     pub fn learned_rate(&self) -> f64 {
-        self.sender.login().member.limiter().rate()
+        self.sender.login().limiter.rate()
     }
 
     /// Creates process templates: all or none (CMDB 3.9.17). Gives the IDs as the answer has them; after a repeated

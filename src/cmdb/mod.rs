@@ -27,7 +27,7 @@ pub use http::sender::note_outcome;
 pub use http::transport::Transport;
 pub use http::url_policy::UrlPolicy;
 pub use limits::client_limits::Limits;
-pub use limits::jitter::by_chance;
+pub use limits::jitter::jitter;
 pub use limits::limiters::Limiters;
 pub use limits::priority::{PollKey, Priority};
 pub use limits::readings::LimiterReadings;

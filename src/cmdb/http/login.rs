@@ -1,41 +1,41 @@
-//! Who we are to one CMDB: what belongs to one set of credentials, and is exchanged with them.
+//! The login of a client: all that belongs to one set of credentials, and is replaced with them.
 
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use crate::cmdb::Credentials;
-use crate::cmdb::limits::limiter::Member;
+use crate::cmdb::limits::limiter::LimiterHandle;
 
-/// What is sent with, and as whom.
+/// The credentials of a client, and what depends on them.
 pub struct Login {
-    /// The connections; they carry our certificate, if we have one.
+    /// The HTTP client, with the client certificate if there is one.
     pub http: reqwest::Client,
-    /// Whether they do.
+    /// Whether there is a client certificate.
     pub has_certificate: bool,
-    /// Who we are.
+    /// The application and the user that calls are made as.
     pub credentials: Credentials,
-    /// Our share in the limiter of the endpoint.
-    pub member: Member,
+    /// The limiter of the endpoint for this caller.
+    pub limiter: LimiterHandle,
 }
 
-/// The login of a client, which may be exchanged under way.
+/// The present login of a client. Calls in flight keep the login that they were sent with.
 pub struct CurrentLogin {
     login: RwLock<Arc<Login>>,
 }
 
 impl CurrentLogin {
-    /// Begins with this one.
+    /// Starts with this login.
     pub fn new(login: Login) -> Self {
         Self { login: RwLock::new(Arc::new(login)) }
     }
 
-    /// The present one.
+    /// The present login.
     pub fn get(&self) -> Arc<Login> {
         Arc::clone(&self.login.read())
     }
 
-    /// From now on this one.
+    /// Replaces the login.
     pub fn set(&self, login: Arc<Login>) {
         *self.login.write() = login;
     }

@@ -21,8 +21,8 @@ use super::version;
 use crate::cmdb::audit::{AuditRecord, Behalf, Subject};
 use crate::cmdb::classify::{classify, is_out_of_reach};
 use crate::cmdb::limits::caller::Caller;
-use crate::cmdb::limits::limiter::{Answer, Permit, Rejected};
-use crate::cmdb::limits::rate_limiter::Quota;
+use crate::cmdb::limits::limiter::{CallOutcome, Permit, Rejected};
+use crate::cmdb::limits::quota::Quota;
 use crate::cmdb::wire::{Envelope, Success};
 use crate::cmdb::{Config, ConnectFailure, Error, Observer, Operation, Priority, Reply, Transport, WriteGate};
 
@@ -92,9 +92,9 @@ impl Sender {
         let url = url.as_str().trim_end_matches('/').to_owned();
         let credentials = config.credentials;
         let caller = Caller::of(&credentials, config.tls.ca_bundle.as_deref());
-        let member = config.limiters.join(&url, caller, config.limits);
+        let limiter = config.limiters.join(&url, caller, config.limits);
         Ok(Self {
-            login: CurrentLogin::new(Login { http, has_certificate, credentials, member }),
+            login: CurrentLogin::new(Login { http, has_certificate, credentials, limiter }),
             transport: config.transport,
             url,
             supplier_account: config.supplier_account,
@@ -155,7 +155,7 @@ impl Sender {
         };
         let is_worth_another = |error: &Error| {
             let is_transient = matches!(error, Error::Unavailable { .. } | Error::OutcomeUnknown { .. });
-            is_transient && self.login().member.limiter().down().is_none()
+            is_transient && self.login().limiter.down().is_none()
         };
         let read = timeout_at(deadline, attempt.retry(tries).when(is_worth_another)).await;
         read.unwrap_or_else(|_| Err(unanswered_in_time(operation)))
@@ -181,7 +181,7 @@ impl Sender {
         }
         let login = self.login();
         // A failure here says nothing about the calls.
-        let _permit = login.member.limiter().enter(Priority::Interactive).await.ok()?;
+        let _permit = login.limiter.admit(Priority::Interactive).await.ok()?;
         version::ask(&login.http, &self.url).await
     }
 
@@ -213,10 +213,10 @@ impl Sender {
     // Waits for the call's turn; the login is that of the moment when it has come.
     async fn enter(&self, operation: Operation, priority: Priority) -> Result<(Arc<Login>, Permit), Error> {
         loop {
-            let entered = self.login().member.limiter().enter(priority).await;
+            let entered = self.login().limiter.admit(priority).await;
             let permit = entered.map_err(|refusal| refused(operation, refusal))?;
             let login = self.login();
-            if Arc::ptr_eq(permit.limiter(), login.member.limiter()) {
+            if Arc::ptr_eq(permit.limiter(), &login.limiter) {
                 return Ok((login, permit));
             }
         }
@@ -249,13 +249,13 @@ impl Sender {
         match &result {
             // Nothing was sent.
             Err(Error::Configuration { .. }) => drop(permit),
-            Err(Error::Throttled { .. }) => permit.ended(Answer::Throttled, quota),
+            Err(Error::Throttled { .. }) => permit.finish(CallOutcome::Throttled, quota),
             Err(Error::Unavailable { reply, .. } | Error::OutcomeUnknown { reply }) if is_out_of_reach(reply) => {
                 let was_down = permit.probes_endpoint();
-                permit.ended(Answer::NotReached(&reply.message), quota);
-                tell_down(operation, &mut result, login.member.limiter().down(), was_down);
+                permit.finish(CallOutcome::NotReached(&reply.message), quota);
+                tell_down(operation, &mut result, login.limiter.down(), was_down);
             }
-            Ok(_) | Err(_) => permit.ended(Answer::Reached, quota),
+            Ok(_) | Err(_) => permit.finish(CallOutcome::Reached, quota),
         }
         if let Err(error) = &result {
             let request_id = error.reply().and_then(|reply| reply.request_id.as_deref());
@@ -356,12 +356,12 @@ fn normalised(url: &str) -> Result<Url, String> {
 fn refused(operation: Operation, refusal: Rejected) -> Error {
     match refusal {
         Rejected::Busy(retry_after) => Error::Busy { operation, retry_after },
-        Rejected::Ending => Error::Ending { operation },
+        Rejected::ShuttingDown => Error::Ending { operation },
         Rejected::Down(cause, retry_after) => {
             let message = format!("no answer lately ({cause}), so the call was not made");
             Error::Unavailable { reply: Reply::local(operation, message), retry_after: Some(retry_after) }
         }
-        Rejected::Stopped(retry_after) => {
+        Rejected::QuotaExhausted(retry_after) => {
             let message = "nothing is left of the quota; it was not sent".to_owned();
             Error::Throttled { reply: Reply::local(operation, message), retry_after: Some(retry_after) }
         }

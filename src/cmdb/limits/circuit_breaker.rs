@@ -1,110 +1,109 @@
-//! Whether an endpoint is down, and when it is tried again. Pure: told what time it is.
+//! The circuit breaker: whether an endpoint is down, and when it is probed again. Pure: the time is a parameter.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::jitter::by_chance;
+use super::jitter::jitter;
 
-/// Failures in a row after which an endpoint counts as down.
+/// Consecutive failures after which an endpoint counts as down.
 const FAILURES: u32 = 3;
 
-/// First and longest wait before it is tried again.
+/// First and longest wait before a probe.
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
-/// Whether calls may go.
+/// Whether calls may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum CircuitState {
     /// The endpoint is up.
-    Open,
-    /// It is down, and this call may be the one that tries it.
-    Probe,
-    /// It is down, and is just being tried.
+    Closed,
+    /// It is down, and this call may probe it.
+    ProbeDue,
+    /// It is down, and a probe is in flight.
     Probing,
-    /// It is down, and is tried again then.
-    Closed(Instant),
+    /// It is down, and is probed again at this time.
+    Open(Instant),
 }
 
 /// Whether an endpoint is down.
 #[derive(Debug, Default)]
-pub struct Breaker {
-    // In a row.
-    failures: u32,
-    down: Option<Down>,
+pub struct CircuitBreaker {
+    consecutive_failures: u32,
+    outage: Option<Outage>,
 }
 
 #[derive(Debug)]
-struct Down {
-    // What the failures said that closed the way: the same until it opens, for it is shown in statuses.
+struct Outage {
+    // The cause of the failure that opened the circuit. It stays the same during an outage, because it is shown in statuses.
     cause: String,
     wait: Duration,
-    due: Instant,
+    probe_due: Instant,
     is_probing: bool,
 }
 
-impl Breaker {
-    /// Whether calls may go.
-    pub fn way(&self, now: Instant) -> Way {
-        match &self.down {
-            None => Way::Open,
-            Some(down) if down.is_probing => Way::Probing,
-            Some(down) if down.due <= now => Way::Probe,
-            Some(down) => Way::Closed(down.due),
+impl CircuitBreaker {
+    /// Whether calls may be sent.
+    pub fn state(&self, now: Instant) -> CircuitState {
+        match &self.outage {
+            None => CircuitState::Closed,
+            Some(outage) if outage.is_probing => CircuitState::Probing,
+            Some(outage) if outage.probe_due <= now => CircuitState::ProbeDue,
+            Some(outage) => CircuitState::Open(outage.probe_due),
         }
     }
 
-    /// What keeps calls from going.
+    /// Why the endpoint is down. `None`: it is up.
     pub fn cause(&self) -> Option<&str> {
-        self.down.as_ref().map(|down| down.cause.as_str())
+        self.outage.as_ref().map(|outage| outage.cause.as_str())
     }
 
-    /// When the endpoint is tried again; None: it is up.
-    pub fn due(&self) -> Option<Instant> {
-        self.down.as_ref().map(|down| down.due)
+    /// When the endpoint is probed. `None`: it is up.
+    pub fn probe_due(&self) -> Option<Instant> {
+        self.outage.as_ref().map(|outage| outage.probe_due)
     }
 
-    /// A call goes to try the endpoint.
-    pub fn probe(&mut self) {
-        if let Some(down) = &mut self.down {
-            down.is_probing = true;
+    /// A call is sent as the probe.
+    pub fn start_probe(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.is_probing = true;
         }
     }
 
-    /// The call that tried it ended without an outcome: the next may try.
-    pub fn probe_lost(&mut self) {
-        if let Some(down) = &mut self.down {
-            down.is_probing = false;
+    /// The probe finished without an outcome: the next call may probe.
+    pub fn abandon_probe(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.is_probing = false;
         }
     }
 
-    /// An answer came.
-    pub fn reached(&mut self) {
+    /// The endpoint answered a call, be it the probe or not.
+    pub fn record_success(&mut self) {
         *self = Self::default();
     }
 
-    /// None came.
-    pub fn failed(&mut self, is_probe: bool, cause: &str, now: Instant) {
-        self.failures = self.failures.saturating_add(1);
-        match &mut self.down {
-            Some(down) if is_probe => {
-                down.wait = (down.wait * 2).min(WAIT.1);
-                down.due = now + jittered(down.wait);
-                down.is_probing = false;
+    /// The endpoint did not answer a call.
+    pub fn record_failure(&mut self, is_probe: bool, cause: &str, now: Instant) {
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        match &mut self.outage {
+            Some(outage) if is_probe => {
+                outage.wait = (outage.wait * 2).min(WAIT.1);
+                outage.probe_due = now + jittered(outage.wait);
+                outage.is_probing = false;
             }
-            None if self.failures >= FAILURES => {
+            None if self.consecutive_failures >= FAILURES => {
                 let (wait, _) = WAIT;
-                let (cause, due) = (cause.to_owned(), now + jittered(wait));
-                self.down = Some(Down { cause, wait, due, is_probing: false });
+                let (cause, probe_due) = (cause.to_owned(), now + jittered(wait));
+                self.outage = Some(Outage { cause, wait, probe_due, is_probing: false });
             }
-            // It was sent before the way was closed; or it is one of the first.
+            // A call that was sent before the circuit opened, or one of the first failures.
             Some(_) | None => {}
         }
     }
 }
 
-// A fifth longer or shorter, and never longer than the longest.
+// A fifth longer or shorter, and at most the longest wait.
 fn jittered(wait: Duration) -> Duration {
-    by_chance(wait.mul_f64(0.8), wait.mul_f64(1.2)).min(WAIT.1)
+    jitter(wait.mul_f64(0.8), wait.mul_f64(1.2)).min(WAIT.1)
 }
 
 #[cfg(test)]
@@ -113,31 +112,31 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Breaker, Way};
+    use super::{CircuitBreaker, CircuitState};
 
-    fn down(now: Instant) -> Breaker {
-        let mut breaker = Breaker::default();
+    fn down(now: Instant) -> CircuitBreaker {
+        let mut breaker = CircuitBreaker::default();
         for _ in 0..3 {
-            breaker.failed(false, "no connection", now);
+            breaker.record_failure(false, "no connection", now);
         }
         breaker
     }
 
-    fn wait(breaker: &Breaker, now: Instant) -> Duration {
-        let Way::Closed(due) = breaker.way(now) else { panic!("it is not closed") };
+    fn wait(breaker: &CircuitBreaker, now: Instant) -> Duration {
+        let CircuitState::Open(due) = breaker.state(now) else { panic!("the circuit is not open") };
         due - now
     }
 
     #[test]
-    fn an_answer_in_between_keeps_the_way_open() {
+    fn an_answer_between_failures_keeps_the_circuit_closed() {
         let now = Instant::now();
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         for _ in 0..10 {
-            breaker.failed(false, "no connection", now);
-            breaker.failed(false, "no connection", now);
-            breaker.reached();
+            breaker.record_failure(false, "no connection", now);
+            breaker.record_failure(false, "no connection", now);
+            breaker.record_success();
         }
-        assert_eq!(breaker.way(now), Way::Open);
+        assert_eq!(breaker.state(now), CircuitState::Closed);
     }
 
     #[test]
@@ -151,21 +150,21 @@ mod tests {
             assert!(wait >= expected.mul_f64(0.79) && wait <= expected.mul_f64(1.21).min(Duration::from_mins(1)));
             waits.push(wait.as_secs_f64() / expected.as_secs_f64());
             now += wait;
-            assert_eq!(breaker.way(now), Way::Probe);
-            breaker.probe();
-            assert_eq!(breaker.way(now), Way::Probing);
-            breaker.failed(true, "no answer in time", now);
-            assert_eq!(breaker.cause(), Some("no connection"), "what is said stays the same");
+            assert_eq!(breaker.state(now), CircuitState::ProbeDue);
+            breaker.start_probe();
+            assert_eq!(breaker.state(now), CircuitState::Probing);
+            breaker.record_failure(true, "no answer in time", now);
+            assert_eq!(breaker.cause(), Some("no connection"), "the cause stays the same");
         }
         assert!(waits.windows(2).any(|pair| (pair[0] - pair[1]).abs() > 1e-6), "{waits:?}");
     }
 
     #[test]
-    fn what_was_sent_before_the_way_was_closed_does_not_lengthen_the_wait() {
+    fn a_call_sent_before_the_circuit_opened_does_not_lengthen_the_wait() {
         let now = Instant::now();
         let mut breaker = down(now);
-        let due = breaker.due();
-        breaker.failed(false, "no connection", now + Duration::from_millis(500));
-        assert_eq!(breaker.due(), due);
+        let due = breaker.probe_due();
+        breaker.record_failure(false, "no connection", now + Duration::from_millis(500));
+        assert_eq!(breaker.probe_due(), due);
     }
 }

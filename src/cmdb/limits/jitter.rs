@@ -1,10 +1,10 @@
-//! A little chance, so that not all do the same at once.
+//! Random durations, so that many do not act at the same time.
 
 use std::time::Duration;
 
-/// A duration between these two.
+/// A random duration from `min` to `max`.
 #[must_use]
-pub fn by_chance(least: Duration, most: Duration) -> Duration {
+pub fn jitter(min: Duration, max: Duration) -> Duration {
     let number = fastrand::u32(..);
-    least + most.saturating_sub(least).mul_f64(f64::from(number) / f64::from(u32::MAX))
+    min + max.saturating_sub(min).mul_f64(f64::from(number) / f64::from(u32::MAX))
 }

@@ -1,185 +1,233 @@
-//! Lets calls through: as many at a time, as many a second, and as long as the endpoint answers. One for all that lead to
-//! one endpoint as one caller.
+//! Admits calls to one endpoint for one caller: a number in flight at most, at a rate, and only while the endpoint answers.
+//!
+//! This is where the rate limit and HTTP 429 are handled, together with `classify.rs`, which says what a throttled answer is,
+//! and the caller, which retries after the time in the error.
+//!
+//! # Flow
+//! 1. The sender asks [`Limiter::admit`] before each request. Work (an edit, a deletion) queues, first come, first served,
+//!    and waits; a poll never waits, but is rejected with a retry-after and keeps its place (`rejected_polls.rs`).
+//! 2. A call is admitted when the circuit breaker is closed (`circuit_breaker.rs`), fewer than `max_concurrent` calls are in
+//!    flight, and the rate limiter admits it (`rate_limiter.rs`). It holds a [`Permit`] while it is in flight.
+//! 3. The sender reports what came of the call: [`Permit::finish`], with the quota that the answer reports (`X-Bkapi-RateLimit-*`,
+//!    `quota.rs`).
+//! 4. A throttled answer (HTTP 429, or a code of CMDB, the ESB or the gateway that means the same) is handled in one of two
+//!    ways. If it says when to continue, no call is sent until then, and the rate stays. If not, the rate is cut to 70 % and all
+//!    calls pause: 500 ms first, then up to 8 s. After the pause one call probes, and the others wait for its answer. Once it is
+//!    not throttled, all continue, and the rate grows back over minutes.
+//! 5. The throttled call itself fails with `Error::Throttled`, with the server's retry-after if there is one. It is not retried
+//!    here: the set retries, after the longer of that time and its backoff.
+//!
+//! # Guarantees
+//! * Clients with the same URL and caller share one limiter, and the lowest of their limits applies ([`Limiter::join`]).
+//! * The rate is never above the configured one and never zero, so that it always recovers.
+//! * Several throttled answers to calls that were in flight together count as one.
+//! * Work overtakes polls: while work is queued no poll is admitted, and polls leave a reserve of tokens, of quota and, if there
+//!   are several, one call in flight.
+//! * Polls are admitted in the order in which they first came, so that each set is polled equally often.
+//! * Work that would wait longer than [`MAX_QUOTA_WAIT`] for the server's window is rejected instead, so that its status can say
+//!   so.
+//! * On shutdown every waiting call is rejected, except one that resolves a write whose outcome is unknown.
+//!
+//! # Assumptions
+//! * A permit is always dropped: that of a call whose future is dropped too. It then reports no outcome.
+//! * The gateway's quota headers count calls in flight as used only when they are answered; they are subtracted here.
+//!
+//! # Caveats
+//! * What was learned is lost with the last client of an endpoint and with the process: nothing is stored.
+//! * The limits apply to one process. A second operator, or another program with the same application, is only noticed by its
+//!   effect on answers and quotas.
+//! * Polls are rejected by an estimate of when they can be sent; a poll that comes late loses its place after two seconds, and
+//!   keeps its order for two minutes.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::circuit_breaker::{Breaker, Way};
-use super::poll_queue::Polls;
-use super::rate_limiter::{Admission, Pace, Quota, count};
+use super::circuit_breaker::{CircuitBreaker, CircuitState};
+use super::convert::from_usize;
+use super::quota::Quota;
+use super::rate_limiter::{Admission, RateLimiter};
+use super::rejected_polls::RejectedPolls;
 use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
 
-/// Longest wait for work when the server has told us to stop; for more, the status is to say so.
-const LONGEST_STOP: Duration = Duration::from_secs(10);
+/// Longest time that work waits for the server's window to reset. It is rejected when it would have to wait longer, so that the
+/// status of the set says so.
+const MAX_QUOTA_WAIT: Duration = Duration::from_secs(10);
 
-/// Longest wait of a poll for the outcome of a probe: an endpoint that is well again answers sooner, and one that hangs
-/// must not hold all sets that it has.
-const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// Longest time that a poll waits for the outcome of a probe. An endpoint that has recovered answers sooner, and one that hangs
+/// must not block the polls of all its sets.
+const POLL_PROBE_WAIT: Duration = Duration::from_millis(500);
 
-/// Share of one call in what is known of how long calls take.
-const MEMORY: f64 = 0.1;
+/// Weight of one call in the moving average of call durations.
+const DURATION_WEIGHT: f64 = 0.1;
 
-/// Why a call was not let through.
+/// Why a call was not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejected {
-    /// It is not its turn; that comes after this long.
+    /// Rate limited here. It may come again after this time.
     Busy(Duration),
-    /// The endpoint does not answer, for this cause; it is tried again after this long.
+    /// The endpoint does not answer, for this cause. It is probed again after this time.
     Down(String, Duration),
-    /// The server has told us to stop for this long.
-    Stopped(Duration),
-    /// The process ends.
-    Ending,
+    /// Nothing remains of the server's quota for this time.
+    QuotaExhausted(Duration),
+    /// The process is shutting down.
+    ShuttingDown,
 }
 
-/// What came of a call.
+/// What came of a call, as far as the limiter is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// CMDB answered, or who stands before it; whatever it said.
+pub enum CallOutcome<'a> {
+    /// The endpoint answered, whatever it said.
     Reached,
-    /// There were too many calls.
+    /// The endpoint answered that there were too many calls.
     Throttled,
-    /// Nobody was reached, for this cause.
+    /// The endpoint was not reached, for this cause.
     NotReached(&'a str),
 }
 
-/// Lets calls through.
+/// Admits calls to one endpoint for one caller.
 #[derive(Debug)]
 pub struct Limiter {
     state: Mutex<State>,
-    // Work, first come, first served: who holds it is the first.
-    line: AsyncMutex<()>,
+    // The queue of work. The call that holds it is the first.
+    queue: AsyncMutex<()>,
+    // Notified when a waiting call may be admitted.
     changed: Notify,
-    // From then on no call begins.
-    ends: CancellationToken,
+    // Once cancelled, only calls that resolve a write are admitted.
+    shutdown: CancellationToken,
 }
 
 #[derive(Debug)]
 struct State {
-    // What each client that is alive allows.
-    members: BTreeMap<u64, Limits>,
-    joined: u64,
-    places: usize,
+    // The limits of each client that is alive, by its number.
+    clients: BTreeMap<u64, Limits>,
+    last_client: u64,
+    max_in_flight: usize,
     in_flight: usize,
-    in_line: usize,
-    polls: Polls,
-    // Of a call, in seconds.
-    usual_duration: f64,
-    pace: Pace,
-    breaker: Breaker,
+    // Calls of work in the queue, the first included.
+    queued: usize,
+    rejected_polls: RejectedPolls,
+    // Moving average of call durations, in seconds.
+    mean_duration: f64,
+    rate_limiter: RateLimiter,
+    circuit_breaker: CircuitBreaker,
 }
 
-/// A place among the calls in flight; free again when dropped.
+/// The right to have one call in flight, until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     limiter: Arc<Limiter>,
     sent_at: Instant,
-    // Whether others wait for what becomes of it: whether the endpoint answers, whether the server goes on.
+    // Whether other calls wait for its outcome, because it probes a down endpoint, or a server that throttled.
     probes_endpoint: bool,
-    probes_pace: bool,
-    has_ended: bool,
+    probes_rate: bool,
+    is_finished: bool,
 }
 
-/// A client's share in a limiter, whose limits hold for all while it lives.
+/// A limiter as one client uses it. The limits of the client apply to all clients of the limiter until this is dropped.
 #[derive(Debug)]
-pub struct Member {
+pub struct LimiterHandle {
     limiter: Arc<Limiter>,
-    number: u64,
+    client: u64,
 }
 
-enum Step {
-    Go(Permit),
-    Refused(Rejected),
-    // Look again when something has changed, or then.
+// The outcome of one attempt to admit a call.
+enum Attempt {
+    Admitted(Permit),
+    Rejected(Rejected),
+    // Attempt again when something has changed, or at this time.
     Wait(Option<Instant>),
 }
 
 impl Limiter {
-    /// A limiter that lets calls through until `ends`; without members it has no limits.
-    pub fn new(ends: CancellationToken) -> Arc<Self> {
+    /// A limiter that admits calls until `shutdown`. Without clients it has no limits.
+    pub fn new(shutdown: CancellationToken) -> Arc<Self> {
         let state = State {
-            members: BTreeMap::new(),
-            joined: 0,
-            places: usize::MAX,
+            clients: BTreeMap::new(),
+            last_client: 0,
+            max_in_flight: usize::MAX,
             in_flight: 0,
-            in_line: 0,
-            polls: Polls::default(),
-            usual_duration: 0.0,
-            pace: Pace::new(f64::MAX, Instant::now()),
-            breaker: Breaker::default(),
+            queued: 0,
+            rejected_polls: RejectedPolls::default(),
+            mean_duration: 0.0,
+            rate_limiter: RateLimiter::new(f64::MAX, Instant::now()),
+            circuit_breaker: CircuitBreaker::default(),
         };
-        Arc::new(Self { state: Mutex::new(state), line: AsyncMutex::new(()), changed: Notify::new(), ends })
+        Arc::new(Self { state: Mutex::new(state), queue: AsyncMutex::new(()), changed: Notify::new(), shutdown })
     }
 
-    /// A client joins: the lowest limits of all hold.
-    pub fn join(self: &Arc<Self>, limits: Limits) -> Member {
-        let mut state = self.lock();
-        state.joined += 1;
-        let number = state.joined;
-        state.members.insert(number, limits);
-        state.follow_members();
-        Member { limiter: Arc::clone(self), number }
+    /// Adds a client. The lowest limits of all clients apply.
+    pub fn join(self: &Arc<Self>, limits: Limits) -> LimiterHandle {
+        let mut state = self.state.lock();
+        state.last_client += 1;
+        let client = state.last_client;
+        state.clients.insert(client, limits);
+        state.apply_limits();
+        LimiterHandle { limiter: Arc::clone(self), client }
     }
 
-    /// Lets a call through, or says why not.
-    pub async fn enter(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
-        if let Priority::Background(_) = priority {
-            return self.admitted(priority).await;
+    /// Admits a call, or says why not. Work waits for it, a poll does not, except for the outcome of a probe.
+    pub async fn admit(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
+        if priority.poll().is_some() {
+            return self.wait(priority).await;
         }
-        let _in_line = InLine::of(self);
-        let _first = self.line.lock().await;
-        self.admitted(priority).await
+        let _queued = Queued::of(self);
+        let _first = self.queue.lock().await;
+        self.wait(priority).await
     }
 
-    /// When the endpoint is tried again, and why; None: it is up.
+    /// Why the endpoint is down, and the time until it is probed again. `None`: it is up.
     pub fn down(&self) -> Option<(String, Duration)> {
-        let state = self.lock();
-        let (cause, due) = (state.breaker.cause()?.to_owned(), state.breaker.due()?);
+        let state = self.state.lock();
+        let (cause, due) = (state.circuit_breaker.cause()?.to_owned(), state.circuit_breaker.probe_due()?);
         Some((cause, due.saturating_duration_since(Instant::now())))
     }
 
-    /// Requests per second that may go on.
+    /// The present rate, in requests per second.
     pub fn rate(&self) -> f64 {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let in_flight = state.in_flight;
-        state.pace.rate(Instant::now(), in_flight)
+        state.rate_limiter.rate(Instant::now(), in_flight)
     }
 
-    /// Adds what is true of it now.
+    /// Adds its present state to the readings.
     pub fn read(&self, readings: &mut LimiterReadings) {
-        let (now, state) = (Instant::now(), &mut *self.lock());
+        let (now, state) = (Instant::now(), &mut *self.state.lock());
         let in_flight = state.in_flight;
-        let counted = if state.breaker.due().is_some() {
+        let counted = if state.circuit_breaker.probe_due().is_some() {
             &mut readings.down
-        } else if state.pace.is_slowed(now, in_flight) {
+        } else if state.rate_limiter.is_slowed(now, in_flight) {
             &mut readings.slowed
         } else {
             &mut readings.full
         };
         *counted += 1;
         readings.in_flight += in_flight;
-        readings.edits_waiting += state.in_line;
-        readings.polls_waiting += state.polls.waiting(now);
+        readings.edits_waiting += state.queued;
+        readings.polls_waiting += state.rejected_polls.waiting(now);
     }
 
-    async fn admitted(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
-        let patience = Instant::now() + PROBE_PATIENCE;
+    // Attempts to admit a call until it is admitted or rejected.
+    async fn wait(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
+        let probe_deadline = Instant::now() + POLL_PROBE_WAIT;
         loop {
-            // Before the look: what changes after it is noticed.
+            // Registered before the attempt, so that a change after it is not missed.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let until = match self.step(priority, patience) {
-                Step::Go(permit) => return Ok(permit),
-                Step::Refused(refusal) => return Err(refusal),
-                Step::Wait(until) => until,
+
+            let until = match self.attempt(priority, probe_deadline) {
+                Attempt::Admitted(permit) => return Ok(permit),
+                Attempt::Rejected(rejected) => return Err(rejected),
+                Attempt::Wait(until) => until,
             };
+
             let wait = async {
                 match until {
                     Some(until) => drop(timeout_at(until, changed).await),
@@ -188,179 +236,195 @@ impl Limiter {
             };
             tokio::select! {
                 () = wait => {}
-                () = self.ends.cancelled(), if priority != Priority::Resolve => {}
+                () = self.shutdown.cancelled(), if priority != Priority::Resolve => {}
             }
         }
     }
 
-    fn step(self: &Arc<Self>, priority: Priority, patience: Instant) -> Step {
-        if priority != Priority::Resolve && self.ends.is_cancelled() {
-            return Step::Refused(Rejected::Ending);
+    fn attempt(self: &Arc<Self>, priority: Priority, probe_deadline: Instant) -> Attempt {
+        // Check 1: the process is not shutting down.
+        if priority != Priority::Resolve && self.shutdown.is_cancelled() {
+            return Attempt::Rejected(Rejected::ShuttingDown);
         }
         let now = Instant::now();
-        let state = &mut *self.lock();
-        let poll = if let Priority::Background(key) = priority { Some(key) } else { None };
-        let busy = |state: &mut State, poll| Step::Refused(Rejected::Busy(state.ticket(poll, now)));
-        let way = state.breaker.way(now);
-        match way {
-            Way::Open | Way::Probe => {}
-            Way::Probing => {
+        let state = &mut *self.state.lock();
+        let poll = priority.poll();
+        let busy = |state: &mut State, poll| Attempt::Rejected(Rejected::Busy(state.reject(poll, now)));
+
+        // Check 2: the endpoint answers, or this call probes it.
+        let circuit = state.circuit_breaker.state(now);
+        match circuit {
+            CircuitState::Closed | CircuitState::ProbeDue => {}
+            CircuitState::Probing => {
                 return match poll {
-                    None => Step::Wait(None),
-                    Some(_) if now < patience => Step::Wait(Some(patience)),
+                    None => Attempt::Wait(None),
+                    Some(_) if now < probe_deadline => Attempt::Wait(Some(probe_deadline)),
                     Some(poll) => busy(state, poll),
                 };
             }
-            Way::Closed(due) => {
-                let cause = state.breaker.cause().unwrap_or_default().to_owned();
-                return Step::Refused(Rejected::Down(cause, due.saturating_duration_since(now)));
+            CircuitState::Open(due) => {
+                let cause = state.circuit_breaker.cause().unwrap_or_default().to_owned();
+                return Attempt::Rejected(Rejected::Down(cause, due.saturating_duration_since(now)));
             }
         }
-        let before = poll.map_or(0, |poll| state.polls.due_before(poll, now));
-        let has_place = state.in_flight + before < state.places_for(poll.is_some());
+
+        // Check 3: there is a place in flight, and no work or earlier poll to be admitted first.
+        let before = poll.map_or(0, |poll| state.rejected_polls.due_before(poll, now));
+        let has_place = state.in_flight + before < state.max_in_flight_for(poll.is_some());
         if let Some(poll) = poll
-            && (state.in_line > 0 || !has_place)
+            && (state.queued > 0 || !has_place)
         {
             return busy(state, poll);
         }
-        let turn = state.pace.turn(priority, before, now, state.in_flight);
-        let waits_until = match turn {
+
+        // Check 4: the rate limiter admits it.
+        let admission = state.rate_limiter.admit(priority, before, now, state.in_flight);
+        let wait_until = match admission {
             Admission::Now | Admission::Probe if has_place => {
-                state.pace.take();
-                if let Some(poll) = poll {
-                    state.polls.gone(poll);
-                }
-                state.in_flight += 1;
-                if way == Way::Probe {
-                    state.breaker.probe();
-                }
-                return Step::Go(Permit {
+                state.take(poll, circuit);
+                return Attempt::Admitted(Permit {
                     limiter: Arc::clone(self),
                     sent_at: now,
-                    probes_endpoint: way == Way::Probe,
-                    probes_pace: turn == Admission::Probe,
-                    has_ended: false,
+                    probes_endpoint: circuit == CircuitState::ProbeDue,
+                    probes_rate: admission == Admission::Probe,
+                    is_finished: false,
                 });
             }
             Admission::Now | Admission::Probe | Admission::AfterProbe => None,
-            Admission::Stopped(until) if poll.is_none() && until > now + LONGEST_STOP => {
-                return Step::Refused(Rejected::Stopped(until.saturating_duration_since(now)));
+            Admission::QuotaExhausted(until) if poll.is_none() && until > now + MAX_QUOTA_WAIT => {
+                return Attempt::Rejected(Rejected::QuotaExhausted(until.saturating_duration_since(now)));
             }
-            Admission::At(until) | Admission::Stopped(until) => Some(until),
+            Admission::At(until) | Admission::QuotaExhausted(until) => Some(until),
         };
+
+        // Not now: work waits, a poll comes again.
         match poll {
             Some(poll) => busy(state, poll),
-            None => Step::Wait(waits_until),
+            None => Attempt::Wait(wait_until),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
 impl State {
-    // Of several places, one is kept for work.
-    fn places_for(&self, is_poll: bool) -> usize {
-        self.places - usize::from(is_poll && self.places > 1)
+    // Of several calls in flight, one is reserved for work.
+    fn max_in_flight_for(&self, is_poll: bool) -> usize {
+        self.max_in_flight - usize::from(is_poll && self.max_in_flight > 1)
     }
 
-    // When a poll is to come again: those that came before it go first, at the rate, and as long as they take.
-    fn ticket(&mut self, poll: PollKey, now: Instant) -> Duration {
-        let before = self.polls.waiting_before(poll, now);
-        let places = self.places_for(true);
-        let longest_rate = count(places) / self.usual_duration;
-        let wait = self.pace.ticket(before, longest_rate, now, self.in_flight);
-        self.polls.wait(poll, now + wait, now);
+    // Counts a call that is sent.
+    fn take(&mut self, poll: Option<PollKey>, circuit: CircuitState) {
+        self.rate_limiter.take();
+        if let Some(poll) = poll {
+            self.rejected_polls.remove(poll);
+        }
+        self.in_flight += 1;
+        if circuit == CircuitState::ProbeDue {
+            self.circuit_breaker.start_probe();
+        }
+    }
+
+    // The retry-after of a poll: those that came before it are sent first, at the rate, and no faster than calls take.
+    fn reject(&mut self, poll: PollKey, now: Instant) -> Duration {
+        let before = self.rejected_polls.waiting_before(poll, now);
+        let max_rate = from_usize(self.max_in_flight_for(true)) / self.mean_duration;
+        let wait = self.rate_limiter.retry_after(before, max_rate, now, self.in_flight);
+        self.rejected_polls.insert(poll, now + wait, now);
         wait
     }
 
-    fn follow_members(&mut self) {
-        let places = self.members.values().map(|limits| limits.max_concurrent).min();
-        let rate = self.members.values().map(|limits| limits.requests_per_second).min();
-        if let (Some(places), Some(rate)) = (places, rate) {
-            self.places = places.max(1);
-            self.pace.set_ceiling(f64::from(rate.max(1)));
+    fn apply_limits(&mut self) {
+        let max_in_flight = self.clients.values().map(|limits| limits.max_concurrent).min();
+        let rate = self.clients.values().map(|limits| limits.requests_per_second).min();
+        if let (Some(max_in_flight), Some(rate)) = (max_in_flight, rate) {
+            self.max_in_flight = max_in_flight.max(1);
+            self.rate_limiter.set_ceiling(f64::from(rate.max(1)));
         }
     }
 }
 
 impl Permit {
-    /// The limiter that gave it.
+    /// The limiter that admitted the call.
     pub fn limiter(&self) -> &Arc<Limiter> {
         &self.limiter
     }
 
-    /// Whether the endpoint is down, and this call tries it.
+    /// Whether the endpoint is down, and this call probes it.
     pub fn probes_endpoint(&self) -> bool {
         self.probes_endpoint
     }
 
-    /// The call has ended so; the quota as its answer told it.
-    pub fn ended(mut self, answer: Answer<'_>, quota: Option<Quota>) {
-        self.has_ended = true;
+    /// Reports what came of the call, and the quota that its answer reported.
+    pub fn finish(mut self, outcome: CallOutcome<'_>, quota: Option<Quota>) {
+        self.is_finished = true;
         let now = Instant::now();
-        let mut state = self.limiter.lock();
-        match answer {
-            Answer::NotReached(cause) => state.breaker.failed(self.probes_endpoint, cause, now),
-            Answer::Reached | Answer::Throttled => state.breaker.reached(),
+        let mut state = self.limiter.state.lock();
+
+        // Whether the endpoint answers.
+        match outcome {
+            CallOutcome::NotReached(cause) => state.circuit_breaker.record_failure(self.probes_endpoint, cause, now),
+            CallOutcome::Reached | CallOutcome::Throttled => state.circuit_breaker.record_success(),
         }
-        let took = now.saturating_duration_since(self.sent_at).as_secs_f64();
-        state.usual_duration += MEMORY * (took - state.usual_duration);
-        let is_throttled = answer == Answer::Throttled;
-        state.pace.answered(is_throttled, quota, self.sent_at, now);
-        if self.probes_pace {
-            let is_known = !matches!(answer, Answer::NotReached(_));
-            state.pace.probed(is_known.then_some(is_throttled), now);
+
+        // How long calls take.
+        let duration = now.saturating_duration_since(self.sent_at).as_secs_f64();
+        state.mean_duration += DURATION_WEIGHT * (duration - state.mean_duration);
+
+        // The rate.
+        let is_throttled = outcome == CallOutcome::Throttled;
+        state.rate_limiter.record_answer(is_throttled, quota, self.sent_at, now);
+        if self.probes_rate {
+            let has_answer = !matches!(outcome, CallOutcome::NotReached(_));
+            state.rate_limiter.finish_probe(has_answer.then_some(is_throttled), now);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.limiter.lock();
+        let mut state = self.limiter.state.lock();
         state.in_flight -= 1;
-        if !self.has_ended && self.probes_endpoint {
-            state.breaker.probe_lost();
+        if !self.is_finished && self.probes_endpoint {
+            state.circuit_breaker.abandon_probe();
         }
-        if !self.has_ended && self.probes_pace {
-            state.pace.probed(None, Instant::now());
+        if !self.is_finished && self.probes_rate {
+            state.rate_limiter.finish_probe(None, Instant::now());
         }
         drop(state);
         self.limiter.changed.notify_waiters();
     }
 }
 
-impl Member {
-    /// The limiter.
-    pub fn limiter(&self) -> &Arc<Limiter> {
+impl Deref for LimiterHandle {
+    type Target = Arc<Limiter>;
+
+    fn deref(&self) -> &Arc<Limiter> {
         &self.limiter
     }
 }
 
-impl Drop for Member {
+impl Drop for LimiterHandle {
     fn drop(&mut self) {
-        let mut state = self.limiter.lock();
-        state.members.remove(&self.number);
-        state.follow_members();
+        let mut state = self.limiter.state.lock();
+        state.clients.remove(&self.client);
+        state.apply_limits();
         drop(state);
         self.limiter.changed.notify_waiters();
     }
 }
 
-// Work that waits in line, or is the first of it.
-struct InLine<'a>(&'a Limiter);
+// A call of work in the queue, until it is dropped.
+struct Queued<'a>(&'a Limiter);
 
-impl<'a> InLine<'a> {
+impl<'a> Queued<'a> {
     fn of(limiter: &'a Limiter) -> Self {
-        limiter.lock().in_line += 1;
+        limiter.state.lock().queued += 1;
         Self(limiter)
     }
 }
 
-impl Drop for InLine<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.lock().in_line -= 1;
+        self.0.state.lock().queued -= 1;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What may be asked of an endpoint, and the one limiter of each.
+//! The limiters in use: one for each URL and caller.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
-use super::limiter::{Limiter, Member};
+use super::limiter::{Limiter, LimiterHandle};
 use crate::cmdb::{LimiterReadings, Limits};
 
 /// The limiters in use. All clients with the same URL and caller share one: the lowest of their limits, the rate that was
@@ -30,7 +30,7 @@ impl Limiters {
         Self { shutdown, by_endpoint: Mutex::default() }
     }
 
-    /// What is true of all of them now.
+    /// The state of all of them now.
     #[must_use]
     pub fn read(&self) -> LimiterReadings {
         let by_endpoint = self.by_endpoint.lock();
@@ -41,8 +41,8 @@ impl Limiters {
         readings
     }
 
-    /// A client's share in the limiter of a normalised URL and a caller.
-    pub(in crate::cmdb) fn join(&self, url: &str, caller: Caller, limits: Limits) -> Member {
+    /// Adds a client to the limiter of a normalised URL and a caller.
+    pub(in crate::cmdb) fn join(&self, url: &str, caller: Caller, limits: Limits) -> LimiterHandle {
         let mut by_endpoint = self.by_endpoint.lock();
         by_endpoint.retain(|_, limiter| limiter.strong_count() > 0);
         let kept = by_endpoint.entry((url.to_owned(), caller)).or_default();
@@ -77,25 +77,25 @@ mod tests {
     }
 
     #[test]
-    fn one_limiter_serves_all_who_lead_to_one_endpoint_as_one_caller_and_goes_with_the_last() {
+    fn clients_of_one_url_and_caller_share_a_limiter_until_the_last_is_dropped() {
         let limiters = Limiters::default();
         let first = limiters.join("https://a", app("x"), LIMITS);
         let second = limiters.join("https://a", app("x"), LIMITS);
-        assert!(Arc::ptr_eq(first.limiter(), second.limiter()));
+        assert!(Arc::ptr_eq(&first, &second));
         for (url, caller) in [
             ("https://b", app("x")),
             ("https://a", app("y")),
             ("https://a", caller("x", "guessed", None)),
             ("https://a", caller("x", "secret", Some("another authority"))),
         ] {
-            assert!(!Arc::ptr_eq(limiters.join(url, caller, LIMITS).limiter(), first.limiter()));
+            assert!(!Arc::ptr_eq(&limiters.join(url, caller, LIMITS), &first));
         }
-        let kept = Arc::downgrade(first.limiter());
+        let kept = Arc::downgrade(&first);
         drop(first);
         assert!(kept.upgrade().is_some());
         drop(second);
         assert!(kept.upgrade().is_none());
         drop(limiters.join("https://b", app("x"), LIMITS));
-        assert!(limiters.by_endpoint.lock().len() <= 1, "those that nobody uses are forgotten");
+        assert!(limiters.by_endpoint.lock().len() <= 1, "unused limiters are forgotten");
     }
 }

@@ -3,10 +3,12 @@
 pub mod caller;
 pub mod circuit_breaker;
 pub mod client_limits;
+pub mod convert;
 pub mod jitter;
 pub mod limiter;
 pub mod limiters;
-pub mod poll_queue;
 pub mod priority;
+pub mod quota;
 pub mod rate_limiter;
 pub mod readings;
+pub mod rejected_polls;

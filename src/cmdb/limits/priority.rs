@@ -15,6 +15,16 @@ pub enum Priority {
     Background(PollKey),
 }
 
+impl Priority {
+    /// The key of a poll. `None`: it is work.
+    pub(in crate::cmdb) fn poll(self) -> Option<PollKey> {
+        match self {
+            Self::Interactive | Self::Resolve => None,
+            Self::Background(key) => Some(key),
+        }
+    }
+}
+
 /// Identifies a poll, so that a poll that comes again after a rejection keeps its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PollKey(u64);

@@ -7,7 +7,7 @@ pub struct LimiterReadings {
     pub full: usize,
     /// Limiters whose rate is lower, because the server throttled or reported a small quota.
     pub slowed: usize,
-    /// Limiters whose circuit breaker is open: the endpoint does not answer and is only probed.
+    /// Limiters whose circuit breaker is open: the endpoint does not answer, and is only probed.
     pub down: usize,
     /// Calls in flight.
     pub in_flight: usize,

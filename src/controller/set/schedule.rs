@@ -138,7 +138,7 @@ fn back_off(set: &CurrentSet<'_>, wait: Duration) -> Action {
 fn wait(set: &CurrentSet<'_>, error: Option<&Error>) -> Duration {
     // When an endpoint that is down is tried again, all that wait for it come: one call finds it well for all.
     if let Some(due) = error.and_then(Error::due) {
-        return due + cmdb::by_chance(SPREAD.0, SPREAD.1);
+        return due + cmdb::jitter(SPREAD.0, SPREAD.1);
     }
     let backoff = set.state.next_backoff();
     let wait = match error.map(Error::disposition) {

@@ -1,4 +1,4 @@
-//! What the limiter does for those who call.
+//! Queueing, rejections, probes and readings of the limiter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,41 +9,45 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Limiter, Member, Permit, Rejected};
-use crate::cmdb::limits::rate_limiter::Quota;
+use super::{CallOutcome, Limiter, LimiterHandle, Permit, Rejected};
+use crate::cmdb::limits::quota::Quota;
 use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
 
 fn limits(requests_per_second: u32, max_concurrent: usize) -> Limits {
     Limits { requests_per_second, max_concurrent }
 }
 
-fn limiter(requests_per_second: u32, max_concurrent: usize) -> (Arc<Limiter>, Member) {
+fn limiter(requests_per_second: u32, max_concurrent: usize) -> (Arc<Limiter>, LimiterHandle) {
     limiter_until(&CancellationToken::new(), requests_per_second, max_concurrent)
 }
 
-fn limiter_until(ends: &CancellationToken, requests_per_second: u32, max_concurrent: usize) -> (Arc<Limiter>, Member) {
-    let limiter = Limiter::new(ends.clone());
-    let member = limiter.join(limits(requests_per_second, max_concurrent));
-    (limiter, member)
+fn limiter_until(
+    shutdown: &CancellationToken,
+    requests_per_second: u32,
+    max_concurrent: usize,
+) -> (Arc<Limiter>, LimiterHandle) {
+    let limiter = Limiter::new(shutdown.clone());
+    let handle = limiter.join(limits(requests_per_second, max_concurrent));
+    (limiter, handle)
 }
 
 async fn work(limiter: &Arc<Limiter>) -> Permit {
-    limiter.enter(Priority::Interactive).await.unwrap()
+    limiter.admit(Priority::Interactive).await.unwrap()
 }
 
-// A poll never waits.
+// A poll is admitted or rejected at once.
 fn poll(limiter: &Arc<Limiter>, of: u32) -> Result<Permit, Rejected> {
-    limiter.enter(Priority::Background(PollKey::of(of))).now_or_never().unwrap()
+    limiter.admit(Priority::Background(PollKey::of(of))).now_or_never().unwrap()
 }
 
-fn busy_for(refused: &Result<Permit, Rejected>) -> Duration {
-    let Err(Rejected::Busy(wait)) = refused else { panic!("{refused:?}") };
+fn busy_for(rejected: &Result<Permit, Rejected>) -> Duration {
+    let Err(Rejected::Busy(wait)) = rejected else { panic!("{rejected:?}") };
     *wait
 }
 
 async fn fail(limiter: &Arc<Limiter>, times: usize) {
     for _ in 0..times {
-        work(limiter).await.ended(Answer::NotReached("no connection"), None);
+        work(limiter).await.finish(CallOutcome::NotReached("no connection"), None);
     }
 }
 
@@ -54,8 +58,8 @@ async fn until_probe(limiter: &Arc<Limiter>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_is_served_in_the_order_in_which_it_came() {
-    let (limiter, _member) = limiter(1000, 1);
+async fn work_is_admitted_in_the_order_in_which_it_came() {
+    let (limiter, _handle) = limiter(1000, 1);
     let held = work(&limiter).await;
     let (sender, mut order) = mpsc::unbounded_channel();
     for number in 0..5 {
@@ -73,104 +77,104 @@ async fn work_is_served_in_the_order_in_which_it_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_end_all_who_wait_are_sent_away_but_who_settles_a_write() {
-    let ends = CancellationToken::new();
-    let (limiter, _member) = limiter_until(&ends, 1, 1);
+async fn shutdown_rejects_all_waiting_calls_except_those_that_resolve_a_write() {
+    let shutdown = CancellationToken::new();
+    let (limiter, _handle) = limiter_until(&shutdown, 1, 1);
     drop(work(&limiter).await);
-    let enter = |priority| {
+    let admit = |priority| {
         let limiter = Arc::clone(&limiter);
-        async move { (limiter.enter(priority).await.map(drop), Instant::now()) }
+        async move { (limiter.admit(priority).await.map(drop), Instant::now()) }
     };
     let waiting =
         [Priority::Interactive, Priority::Interactive, Priority::Resolve, Priority::Resolve, Priority::Interactive];
-    let begun = Instant::now();
-    let (outcomes, ()) = tokio::join!(join_all(waiting.map(enter)), async {
+    let started = Instant::now();
+    let (outcomes, ()) = tokio::join!(join_all(waiting.map(admit)), async {
         sleep(Duration::from_millis(100)).await;
-        ends.cancel();
+        shutdown.cancel();
     });
     for (priority, (outcome, at)) in waiting.into_iter().zip(outcomes) {
-        let after = at - begun;
+        let after = at - started;
         match priority {
-            // Behind the others, which keep nobody waiting now.
+            // It is admitted in its order, without waiting for those that were rejected.
             Priority::Resolve => {
                 assert!(outcome.is_ok() && after < Duration::from_millis(2100), "{outcome:?} {after:?}")
             }
-            _ => assert_eq!(outcome, Err(Rejected::Ending)),
+            _ => assert_eq!(outcome, Err(Rejected::ShuttingDown)),
         }
     }
-    assert_eq!(enter(Priority::Interactive).await.0, Err(Rejected::Ending));
-    assert_eq!(poll(&limiter, 1).map(drop), Err(Rejected::Ending));
+    assert_eq!(admit(Priority::Interactive).await.0, Err(Rejected::ShuttingDown));
+    assert_eq!(poll(&limiter, 1).map(drop), Err(Rejected::ShuttingDown));
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_goes_at_the_rate() {
-    let (limiter, _member) = limiter(20, 4);
-    let begun = Instant::now();
+async fn work_is_admitted_at_the_rate() {
+    let (limiter, _handle) = limiter(20, 4);
+    let started = Instant::now();
     for _ in 0..120 {
         drop(work(&limiter).await);
     }
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(took >= Duration::from_secs(5) && took < Duration::from_millis(5200), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poll_that_cannot_go_is_sent_away_with_a_ticket_and_goes_when_it_comes_back() {
-    let (limiter, _member) = limiter(20, 4);
+async fn a_rejected_poll_is_admitted_after_its_retry_after() {
+    let (limiter, _handle) = limiter(20, 4);
     while poll(&limiter, 0).is_ok() {}
     let waits: Vec<Duration> = (0..200).map(|of| busy_for(&poll(&limiter, of))).collect();
-    assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "each has its own");
-    let come_back = (0..).zip(waits).map(|(of, wait)| {
+    assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "each has a later one");
+    let again = (0..).zip(waits).map(|(of, wait)| {
         let limiter = Arc::clone(&limiter);
         async move {
             sleep(wait).await;
             poll(&limiter, of).is_ok()
         }
     });
-    let begun = Instant::now();
-    let gone = join_all(come_back).await;
-    assert!(gone.iter().filter(|gone| **gone).count() > 190);
-    assert!(begun.elapsed() < Duration::from_secs(11));
+    let started = Instant::now();
+    let sent = join_all(again).await;
+    assert!(sent.iter().filter(|sent| **sent).count() > 190);
+    assert!(started.elapsed() < Duration::from_secs(11));
 }
 
-// Polls of as many sets, each again a while after it has gone; how often each has gone.
-async fn gone_of(limiter: &Arc<Limiter>, sets: u32, interval: Duration, time: Duration) -> Vec<u32> {
-    let ends = Instant::now() + time;
+// Polls `sets` sets, each again an interval after it was sent. Returns how often each was sent.
+async fn sent_polls(limiter: &Arc<Limiter>, sets: u32, interval: Duration, time: Duration) -> Vec<u32> {
+    let until = Instant::now() + time;
     let set = |of: u32| async move {
-        let mut gone = 0;
+        let mut sent = 0;
         sleep(interval * of / sets).await;
-        while Instant::now() < ends {
+        while Instant::now() < until {
             let wait = match poll(limiter, of) {
                 Ok(permit) => {
                     sleep(Duration::from_millis(20)).await;
-                    permit.ended(Answer::Reached, None);
-                    gone += 1;
+                    permit.finish(CallOutcome::Reached, None);
+                    sent += 1;
                     interval
                 }
-                refused => busy_for(&refused),
+                rejected => busy_for(&rejected),
             };
             sleep(wait).await;
         }
-        gone
+        sent
     };
     join_all((0..sets).map(set)).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn polls_beyond_the_limit_take_turns_evenly() {
+async fn polls_beyond_the_limit_are_admitted_equally_often() {
     for rate in [1, 5, 20] {
-        let (limiter, _member) = limiter(rate, 4);
+        let (limiter, _handle) = limiter(rate, 4);
         let interval = Duration::from_secs(20);
-        // Three times as many as may go.
+        // Three times as many as the rate admits.
         let sets = rate * 60;
-        let gone = gone_of(&limiter, sets, interval, interval * 15).await;
-        let (least, most) = (*gone.iter().min().unwrap(), *gone.iter().max().unwrap());
+        let sent = sent_polls(&limiter, sets, interval, interval * 15).await;
+        let (least, most) = (*sent.iter().min().unwrap(), *sent.iter().max().unwrap());
         assert!(least >= 4 && most <= 6, "with {rate} a second: {least} to {most} times");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_does_not_come_again_costs_two_seconds_at_most() {
-    let (limiter, _member) = limiter(1, 1);
+    let (limiter, _handle) = limiter(1, 1);
     drop(poll(&limiter, 0).unwrap());
     let (first, second) = (busy_for(&poll(&limiter, 1)), busy_for(&poll(&limiter, 2)));
     assert!(first < second);
@@ -181,24 +185,24 @@ async fn a_poll_that_does_not_come_again_costs_two_seconds_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_place_is_kept_for_work_where_there_are_several() {
-    let (limiter, member) = limiter(1000, 3);
+async fn one_of_several_calls_in_flight_is_reserved_for_work() {
+    let (limiter, handle) = limiter(1000, 3);
     let _held = [poll(&limiter, 0).unwrap(), poll(&limiter, 0).unwrap()];
     busy_for(&poll(&limiter, 0));
     let _work = work(&limiter).await;
-    drop(member);
-    let (single, _member) = self::limiter(1000, 1);
+    drop(handle);
+    let (single, _handle) = self::limiter(1000, 1);
     let _held = poll(&single, 0).unwrap();
     busy_for(&poll(&single, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn polls_give_way_to_work_that_waits() {
-    let (limiter, _member) = limiter(1000, 2);
+async fn no_poll_is_admitted_while_work_is_queued() {
+    let (limiter, _handle) = limiter(1000, 2);
     let held = [work(&limiter).await, work(&limiter).await];
-    let mut waiting = Box::pin(limiter.enter(Priority::Interactive));
+    let mut waiting = Box::pin(limiter.admit(Priority::Interactive));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.enter(Priority::Interactive));
+    let mut behind = Box::pin(limiter.admit(Priority::Interactive));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(held);
     busy_for(&poll(&limiter, 0));
@@ -207,12 +211,12 @@ async fn polls_give_way_to_work_that_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_waiting_holds_nobody_back() {
-    let (limiter, _member) = limiter(1000, 1);
+async fn a_queued_call_that_is_dropped_does_not_block_the_queue() {
+    let (limiter, _handle) = limiter(1000, 1);
     let held = work(&limiter).await;
-    let mut waiting = Box::pin(limiter.enter(Priority::Interactive));
+    let mut waiting = Box::pin(limiter.admit(Priority::Interactive));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.enter(Priority::Interactive));
+    let mut behind = Box::pin(limiter.admit(Priority::Interactive));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(waiting);
     drop(held);
@@ -221,13 +225,13 @@ async fn who_gives_up_waiting_holds_nobody_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lowest_limits_of_the_living_hold() {
-    let (limiter, _member) = limiter(100, 10);
+async fn the_lowest_limits_of_all_clients_apply() {
+    let (limiter, _handle) = limiter(100, 10);
     assert!((limiter.rate() - 100.0).abs() < 1e-9);
     let lower = limiter.join(limits(5, 1));
     assert!((limiter.rate() - 5.0).abs() < 1e-9);
     let held = work(&limiter).await;
-    assert!(timeout(Duration::from_mins(1), limiter.enter(Priority::Interactive)).await.is_err(), "one at a time");
+    assert!(timeout(Duration::from_mins(1), limiter.admit(Priority::Interactive)).await.is_err(), "one at a time");
     drop(lower);
     assert!((limiter.rate() - 100.0).abs() < 1e-9);
     let _second = work(&limiter).await;
@@ -235,114 +239,114 @@ async fn the_lowest_limits_of_the_living_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_stop_is_told_and_a_short_one_is_waited_for() {
-    let (limiter, _member) = limiter(100, 4);
+async fn work_waits_for_a_near_reset_and_is_rejected_for_a_far_one() {
+    let (limiter, _handle) = limiter(100, 4);
     let quota = |seconds| Some(Quota { limit: Some(100), remaining: 0, reset: Duration::from_secs(seconds) });
-    work(&limiter).await.ended(Answer::Throttled, quota(30));
-    let refused = limiter.enter(Priority::Interactive).await.unwrap_err();
-    assert_eq!(refused, Rejected::Stopped(Duration::from_secs(30)));
+    work(&limiter).await.finish(CallOutcome::Throttled, quota(30));
+    let rejected = limiter.admit(Priority::Interactive).await.unwrap_err();
+    assert_eq!(rejected, Rejected::QuotaExhausted(Duration::from_secs(30)));
     assert!(busy_for(&poll(&limiter, 0)) >= Duration::from_secs(30));
     advance(Duration::from_secs(21)).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     drop(work(&limiter).await);
-    assert_eq!(begun.elapsed(), Duration::from_secs(9));
+    assert_eq!(started.elapsed(), Duration::from_secs(9));
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_throttling_work_waits_until_one_call_was_let_through() {
-    let (limiter, _member) = limiter(100, 4);
-    work(&limiter).await.ended(Answer::Throttled, None);
-    let begun = Instant::now();
+async fn after_throttling_work_waits_for_the_outcome_of_a_probe() {
+    let (limiter, _handle) = limiter(100, 4);
+    work(&limiter).await.finish(CallOutcome::Throttled, None);
+    let started = Instant::now();
     let probe = work(&limiter).await;
-    assert_eq!(begun.elapsed(), Duration::from_millis(500));
+    assert_eq!(started.elapsed(), Duration::from_millis(500));
     busy_for(&poll(&limiter, 0));
-    let mut waiting = Box::pin(limiter.enter(Priority::Interactive));
+    let mut waiting = Box::pin(limiter.admit(Priority::Interactive));
     assert!(timeout(Duration::from_secs(20), &mut waiting).await.is_err());
-    probe.ended(Answer::Reached, None);
+    probe.finish(CallOutcome::Reached, None);
     drop(waiting.await);
     advance(Duration::from_millis(100)).await;
     assert!(poll(&limiter, 0).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_down_endpoint_is_not_called_until_one_probe_is_due_and_comes_back_for_all() {
-    let (limiter, _member) = limiter(1000, 10);
+async fn a_down_endpoint_is_probed_by_one_call_and_recovers_for_all() {
+    let (limiter, _handle) = limiter(1000, 10);
     fail(&limiter, 2).await;
     assert_eq!(limiter.down(), None);
     fail(&limiter, 1).await;
     for priority in [Priority::Interactive, Priority::Background(PollKey::default())] {
-        let refused = limiter.enter(priority).now_or_never().unwrap().unwrap_err();
-        assert!(matches!(&refused, Rejected::Down(cause, _) if cause == "no connection"), "{refused:?}");
+        let rejected = limiter.admit(priority).now_or_never().unwrap().unwrap_err();
+        assert!(matches!(&rejected, Rejected::Down(cause, _) if cause == "no connection"), "{rejected:?}");
     }
     until_probe(&limiter).await;
     let probe = poll(&limiter, 0).unwrap();
-    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.enter(Priority::Interactive))).collect();
-    others.extend((0..3).map(|_| Box::pin(limiter.enter(Priority::Background(PollKey::default())))));
+    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.admit(Priority::Interactive))).collect();
+    others.extend((0..3).map(|_| Box::pin(limiter.admit(Priority::Background(PollKey::default())))));
     for other in &mut others {
-        assert!(futures::poll!(other).is_pending(), "they wait for the outcome");
+        assert!(futures::poll!(other).is_pending(), "waits for the outcome");
     }
-    probe.ended(Answer::Reached, None);
-    let gone = join_all(others.drain(..5)).await;
-    assert!(gone.iter().all(Result::is_ok));
+    probe.finish(CallOutcome::Reached, None);
+    let sent = join_all(others.drain(..5)).await;
+    assert!(sent.iter().all(Result::is_ok));
     assert_eq!(limiter.down(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_fails_sends_away_all_who_waited_for_it() {
-    let (limiter, _member) = limiter(1000, 10);
+async fn a_failed_probe_rejects_all_calls_that_waited_for_it() {
+    let (limiter, _handle) = limiter(1000, 10);
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let others = join_all((0..5).map(|_| limiter.enter(Priority::Interactive)));
+    let others = join_all((0..5).map(|_| limiter.admit(Priority::Interactive)));
     let (others, ()) = tokio::join!(others, async {
         sleep(Duration::from_secs(45)).await;
-        probe.ended(Answer::NotReached("no answer in time"), None);
+        probe.finish(CallOutcome::NotReached("no answer in time"), None);
     });
-    for refused in others {
-        let Err(Rejected::Down(cause, wait)) = refused else { panic!("{refused:?}") };
+    for rejected in others {
+        let Err(Rejected::Down(cause, wait)) = rejected else { panic!("{rejected:?}") };
         assert_eq!(cause, "no connection");
         assert!(wait >= Duration::from_millis(1600), "{wait:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poll_does_not_wait_long_for_a_probe_that_hangs() {
-    let (limiter, _member) = limiter(1000, 10);
+async fn a_poll_waits_half_a_second_for_a_hanging_probe() {
+    let (limiter, _handle) = limiter(1000, 10);
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let _probe = work(&limiter).await;
-    let begun = Instant::now();
-    busy_for(&limiter.enter(Priority::Background(PollKey::default())).await);
-    assert_eq!(begun.elapsed(), Duration::from_millis(500));
+    let started = Instant::now();
+    busy_for(&limiter.admit(Priority::Background(PollKey::default())).await);
+    assert_eq!(started.elapsed(), Duration::from_millis(500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_is_given_up_leaves_the_probe_to_the_next() {
-    let (limiter, _member) = limiter(1000, 10);
+async fn after_an_abandoned_probe_the_next_call_probes() {
+    let (limiter, _handle) = limiter(1000, 10);
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let waiting = limiter.enter(Priority::Interactive);
+    let waiting = limiter.admit(Priority::Interactive);
     let (next, ()) = tokio::join!(waiting, async { drop(probe) });
-    let mut behind = Box::pin(limiter.enter(Priority::Interactive));
-    assert!(timeout(Duration::from_mins(1), &mut behind).await.is_err(), "there is a probe again");
-    next.unwrap().ended(Answer::Reached, None);
+    let mut behind = Box::pin(limiter.admit(Priority::Interactive));
+    assert!(timeout(Duration::from_mins(1), &mut behind).await.is_err(), "another probe is in flight");
+    next.unwrap().finish(CallOutcome::Reached, None);
     assert!(behind.await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_what_was_sent_before_opens_the_way() {
-    let (limiter, _member) = limiter(1000, 10);
+async fn an_answer_to_an_earlier_call_closes_the_circuit() {
+    let (limiter, _handle) = limiter(1000, 10);
     let slow = work(&limiter).await;
     fail(&limiter, 3).await;
     assert!(limiter.down().is_some());
-    slow.ended(Answer::Throttled, None);
-    assert_eq!(limiter.down(), None, "who throttles is there");
+    slow.finish(CallOutcome::Throttled, None);
+    assert_eq!(limiter.down(), None, "an endpoint that throttles is up");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_true_of_a_limiter_can_be_read() {
-    let (limiter, _member) = limiter(20, 2);
+async fn readings_show_the_state_of_a_limiter() {
+    let (limiter, _handle) = limiter(20, 2);
     let read = || {
         let mut readings = LimiterReadings::default();
         limiter.read(&mut readings);
@@ -353,7 +357,7 @@ async fn what_is_true_of_a_limiter_can_be_read() {
     let (first, second) = (work(&limiter).await, work(&limiter).await);
     let waiting = tokio::spawn({
         let limiter = Arc::clone(&limiter);
-        async move { work(&limiter).await.ended(Answer::Throttled, None) }
+        async move { work(&limiter).await.finish(CallOutcome::Throttled, None) }
     });
     tokio::task::yield_now().await;
     assert!(poll(&limiter, 0).is_err());
@@ -362,9 +366,9 @@ async fn what_is_true_of_a_limiter_can_be_read() {
     waiting.await.unwrap();
     advance(Duration::from_secs(10)).await;
     assert_eq!(read(), LimiterReadings { slowed: 1, ..LimiterReadings::default() }, "it was throttled");
-    work(&limiter).await.ended(Answer::Reached, None);
+    work(&limiter).await.finish(CallOutcome::Reached, None);
     advance(Duration::from_mins(10)).await;
-    assert_eq!(read(), full, "it has its rate again");
+    assert_eq!(read(), full, "the rate has recovered");
     fail(&limiter, 3).await;
     assert_eq!(read(), LimiterReadings { down: 1, ..LimiterReadings::default() });
 }
