@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use strum::VariantArray;
+
 /// A call, named as CMDB names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
 pub enum Operation {
     /// `batch_create_proc_template`
     CreateProcessTemplates,
@@ -23,15 +25,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every call.
-    pub const ALL: &[Self] = &[
-        Self::CreateProcessTemplates,
-        Self::UpdateProcessTemplate,
-        Self::DeleteProcessTemplates,
-        Self::ListProcessTemplates,
-        Self::CreateServiceTemplate,
-        Self::ListServiceTemplates,
-        Self::ListServiceCategories,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// CMDB's name of the call: in paths, logs and metrics.
     #[must_use]
