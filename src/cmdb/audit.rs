@@ -59,8 +59,8 @@ impl<'a> AuditRecord<'a> {
         Self { operation, endpoint, transport, credentials, correlation_id, behalf, subject, result: None }
     }
 
-    /// It has ended so: CMDB's own ID of the request; with a success, the IDs of what was written.
-    pub fn ended(mut self, result: Result<(Vec<i64>, String), Error>) {
+    /// The write finished: with the IDs of what was written and CMDB's ID of the request, or with an error.
+    pub fn finish(mut self, result: Result<(Vec<i64>, String), Error>) {
         self.result = Some(result.map(|(ids, request_id)| {
             self.subject.ids = ids;
             request_id
@@ -146,7 +146,7 @@ mod tests {
         tracing::subscriber::with_default(logs, || {
             let (operation, to) = (Operation::CreateProcessTemplates, ("http://cmdb", Transport::Esb));
             let behalf = Behalf::default();
-            AuditRecord::new(operation, to, &credentials, "1", &behalf, Subject::default()).ended(result);
+            AuditRecord::new(operation, to, &credentials, "1", &behalf, Subject::default()).finish(result);
         });
         let mut text = String::new();
         file.rewind().unwrap();

@@ -1,4 +1,4 @@
-//! What stands between us and CMDB before it can answer, told apart by the types of errors and not by their texts.
+//! Why no answer came from CMDB: known by the types of errors, not by their texts.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
@@ -6,34 +6,34 @@ use std::iter::successors;
 
 use rustls::{AlertDescription, CertificateError};
 
-/// What kept a call from being answered, where that can be told. As a text it has no names and no addresses.
+/// Why a call was not answered. Its text contains neither names nor addresses, because it is shown in statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectFailure {
     /// DNS does not know the host.
     #[error("the name of the host is not known")]
     Unresolved,
-    /// The fence does not let us there.
+    /// The URL policy does not permit the address.
     #[error("the URL leads to an address that no connection may lead to")]
     Forbidden,
-    /// Nobody listens on the port.
+    /// No process listens on the port.
     #[error("the connection was refused")]
     Refused,
-    /// No certificate authority that we trust has signed the server's certificate.
+    /// No trusted certificate authority has signed the server's certificate.
     #[error("the server's certificate is signed by nobody whom tls.caBundle, or else the system, trusts")]
     NotTrusted,
-    /// The server's certificate is that of another host.
+    /// The server's certificate is for another host.
     #[error("the server's certificate is for another name than the URL's")]
     WrongName,
     /// The server's certificate is not valid now.
     #[error("the server's certificate has expired, or is not valid yet")]
     OutOfDate,
-    /// The server wants to see a certificate, and we have none.
+    /// The server requires a client certificate, and there is none.
     #[error("the server wants a client certificate: tls.clientCertificateSecretRef")]
     CertificateWanted,
-    /// The server does not take our certificate.
+    /// The server rejects the client certificate.
     #[error("the server does not take the client certificate")]
     CertificateRefused,
-    /// What answers speaks no TLS.
+    /// The server does not speak TLS.
     #[error("what answers does not speak TLS")]
     NotTls,
     /// TLS failed in another way.
@@ -42,20 +42,35 @@ pub enum ConnectFailure {
 }
 
 impl ConnectFailure {
-    /// What an error of the HTTP client is about. `has_certificate`: whether we have one to show.
+    /// The failure that an error of the HTTP client is about. `has_certificate`: whether there is a client certificate.
     pub(in crate::cmdb) fn of(error: &reqwest::Error, has_certificate: bool) -> Option<Self> {
         let first: &(dyn StdError + 'static) = error;
-        let told = || successors(Some(first), |error| next(*error));
+        let chain = || successors(Some(first), |error| next(*error));
         let known = |error: &(dyn StdError + 'static)| {
             error.downcast_ref().copied().or_else(|| Some(of_tls(error.downcast_ref()?, has_certificate)))
         };
         let is_refused = |error: &(dyn StdError + 'static)| {
             error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused)
         };
-        told()
+        chain()
             .find_map(known)
             .or_else(|| error.is_dns().then_some(Self::Unresolved))
-            .or_else(|| told().any(is_refused).then_some(Self::Refused))
+            .or_else(|| chain().any(is_refused).then_some(Self::Refused))
+    }
+
+    /// Whether the server wants another client certificate, or one at all.
+    pub(in crate::cmdb) fn is_of_client_certificate(self) -> bool {
+        match self {
+            Self::CertificateWanted | Self::CertificateRefused => true,
+            Self::Unresolved
+            | Self::Forbidden
+            | Self::Refused
+            | Self::NotTrusted
+            | Self::WrongName
+            | Self::OutOfDate
+            | Self::NotTls
+            | Self::Tls => false,
+        }
     }
 
     /// Whether a connection was made, and TLS on it failed.
@@ -74,10 +89,10 @@ impl ConnectFailure {
     }
 }
 
-// An I/O error gives as its source not what it holds, but the source of that.
+// `source` of an I/O error skips the error that it contains.
 fn next<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(held) => Some(held),
+        Some(inner) => Some(inner),
         None => error.source(),
     }
 }
@@ -105,7 +120,7 @@ fn of_tls(error: &rustls::Error, has_certificate: bool) -> ConnectFailure {
             | AlertDescription::AccessDenied
             | AlertDescription::DecryptError,
         ) => {
-            // Servers in Go say "bad certificate" of one that is not there.
+            // Servers in Go answer "bad certificate" to a missing one.
             if has_certificate { ConnectFailure::CertificateRefused } else { ConnectFailure::CertificateWanted }
         }
         rustls::Error::InvalidMessage(_) => ConnectFailure::NotTls,

@@ -3,6 +3,8 @@
 pub mod body;
 pub mod connect_failure;
 pub mod credentials;
+pub mod endpoint;
+pub mod http_client;
 pub mod login;
 pub mod proxy;
 pub mod redact;
