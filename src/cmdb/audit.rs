@@ -1,11 +1,12 @@
-//! One log line, target `audit`, for each write that is sent to CMDB: who wrote what, where, for whom, and what came of it.
+//! The audit log: one line, target `audit`, for each write that is sent to CMDB: who wrote what, where, for which
+//! object, and with what outcome.
 
 use serde::Serialize;
 use tracing::field::{DisplayValue, display};
 
 use super::{Credentials, Error, Operation, Transport, UserCredential};
 
-/// For whom a call is made.
+/// The Kubernetes object that a write is made for.
 #[derive(Clone, Debug, Default)]
 pub struct Behalf {
     /// Namespace of the object.
@@ -16,16 +17,16 @@ pub struct Behalf {
     pub uid: String,
 }
 
-/// What is written.
+/// What a write changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Subject {
     /// `bk_biz_id`
     pub biz_id: i64,
-    /// `service_template_id`; None: it is to be created.
+    /// `service_template_id`. `None`: the write creates it.
     pub service_template_id: Option<i64>,
-    /// Name of the service template that is to be created.
+    /// Name of the service template that the write creates.
     pub service_template: Option<String>,
-    /// IDs of the process templates, as far as they are known before.
+    /// IDs of the process templates. Those of a create are known once it has succeeded.
     pub ids: Vec<i64>,
     /// `bk_process_name` of each, as far as it is known.
     pub process_names: Vec<String>,
@@ -33,7 +34,8 @@ pub(super) struct Subject {
     pub properties: Vec<String>,
 }
 
-/// The line of one write. It is written when this is dropped: nothing keeps it from being written.
+/// The audit record of one write. It is logged when it is dropped, so that a write whose future is dropped is logged
+/// too.
 pub(super) struct AuditRecord<'a> {
     pub operation: Operation,
     pub endpoint: &'a str,
@@ -42,12 +44,12 @@ pub(super) struct AuditRecord<'a> {
     pub correlation_id: &'a str,
     pub behalf: &'a Behalf,
     pub subject: Subject,
-    // What came of it; None: it was given up.
+    // `None`: the future of the write was dropped.
     result: Option<Result<String, Error>>,
 }
 
 impl<'a> AuditRecord<'a> {
-    /// A write that is being sent.
+    /// The record of a write that is about to be sent.
     pub fn new(
         operation: Operation,
         (endpoint, transport): (&'a str, Transport),
@@ -108,7 +110,7 @@ impl Drop for AuditRecord<'_> {
     }
 }
 
-// Whose rights were used. A token's user is CMDB's to know: its own log has the request ID.
+// Whose rights were used. Only CMDB knows the user of a token: its log has the request ID.
 fn actor(credentials: &Credentials) -> &str {
     match &credentials.user {
         UserCredential::Username(name) => name,
@@ -120,7 +122,7 @@ fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-// A field of a log line has no lists: it holds one as JSON.
+// The fields of a log line cannot be lists, so that a list is written as JSON.
 fn json(list: &[impl Serialize]) -> Option<DisplayValue<String>> {
     if list.is_empty() { None } else { serde_json::to_string(list).ok().map(display) }
 }

@@ -1,5 +1,6 @@
-//! The table that gives each answer its class, and the only place that reads the text of an answer: for the few codes that
-//! mean several things. The codes are those of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API gateway.
+//! The table that gives each answer its class, and the only place that reads the text of an answer: for the few codes
+//! that mean several things. The codes are those of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API
+//! gateway.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use Codes::{Absent, Is, Other};
 
 const ANY: RangeInclusive<u16> = 0..=u16::MAX;
 
-/// Codes, HTTP statuses, their class, whether a single item of a batch may have caused it, and why. The first row that fits
-/// counts; for some codes `by_text` then overrides it.
+/// Codes, HTTP statuses, their class, whether a single item of a batch may have caused it, and why. The first row that
+/// fits counts; for some codes `by_text` then overrides it.
 type Row = (Codes, RangeInclusive<u16>, Class, bool, &'static str);
 
 #[rustfmt::skip]

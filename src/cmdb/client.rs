@@ -1,4 +1,4 @@
-//! The typed calls.
+//! The client: one method for each call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::cmdb::http::sender::Sender;
 
-/// Service templates of one page: the document allows 500.
+/// Service templates per page: the most that CMDB documents.
 const PAGE: usize = 500;
 
-/// A CMDB. Clones share all they have.
+/// A client of one CMDB. Clones share everything.
 #[derive(Clone)]
 pub struct Client {
     sender: Arc<Sender>,
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client; nothing is sent yet.
+    /// A client. It sends nothing yet.
     ///
     /// # Errors
     /// [`Error::Configuration`] when the URL cannot be used.
@@ -39,7 +39,7 @@ impl Client {
         Ok(Self { sender: Arc::new(Sender::new(config, observer)?), behalf: Arc::default() })
     }
 
-    /// The same client, whose writes are made for this object: the audit log names it.
+    /// A client whose writes are made for this object, as the audit log says.
     #[must_use]
     pub fn on_behalf_of(&self, behalf: Behalf) -> Self {
         Self { sender: Arc::clone(&self.sender), behalf: Arc::new(behalf) }
@@ -57,7 +57,7 @@ impl Client {
         self.sender.transport()
     }
 
-    /// `bk_username`, where the credentials name one.
+    /// `bk_username`. `None`: the credentials have a token.
     #[must_use]
     pub fn user(&self) -> Option<String> {
         match &self.sender.login().credentials.user {
@@ -66,21 +66,21 @@ impl Client {
         }
     }
 
-    /// Takes over the login of another client of the same URL and transport: credentials, certificate, share in the
-    /// limits. Whatever is sent from now on, also in calls under way that try again, goes with it.
+    /// Replaces the login by that of another client of the same URL and transport: credentials, client certificate and
+    /// limiter. All requests from now on use it, also the retries of calls in flight.
     pub fn switch_login(&self, other: &Self) {
         self.sender.switch_login(&other.sender);
     }
 
-    /// Requests per second at which calls may go on now: what was learned of the server, at most the limit, and 0 while
-    /// nothing remains of its quota.
+    /// The present rate, in requests per second: adapted to the server, at most the limit, and 0 while its quota is
+    /// exhausted.
     #[must_use]
     pub fn learned_rate(&self) -> f64 {
         self.sender.login().limiter.rate()
     }
 
-    /// Creates process templates: all or none (CMDB 3.9.17). Gives the IDs as the answer has them; after a repeated
-    /// transaction they may be more than was sent, and then only a list tells which exist.
+    /// Creates process templates: all or none (CMDB 3.9.17). Returns the IDs of the answer. When CMDB repeated its
+    /// transaction they may be more than were sent, and only a list shows which exist.
     pub async fn create_process_templates(
         &self,
         biz_id: i64,
@@ -103,8 +103,8 @@ impl Client {
             .map(Vec::from)
     }
 
-    /// Changes the properties that are given, each as a whole; `bk_func_name` is ignored. CMDB does not look at the
-    /// business: the caller has seen the template listed there, under this name. Gives the template as it is now.
+    /// Replaces the values of the given properties; CMDB ignores `bk_func_name`. CMDB does not check the business: the
+    /// caller has seen the template in its list, under this name. Returns the updated template.
     pub async fn update_process_template(
         &self,
         biz_id: i64,
@@ -130,8 +130,8 @@ impl Client {
         self.sender.write(operation, &parameters, (&self.behalf, subject), ids).await
     }
 
-    /// Deletes process templates: all or none. One that does not exist fails the whole call, and so does an ID that is
-    /// given twice. CMDB does not look at the business: the caller has seen them listed there, under these names.
+    /// Deletes process templates: all or none. An ID that does not exist, or is given twice, fails the whole call. CMDB
+    /// does not check the business: the caller has seen the templates in its list, under these names.
     pub async fn delete_process_templates(
         &self,
         biz_id: i64,
@@ -175,12 +175,12 @@ impl Client {
             let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
             let operation = Operation::ListServiceTemplates;
             let list: List<ServiceTemplate> = self.sender.read(operation, priority, &parameters).await?;
-            // Sent away between two pages, it would begin again.
+            // A poll that is rejected between two pages would have to start from the first.
             priority = Priority::Interactive;
             let is_last = list.info.len() < PAGE;
             found.extend(list.info.into_iter().map(|template| (template.id, template)));
             let has_all = list.count.is_some_and(|count| found.len() as u64 >= count);
-            // A server that gives the same page for ever has no more.
+            // A server that ignores `start` returns the same page each time.
             if is_last || has_all || found.len() == before {
                 return Ok(found.into_values().collect());
             }
@@ -203,25 +203,27 @@ impl Client {
         self.sender.write(operation, &parameters, (&self.behalf, subject), ids).await
     }
 
-    /// Whether CMDB is there and takes the credentials, by a read that every user may make. What CMDB itself says about the
-    /// business counts as an answer: 0 is none.
+    /// Checks that CMDB is reachable and accepts the credentials, by a read that every user may make. An error of CMDB
+    /// itself about the business counts as success: the business may be 0.
     pub async fn check(&self, biz_id: i64) -> Result<(), Error> {
         match self.list_service_categories(biz_id).await {
             Ok(_) | Err(Error::Invalid { .. } | Error::NotFound { .. } | Error::Conflict { .. }) => Ok(()),
-            // The right to see a business is another matter.
+            // The permission to see a business is not checked here.
             Err(Error::Permission { reply }) if reply.is_from_cmdb() => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Tries the way to CMDB with one call, the one of [`check`](Self::check): its error as it came, whoever spoke.
+    /// Makes the read of [`check`](Self::check) without retries, and returns its error as it is, whichever server
+    /// answered.
     pub async fn try_once(&self, biz_id: i64) -> Result<(), Error> {
         let parameters = object([("bk_biz_id", biz_id.into())]);
         let tried = self.sender.read_once::<List<IgnoredAny>>(Operation::ListServiceCategories, &parameters).await;
         tried.map(|_| ())
     }
 
-    /// Version of CMDB, as its own API server tells it; None over other transports, and when it does not say.
+    /// The version of CMDB, as its own API server reports it. `None` over other transports, and when it does not
+    /// answer.
     pub async fn version(&self) -> Option<String> {
         self.sender.version().await
     }

@@ -31,8 +31,8 @@ pub struct Config {
     pub supplier_account: String,
     /// The application and the user that the calls are made as.
     pub credentials: Credentials,
-    /// Timeout of one call, 45 s by default. It is longer than the 30 s that each server allows itself, because a write that
-    /// timed out here may still be stored there.
+    /// Timeout of one call, 45 s by default. It is longer than the 30 s that each server allows itself, because a write
+    /// that timed out here may still be stored there.
     pub timeout: Duration,
     /// Limits of this client. Clients of the same URL and caller share the lowest limits among them.
     pub limits: Limits,

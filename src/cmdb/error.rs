@@ -53,7 +53,8 @@ pub enum Error {
         /// Time to wait, if the answer says so.
         retry_after: Option<Duration>,
     },
-    /// No connection was made, or none was tried because the circuit breaker is open: the call has certainly done nothing.
+    /// No connection was made, or none was tried because the circuit breaker is open: the call has certainly done
+    /// nothing.
     #[error("CMDB cannot be reached: {reply}")]
     Unavailable {
         /// What happened.

@@ -1,7 +1,8 @@
 //! The classes of errors, and what each of them means: one row for each class.
 //!
-//! A new class is a variant here, its row in [`ErrorClass::row`], and a variant of [`Error`](super::Error); the compiler finds
-//! the rest. Labels of metrics and of the audit log, dispositions, outcomes of writes and advice are all read from here.
+//! A new class is a variant here, its row in [`ErrorClass::row`], and a variant of [`Error`](super::Error); the
+//! compiler finds the rest. Labels of metrics and of the audit log, dispositions, outcomes of writes and advice are all
+//! read from here.
 
 use std::time::Duration;
 
@@ -65,8 +66,8 @@ pub enum WriteOutcome {
 pub(super) enum FailedWrite {
     /// It stored nothing.
     NotStored,
-    /// It stored nothing if CMDB, the ESB or this client rejected it. What the gateway or a proxy says may concern another
-    /// attempt of theirs, so the outcome is then unknown.
+    /// It stored nothing if CMDB, the ESB or this client rejected it. What the gateway or a proxy says may concern
+    /// another attempt of theirs, so the outcome is then unknown.
     NotStoredIfRejected,
     /// Its outcome is not known.
     Unknown,
@@ -87,8 +88,8 @@ impl ErrorClass {
     /// Every class.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// Every class that a call can be counted with in metrics: a call that was not sent, because of the rate limit, another
-    /// leader or the shutdown, is not counted.
+    /// Every class that a call can be counted with in metrics: a call that was not sent, because of the rate limit,
+    /// another leader or the shutdown, is not counted.
     pub fn counted() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|class| class.row().is_counted)
     }
@@ -115,8 +116,9 @@ impl ErrorClass {
         self.row().failed_write
     }
 
-    // A missing permission is not retried: it is checked again at the long interval of all that wait for a person, who alone
-    // can grant it. A name that is taken, or something that is gone, is retried: the next list shows the present state.
+    // A missing permission is not retried: it is checked again at the long interval of all that wait for a person, who
+    // alone can grant it. A name that is taken, or something that is gone, is retried: the next list shows the present
+    // state.
     #[rustfmt::skip]
     fn row(self) -> Row {
         use FailedWrite::{NotStored, NotStoredIfRejected, Unknown};

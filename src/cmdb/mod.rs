@@ -1,5 +1,5 @@
-//! Floor 2: the CMDB client. Typed calls, three ways to send them, one table that gives errors their meanings. Knows neither
-//! Kubernetes nor plans.
+//! Floor 2: the CMDB client. Typed calls, the transports that send them, rate limits, and one table of what errors
+//! mean. It knows neither Kubernetes nor plans.
 
 mod audit;
 mod classify;

@@ -1,10 +1,10 @@
-//! The calls that are made.
+//! The calls of CMDB that are made.
 
 use std::time::Duration;
 
 use strum::VariantArray;
 
-/// A call, named as CMDB names it.
+/// A call of CMDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
 pub enum Operation {
     /// `batch_create_proc_template`
@@ -27,7 +27,7 @@ impl Operation {
     /// Every call.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// CMDB's name of the call: in paths, logs and metrics.
+    /// CMDB's name of the call, in paths, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Operation {
         }
     }
 
-    /// Whether it changes something; such a call is never repeated.
+    /// Whether it is a write. Writes are never retried.
     #[must_use]
     pub fn is_write(self) -> bool {
         match self {
@@ -54,8 +54,8 @@ impl Operation {
     }
 }
 
-/// Told of every call.
+/// Observes the calls, for metrics.
 pub trait Observer: Send + Sync {
-    /// A call ended: "ok", or the label of its error. A read counts each attempt.
+    /// A call finished with "ok" or the label of its error. Each attempt of a read counts.
     fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration);
 }

@@ -1,4 +1,4 @@
-//! Bodies as they are on the wire.
+//! The bodies of requests and answers, as they are on the wire.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use serde_json::Value;
 /// A property of a process template.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Property {
-    /// The value; null when empty. That of `bind_info` is a list of rows, each cell again such a pair.
+    /// The value; null when empty. The value of `bind_info` is a list of rows, in which each cell is again such a pair.
     #[serde(default)]
     pub value: Value,
-    /// Whether instances must follow it; null counts as false.
+    /// Whether instances must have this value; null counts as false.
     #[serde(default)]
     pub as_default_value: Option<bool>,
 }
 
-/// Properties by name. Those that a server does not know it ignores.
+/// Properties by name. A server ignores those that it does not know.
 pub type Properties = BTreeMap<String, Property>;
 
 /// A process template as it is listed.
@@ -75,7 +75,7 @@ pub struct ServiceCategory {
     /// `bk_parent_id`: 0 for a root.
     #[serde(default, deserialize_with = "or_default")]
     pub bk_parent_id: i64,
-    /// `bk_biz_id`: 0 when it is everybody's.
+    /// `bk_biz_id`: 0 when every business can use it.
     #[serde(default, deserialize_with = "or_default")]
     pub bk_biz_id: i64,
 }
@@ -83,10 +83,10 @@ pub struct ServiceCategory {
 /// A list.
 #[derive(Debug, Deserialize)]
 pub struct List<T> {
-    /// Number of all, whatever the page.
+    /// Number of items on all pages.
     #[serde(default)]
     pub count: Option<u64>,
-    /// The page. Go writes an empty one as null; one that is missing is no empty list.
+    /// The page. Go encodes an empty one as null. A missing one is an error, not an empty list.
     #[serde(deserialize_with = "or_default", bound(deserialize = "T: Deserialize<'de>"))]
     pub info: Vec<T>,
 }
@@ -155,8 +155,8 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserial
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-// A property that is null says no more than one that is missing, and one of another form, as a private build may have
-// it, must not hide all the others.
+// A property that is null counts as missing. One of another form, as a private build of CMDB may have it, must not fail
+// the whole list.
 fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Properties, D::Error> {
     let listed: Option<BTreeMap<String, Value>> = Option::deserialize(deserializer)?;
     let pair = |listed: Value| match listed {
@@ -169,7 +169,7 @@ fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Properties, 
     Ok(listed.into_iter().flatten().map(|(name, listed)| (name, pair(listed))).collect())
 }
 
-// Times come with 0 to 9 digits of fraction, as UTC or with an offset; one that cannot be read is not known.
+// Times have 0 to 9 fractional digits, and are in UTC or have an offset. One that cannot be parsed counts as missing.
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text: Option<Value> = Option::deserialize(deserializer)?;
     Ok(text.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok()))

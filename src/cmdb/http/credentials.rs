@@ -1,11 +1,11 @@
-//! Who we are to CMDB.
+//! The credentials of an application and its user, and how they are written into calls.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::redact;
 
-/// Credentials of an application and of a user. CMDB's own API server knows no application: then code and secret are
+/// Credentials of an application and its user. CMDB's own API server knows no applications: code and secret are then
 /// empty.
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -22,14 +22,14 @@ pub struct Credentials {
 pub enum UserCredential {
     /// `bk_username`: for applications on the ESB's white list.
     Username(String),
-    /// `bk_token`: a login state.
+    /// `bk_token`: a login session.
     Token(SecretString),
     /// `access_token`
     AccessToken(SecretString),
 }
 
 impl Credentials {
-    // The ESB takes credentials from the body (`bk_access_token` is its name of the access token).
+    // The ESB reads the credentials from the body. It calls the access token `bk_access_token`.
     pub(in crate::cmdb) fn put_into(&self, body: &mut Map<String, Value>) {
         let mut put = |name: &str, value: &str| body.insert(name.to_owned(), value.into());
         put("bk_app_code", &self.app_code);
@@ -41,7 +41,7 @@ impl Credentials {
         };
     }
 
-    // The gateway takes them from a header, as JSON.
+    // The gateway reads them from a header, as JSON.
     pub(in crate::cmdb) fn authorization(&self) -> String {
         let (name, value) = match &self.user {
             UserCredential::Username(name) => ("bk_username", name.as_str()),
@@ -52,7 +52,7 @@ impl Credentials {
         json!({ "bk_app_code": code, "bk_app_secret": secret, name: value }).to_string()
     }
 
-    // What the other side says may repeat what we sent.
+    // The other side may repeat in its texts what was sent.
     pub(in crate::cmdb) fn redacted(&self, text: &str) -> String {
         let token = match &self.user {
             UserCredential::Username(_) => "",

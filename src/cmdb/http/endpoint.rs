@@ -82,7 +82,7 @@ impl Endpoint {
             let message = login.credentials.redacted(envelope.message().unwrap_or("no message"));
             let error = classify(reply(envelope.code(), &message, envelope.request_id()), reset);
             if matches!(error, Error::Throttled { .. }) {
-                // A server that only says when its window ends has nothing left of it.
+                // A server that reports only the reset of its window has nothing left of it.
                 *quota = quota_with(remaining.unwrap_or_default());
             }
             return Err(error);

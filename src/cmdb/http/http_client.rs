@@ -10,12 +10,12 @@ use secrecy::ExposeSecret;
 use super::url_policy::PolicyResolver;
 use crate::cmdb::{Config, Error, Tls};
 
-/// Longest idle time of a connection. A connection that was idle for longer may be one that a proxy is just closing: a write
-/// on it would be lost.
+/// Longest idle time of a connection. A connection that was idle for longer may be one that a proxy is just closing: a
+/// write on it would be lost.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
-/// Timeout of connecting. It is no longer than the time between when a leader considers its lease lost and when another may
-/// take it, for a lease of the usual 15 s.
+/// Timeout of connecting. It is no longer than the time between when a leader considers its lease lost and when another
+/// may take it, for a lease of the usual 15 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The normalised base URL of a configuration, if it is valid and permitted.
@@ -41,7 +41,7 @@ pub fn build(config: &Config) -> Result<Client, Error> {
         .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
         .timeout(config.timeout);
 
-    if config.url_policy.is_closed() {
+    if config.url_policy.is_restricted() {
         builder = builder.dns_resolver(PolicyResolver(Arc::clone(&config.url_policy)));
     }
 

@@ -1,4 +1,4 @@
-//! One call over HTTP: transports, credentials, TLS, and what a reply may contain.
+//! One call over HTTP: transports, credentials, TLS, and what may be shown of an answer.
 
 pub mod body;
 pub mod connect_failure;

@@ -2,7 +2,7 @@
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-/// Host and port of the proxy through which this URL is reached; None: it is reached without one. Never its user.
+/// Host and port of the proxy for this URL, without its user. `None`: the URL is reached directly.
 #[must_use]
 pub fn proxy_for(url: &str) -> Option<String> {
     let proxy = Matcher::from_system().intercept(&url.parse().ok()?)?;

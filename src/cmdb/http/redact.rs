@@ -1,4 +1,5 @@
-//! Secrets in what the other side says: it may repeat what we sent, as it is or in the writing of a layer between. Pure.
+//! Redacts secrets in texts of the other side, which may repeat what was sent, as it is or as a layer in between
+//! encodes it. Pure.
 
 use std::ops::Range;
 
@@ -7,11 +8,12 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 const MASK: &str = "***";
 
-// What is shorter than any secret would only garble the text; in base64 chance needs a few letters more.
-const SHORTEST: usize = 4;
-const SHORTEST_ENCODED: usize = 8;
+// Shorter texts are no secrets and would only garble the message. In base64, a match by chance is less likely from 8
+// letters on.
+const MIN_LENGTH: usize = 4;
+const MIN_ENCODED_LENGTH: usize = 8;
 
-// How HTML writes what it cannot have.
+// The entities of characters that HTML has to escape.
 const ENTITIES: &[(char, &[&str])] = &[
     ('&', &["&#38;", "&#x26;"]),
     ('<', &["&lt;", "&#60;", "&#x3c;"]),
@@ -20,14 +22,14 @@ const ENTITIES: &[(char, &[&str])] = &[
     ('\'', &["&apos;", "&#39;", "&#x27;"]),
 ];
 
-/// The text without these secrets: neither plain nor as JSON, URLs, HTML or base64 write them, nor in several of these
-/// writings at once.
+/// The text without these secrets: neither plain, nor as JSON, URLs, HTML or base64 encode them, nor in several of
+/// these encodings at once.
 pub fn redacted(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST) {
+    for secret in secrets.iter().filter(|secret| secret.len() >= MIN_LENGTH) {
         text = without(&text, secret, |_, found| found);
-        for encoded in encoded(secret).iter().filter(|encoded| encoded.len() >= SHORTEST_ENCODED) {
-            // What is encoded around it goes too: its ends hold a part of the secret.
+        for encoded in encoded(secret).iter().filter(|encoded| encoded.len() >= MIN_ENCODED_LENGTH) {
+            // The whole word is removed, because the letters next to the match encode a part of the secret.
             text = without(&text, encoded, whole_word);
         }
     }
@@ -52,12 +54,12 @@ fn find(text: &str, secret: &str) -> Option<Range<usize>> {
     })
 }
 
-// What follows the secret, if the text begins with it.
+// The rest of the text after the secret, if the text starts with the secret.
 fn after<'t>(mut text: &'t str, mut secret: &str) -> Option<&'t str> {
     while let Some(letter) = secret.chars().next() {
         secret = &secret[letter.len_utf8()..];
         text = match letter {
-            // Each escaping doubles them: as many as there are count as one, here as there.
+            // Each escaping doubles backslashes: any number of them counts as one, in the secret and in the text.
             '\\' => {
                 secret = secret.trim_start_matches('\\');
                 Some(without_backslashes(text)).filter(|rest| rest.len() < text.len())?
@@ -87,7 +89,7 @@ fn after_letter(text: &str, letter: char) -> Option<&str> {
         .or_else(|| after_escape(escaped()?, letter))
 }
 
-// `\` and `%5C`, and the latter in its turn encoded.
+// Skips `\` and `%5C`, also when the latter was encoded again.
 fn without_backslashes(mut text: &str) -> &str {
     while let Some(rest) = text.strip_prefix('\\').or_else(|| after_percent(text, '\\')) {
         text = rest;
@@ -113,7 +115,7 @@ fn after_entity(text: &str, letter: char) -> Option<&str> {
     })
 }
 
-// What JSON has after a backslash: `n`, `u002f`.
+// What JSON writes after a backslash: `n`, `u002f`.
 fn after_escape(text: &str, letter: char) -> Option<&str> {
     if let Some(digits) = text.strip_prefix('u').and_then(|rest| rest.get(..4)) {
         return Some(&text[5..]).filter(|_| digits.eq_ignore_ascii_case(&format!("{:04x}", u32::from(letter))));
@@ -127,17 +129,17 @@ fn after_escape(text: &str, letter: char) -> Option<&str> {
     text.strip_prefix(short)
 }
 
-// By what stands before it, a secret has three looks in base64, and two alphabets; without the letters that it shares with
-// what stands around it.
+// The base64 forms of a secret: three, by its offset in the encoded text, in two alphabets. Letters that also encode a
+// neighbouring byte are left out.
 fn encoded(secret: &str) -> Vec<String> {
-    let mut looks = Vec::new();
+    let mut forms = Vec::new();
     for before in 0..3 {
         let text = STANDARD_NO_PAD.encode([&[0; 2][..before], secret.as_bytes()].concat());
         let own = &text[(before * 8).div_ceil(6)..text.len() - 1];
-        looks.push(own.replace('+', "-").replace('/', "_"));
-        looks.push(own.to_owned());
+        forms.push(own.replace('+', "-").replace('/', "_"));
+        forms.push(own.to_owned());
     }
-    looks
+    forms
 }
 
 fn whole_word(text: &str, found: Range<usize>) -> Range<usize> {

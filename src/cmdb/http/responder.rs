@@ -1,4 +1,5 @@
-//! Who has spoken: by the numbers that each gives to its errors.
+//! Which server answered a call: known by its error code, because CMDB, the ESB and the gateway have ranges of their
+//! own.
 
 use std::ops::RangeInclusive;
 
@@ -8,23 +9,23 @@ const ESB_CODES: RangeInclusive<i64> = 1_306_000..=1_306_999;
 /// Codes of the API gateway (blueking-apigateway `bk-core/errorx.lua`).
 const GATEWAY_CODES: RangeInclusive<i64> = 1_640_000..=1_659_999;
 
-/// Who has spoken.
+/// Which server answered a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Responder {
     /// CMDB.
     Cmdb,
-    /// The ESB before it.
+    /// The ESB in front of CMDB.
     Esb,
-    /// The API gateway before it.
+    /// The API gateway in front of CMDB.
     Gateway,
-    /// Somebody else: a proxy, or a server that is no CMDB.
+    /// Another server: a proxy, or one that is not a CMDB.
     Stranger,
-    /// Nobody: no answer came.
+    /// None: no answer came.
     Nobody,
 }
 
 impl Responder {
-    /// Who gives this code, with this HTTP status. 0 is that of a success, which may come from anywhere.
+    /// The server that answers with this code and HTTP status. Code 0 is that of a success, which any server may send.
     pub(in crate::cmdb) fn of(code: Option<i64>, http_status: Option<u16>) -> Self {
         match code.filter(|code| *code != 0) {
             Some(code) if ESB_CODES.contains(&code) => Self::Esb,

@@ -80,8 +80,8 @@ impl Sender {
         self.login.set(other.login());
     }
 
-    /// Sends a read: a few quick attempts under one deadline, which starts when the first attempt is admitted. Time in our own
-    /// queue does not count as slowness of the server.
+    /// Sends a read: a few quick attempts under one deadline, which starts when the first attempt is admitted. Time in
+    /// our own queue does not count as slowness of the server.
     pub async fn read<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -141,7 +141,8 @@ impl Sender {
         version::ask(&login.http, &self.endpoint.url).await
     }
 
-    /// Sends a write, once, and records it in the audit log. `ids` returns the IDs of what was written, from the answer.
+    /// Sends a write, once, and records it in the audit log. `ids` returns the IDs of what was written, from the
+    /// answer.
     pub async fn write<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -169,8 +170,8 @@ impl Sender {
         format!("{:016x}-{}", self.id_prefix, self.sent.fetch_add(1, Ordering::Relaxed))
     }
 
-    // Waits for the limiter. The login is the one at the time of admission: if it was switched meanwhile to one with another
-    // limiter, that limiter has to admit the call.
+    // Waits for the limiter. The login is the one at the time of admission: if it was switched meanwhile to one with
+    // another limiter, that limiter has to admit the call.
     async fn admit(&self, operation: Operation, priority: Priority) -> Result<(Arc<Login>, Permit), Error> {
         loop {
             let admitted = self.login().limiter.admit(priority).await;
@@ -264,8 +265,8 @@ fn error_of(operation: Operation, rejected: Rejected) -> Error {
     }
 }
 
-// Adds to an error when an endpoint that is down is probed again. The error of the probe itself becomes that of the calls which
-// were rejected meanwhile, so that a status does not change between the two.
+// Adds to an error when an endpoint that is down is probed again. The error of the probe itself becomes that of the
+// calls which were rejected meanwhile, so that a status does not change between the two.
 fn note_down<T>(
     operation: Operation,
     result: &mut Result<T, Error>,

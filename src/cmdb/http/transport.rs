@@ -1,7 +1,7 @@
 //! The transports: the ways to reach CMDB, and how each of them writes a call.
 //!
-//! To add one, add the variant and follow the compiler: every match on [`Transport`] is exhaustive, and lists and names are
-//! derived from the variants.
+//! To add one, add the variant and follow the compiler: every match on [`Transport`] is exhaustive, and lists and names
+//! are derived from the variants.
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

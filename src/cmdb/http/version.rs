@@ -1,4 +1,5 @@
-//! The version that CMDB's own API server tells to everybody. No document says how, so any form will do.
+//! Reads the version of CMDB's own API server. It needs no credentials, and its format is not documented, so any is
+//! accepted.
 
 use std::time::Duration;
 
@@ -8,18 +9,18 @@ use tokio::time::timeout;
 
 use super::body::read_bounded;
 
-/// Longest wait for it: nobody needs it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout. The version is not needed for anything.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Largest answer that is read, in bytes.
-const BODY_BYTES: usize = 64 << 10;
+const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// Longest version, in characters.
-const LENGTH: usize = 64;
+const MAX_LENGTH: usize = 64;
 
-/// Asks the server with this base URL; None when it does not say.
+/// Asks the server with this base URL. `None`: it does not answer, or not with a version.
 pub async fn ask(http: &reqwest::Client, url: &str) -> Option<String> {
-    timeout(PATIENCE, answer(http, url)).await.ok().flatten()
+    timeout(TIMEOUT, answer(http, url)).await.ok().flatten()
 }
 
 async fn answer(http: &reqwest::Client, url: &str) -> Option<String> {
@@ -27,11 +28,11 @@ async fn answer(http: &reqwest::Client, url: &str) -> Option<String> {
     if response.status() != StatusCode::OK {
         return None;
     }
-    let bytes = read_bounded(response, BODY_BYTES).await.ok()??;
+    let bytes = read_bounded(response, MAX_BODY_BYTES).await.ok()??;
     parse(std::str::from_utf8(&bytes).ok()?)
 }
 
-// JSON, or lines of names and values. A page has versions too, of other things.
+// From JSON, or from lines of names and values. An HTML page contains versions too, but of other things.
 fn parse(text: &str) -> Option<String> {
     if text.trim_start().starts_with('<') {
         return None;
@@ -39,7 +40,7 @@ fn parse(text: &str) -> Option<String> {
     let form = Regex::new(r#"(?i)(?:^|[^a-z])version["']?\s*[:=]\s*["']?([0-9a-z.+-]+)"#).ok()?;
     let version = form.captures(text)?.get(1)?.as_str();
     let has_digit = version.contains(|letter: char| letter.is_ascii_digit());
-    (has_digit && version.len() <= LENGTH).then(|| version.to_owned())
+    (has_digit && version.len() <= MAX_LENGTH).then(|| version.to_owned())
 }
 
 #[cfg(test)]
@@ -59,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_no_version_is_none() {
+    fn an_answer_without_a_version_has_none() {
         let long = format!("version: {}", "9".repeat(65));
         for text in ["", "ok", "version", r#"{"version":null, "x":1}"#, r#"<?xml version="1.0"?>"#, &long] {
             assert_eq!(parse(text), None, "{text}");

@@ -1,14 +1,14 @@
-//! Who calls: the clients of one caller share a limiter.
+//! The caller of a client: clients with the same URL and caller share a limiter.
 
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use crate::cmdb::{Credentials, UserCredential};
 
-/// Who calls: a digest of application, user, secrets and trusted certificates.
+/// A caller: a digest of application, user, secrets and trusted certificates.
 ///
-/// All of them count, so that a connection that only names an application without knowing its secret, or that cannot reach
-/// the endpoint for lack of a CA certificate, neither slows down nor stops the calls of those that can.
+/// All of them count, so that a connection that only names an application without knowing its secret, or that cannot
+/// reach the endpoint for lack of a CA certificate, neither slows down nor stops the calls of those that can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Caller([u8; 32]);
 

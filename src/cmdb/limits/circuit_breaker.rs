@@ -34,7 +34,8 @@ pub struct CircuitBreaker {
 
 #[derive(Debug)]
 struct Outage {
-    // The cause of the failure that opened the circuit. It stays the same during an outage, because it is shown in statuses.
+    // The cause of the failure that opened the circuit. It stays the same during an outage, because it is shown in
+    // statuses.
     cause: String,
     wait: Duration,
     probe_due: Instant,

@@ -1,31 +1,34 @@
-//! Admits calls to one endpoint for one caller: a number in flight at most, at a rate, and only while the endpoint answers.
+//! Admits calls to one endpoint for one caller: a number in flight at most, at a rate, and only while the endpoint
+//! answers.
 //!
-//! This is where the rate limit and HTTP 429 are handled, together with `classify.rs`, which says what a throttled answer is,
-//! and the caller, which retries after the time in the error.
+//! This is where the rate limit and HTTP 429 are handled, together with `classify.rs`, which says what a throttled
+//! answer is, and the caller, which retries after the time in the error.
 //!
 //! # Flow
-//! 1. The sender asks [`Limiter::admit`] before each request. Work (an edit, a deletion) queues, first come, first served,
-//!    and waits; a poll never waits, but is rejected with a retry-after and keeps its place (`rejected_polls.rs`).
-//! 2. A call is admitted when the circuit breaker is closed (`circuit_breaker.rs`), fewer than `max_concurrent` calls are in
-//!    flight, and the rate limiter admits it (`rate_limiter.rs`). It holds a [`Permit`] while it is in flight.
-//! 3. The sender reports what came of the call: [`Permit::finish`], with the quota that the answer reports (`X-Bkapi-RateLimit-*`,
-//!    `quota.rs`).
-//! 4. A throttled answer (HTTP 429, or a code of CMDB, the ESB or the gateway that means the same) is handled in one of two
-//!    ways. If it says when to continue, no call is sent until then, and the rate stays. If not, the rate is cut to 70 % and all
-//!    calls pause: 500 ms first, then up to 8 s. After the pause one call probes, and the others wait for its answer. Once it is
-//!    not throttled, all continue, and the rate grows back over minutes.
-//! 5. The throttled call itself fails with `Error::Throttled`, with the server's retry-after if there is one. It is not retried
-//!    here: the set retries, after the longer of that time and its backoff.
+//! 1. The sender asks [`Limiter::admit`] before each request. Work (an edit, a deletion) queues, first come, first
+//!    served, and waits; a poll never waits, but is rejected with a retry-after and keeps its place
+//!    (`rejected_polls.rs`).
+//! 2. A call is admitted when the circuit breaker is closed (`circuit_breaker.rs`), fewer than `max_concurrent` calls
+//!    are in flight, and the rate limiter admits it (`rate_limiter.rs`). It holds a [`Permit`] while it is in flight.
+//! 3. The sender reports what came of the call: [`Permit::finish`], with the quota that the answer reports
+//!    (`X-Bkapi-RateLimit-*`, `quota.rs`).
+//! 4. A throttled answer (HTTP 429, or a code of CMDB, the ESB or the gateway that means the same) is handled in one of
+//!    two ways. If it says when to continue, no call is sent until then, and the rate stays. If not, the rate is cut to
+//!    70 % and all calls pause: 500 ms first, then up to 8 s. After the pause one call probes, and the others wait for
+//!    its answer. Once it is not throttled, all continue, and the rate grows back over minutes.
+//! 5. The throttled call itself fails with `Error::Throttled`, with the server's retry-after if there is one. It is not
+//!    retried here: the set retries, after the longer of that time and its backoff.
 //!
 //! # Guarantees
-//! * Clients with the same URL and caller share one limiter, and the lowest of their limits applies ([`Limiter::join`]).
+//! * Clients with the same URL and caller share one limiter, and the lowest of their limits applies
+//!   ([`Limiter::join`]).
 //! * The rate is never above the configured one and never zero, so that it always recovers.
 //! * Several throttled answers to calls that were in flight together count as one.
-//! * Work overtakes polls: while work is queued no poll is admitted, and polls leave a reserve of tokens, of quota and, if there
-//!   are several, one call in flight.
+//! * Work overtakes polls: while work is queued no poll is admitted, and polls leave a reserve of tokens, of quota and,
+//!   if there are several, one call in flight.
 //! * Polls are admitted in the order in which they first came, so that each set is polled equally often.
-//! * Work that would wait longer than [`MAX_QUOTA_WAIT`] for the server's window is rejected instead, so that its status can say
-//!   so.
+//! * Work that would wait longer than [`MAX_QUOTA_WAIT`] for the server's window is rejected instead, so that its
+//!   status can say so.
 //! * On shutdown every waiting call is rejected, except one that resolves a write whose outcome is unknown.
 //!
 //! # Assumptions
@@ -34,10 +37,10 @@
 //!
 //! # Caveats
 //! * What was learned is lost with the last client of an endpoint and with the process: nothing is stored.
-//! * The limits apply to one process. A second operator, or another program with the same application, is only noticed by its
-//!   effect on answers and quotas.
-//! * Polls are rejected by an estimate of when they can be sent; a poll that comes late loses its place after two seconds, and
-//!   keeps its order for two minutes.
+//! * The limits apply to one process. A second operator, or another program with the same application, is only noticed
+//!   by its effect on answers and quotas.
+//! * The retry-after of a poll is an estimate. A poll that comes more than two seconds late no longer holds back others,
+//!   and one that comes more than two minutes late has lost its place.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -57,12 +60,12 @@ use super::rate_limiter::{Admission, RateLimiter};
 use super::rejected_polls::RejectedPolls;
 use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
 
-/// Longest time that work waits for the server's window to reset. It is rejected when it would have to wait longer, so that the
-/// status of the set says so.
+/// Longest time that work waits for the server's window to reset. It is rejected when it would have to wait longer, so
+/// that the status of the set says so.
 const MAX_QUOTA_WAIT: Duration = Duration::from_secs(10);
 
-/// Longest time that a poll waits for the outcome of a probe. An endpoint that has recovered answers sooner, and one that hangs
-/// must not block the polls of all its sets.
+/// Longest time that a poll waits for the outcome of a probe. An endpoint that has recovered answers sooner, and one
+/// that hangs must not block the polls of all its sets.
 const POLL_PROBE_WAIT: Duration = Duration::from_millis(500);
 
 /// Weight of one call in the moving average of call durations.

@@ -10,8 +10,8 @@ use super::caller::Caller;
 use super::limiter::{Limiter, LimiterHandle};
 use crate::cmdb::{LimiterReadings, Limits};
 
-/// The limiters in use. All clients with the same URL and caller share one: the lowest of their limits, the rate that was
-/// learned, and whether the endpoint is down. They shut down together.
+/// The limiters in use. All clients with the same URL and caller share one: the lowest of their limits, the rate that
+/// was learned, and whether the endpoint is down. They shut down together.
 #[derive(Debug)]
 pub struct Limiters {
     shutdown: CancellationToken,

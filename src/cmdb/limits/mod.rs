@@ -1,4 +1,4 @@
-//! How many calls may be in flight and how fast they may be sent.
+//! How many calls may be in flight, how fast they are sent, and when an endpoint counts as down. Start at `limiter.rs`.
 
 pub mod caller;
 pub mod circuit_breaker;

@@ -7,11 +7,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub enum Priority {
     /// Work: an edit, a deletion, and the reads that they need. It queues.
     Interactive,
-    /// A write whose outcome is unknown, and the list that may find it. It queues too, and is sent even while the process is
-    /// shutting down, when all other calls are rejected.
+    /// A write whose outcome is unknown, and the list that may find it. It queues too, and is sent even while the
+    /// process is shutting down, when all other calls are rejected.
     Resolve,
-    /// A poll of a set at rest. Polls never queue (an edit of the same set must be able to overtake them); they are rejected
-    /// with a retry-after, and keep the order in which they first came.
+    /// A poll of a set at rest. Polls never queue (an edit of the same set must be able to overtake them); they are
+    /// rejected with a retry-after, and keep the order in which they first came.
     Background(PollKey),
 }
 

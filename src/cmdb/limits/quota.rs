@@ -12,8 +12,8 @@ pub const POLL_RESERVE: f64 = 4.0;
 /// Part of a window's calls that polls leave to edits, at most [`POLL_RESERVE`].
 const WINDOW_RESERVE: f64 = 0.02;
 
-/// Reset times are reported in whole seconds. An end that is later than the known one by more than this belongs to another
-/// window.
+/// Reset times are reported in whole seconds. A reset that is later than the known one by more than this
+/// belongs to another window.
 const RESET_TOLERANCE: Duration = Duration::from_millis(1500);
 
 /// What an answer reports of the server's present window.

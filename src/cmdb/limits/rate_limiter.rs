@@ -1,8 +1,8 @@
 //! The rate: a token bucket whose rate adapts to the server. Pure: the time is a parameter.
 //!
-//! The rate starts at the configured ceiling. A throttled answer (HTTP 429 and CMDB's own codes) cuts it and pauses all calls,
-//! until one call that probes the server was not throttled; then it grows back to the ceiling. Where the server reports its
-//! quota, what remains of the window is spread over the rest of it. See `limiter.rs` for the whole flow.
+//! The rate starts at the configured ceiling. A throttled answer (HTTP 429 and CMDB's own codes) cuts it and pauses all
+//! calls, until one call that probes the server was not throttled; then it grows back to the ceiling. Where the server
+//! reports its quota, what remains of the window is spread over the rest of it. See `limiter.rs` for the whole flow.
 
 use std::time::Duration;
 
@@ -106,7 +106,8 @@ impl RateLimiter {
         self.rate(now, in_flight) < self.ceiling - 1e-9
     }
 
-    /// Whether a call may be sent, when `before` others have to be sent before it. It takes no token: [`take`](Self::take).
+    /// Whether a call may be sent, when `before` others have to be sent before it. It takes no token:
+    /// [`take`](Self::take).
     pub fn admit(&mut self, priority: Priority, before: usize, now: Instant, in_flight: usize) -> Admission {
         self.advance(now, in_flight);
 
@@ -156,7 +157,8 @@ impl RateLimiter {
         }
     }
 
-    /// The time after which a poll may be sent, when `before` polls are sent before it, at most `max_rate` of them a second.
+    /// The time after which a poll may be sent, when `before` polls are sent before it, at most `max_rate` of them a
+    /// second.
     pub fn retry_after(&mut self, before: usize, max_rate: f64, now: Instant, in_flight: usize) -> Duration {
         // When calls continue after a pause or an exhausted window.
         let paused = self.pause.map(|pause| pause.until);

@@ -1,4 +1,5 @@
-//! The polls that were rejected with a retry-after, in the order in which they first came. Pure: the time is a parameter.
+//! The polls that were rejected with a retry-after, in the order in which they first came. Pure: the time is a
+//! parameter.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
