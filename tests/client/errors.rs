@@ -10,8 +10,8 @@ use std::time::Duration;
 use cmdb_sim::{self as sim, Fault, Options, Simulator};
 use futures::StreamExt;
 use process_template_operator::cmdb::{
-    self, Client, Config, Credentials, Limits, Observer, Operation, Priority, Properties, Property, Tls, Transport,
-    UrlPolicy, UserCredential,
+    self, Client, Config, Credentials, Limits, Observer, OpenGate, Operation, Priority, Properties, Property, Tls,
+    Transport, UrlPolicy, UserCredential,
 };
 use process_template_operator::{controller, engine};
 use secrecy::SecretString;

@@ -11,7 +11,7 @@ use crate::api::{
     DEFAULT_TIMEOUT_SECONDS, EndpointSpec, LimitsSpec, SchemaChoice, SecretRef, TransportChoice,
 };
 use crate::cmdb;
-use crate::cmdb::{Credentials, Limiters, Limits, Observer, Tls, Transport, UrlPolicy, UserCredential};
+use crate::cmdb::{Credentials, Limiters, Limits, Observer, Tls, Transport, UrlPolicy, UserCredential, WriteGate};
 use crate::controller::error::Error;
 use crate::engine::Connection;
 use crate::plan::ServerSchema;
