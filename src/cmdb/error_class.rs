@@ -120,6 +120,7 @@ impl ErrorClass {
     // alone can grant it. A name that is taken, or something that is gone, is retried: the next list shows the present
     // state.
     #[rustfmt::skip]
+    #[expect(clippy::match_same_arms, reason = "a row for each class")]
     fn row(self) -> Row {
         use FailedWrite::{NotStored, NotStoredIfRejected, Unknown};
         let row = |is_counted, disposition, failed_write, advice| Row { is_counted, disposition, failed_write, advice };

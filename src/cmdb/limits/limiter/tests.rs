@@ -97,7 +97,7 @@ async fn shutdown_rejects_all_waiting_calls_except_those_that_resolve_a_write() 
         match priority {
             // It is admitted in its order, without waiting for those that were rejected.
             Priority::Resolve => {
-                assert!(outcome.is_ok() && after < Duration::from_millis(2100), "{outcome:?} {after:?}")
+                assert!(outcome.is_ok() && after < Duration::from_millis(2100), "{outcome:?} {after:?}");
             }
             _ => assert_eq!(outcome, Err(Rejected::ShuttingDown)),
         }
