@@ -196,3 +196,45 @@ async fn names_that_are_held_for_a_minute_are_waited_for_with_the_default_grace_
     println!("held names: hold_seconds=60 grace_seconds=150 ready_after_seconds={}", took.as_secs());
     world.end().await;
 }
+
+// A create is found again by its content. What is claimed so and then changed would be nobody's, if the operator were killed
+// before it had stored the ID.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a control plane: make test"]
+async fn a_claimed_template_that_is_changed_at_once_survives_a_second_kill() {
+    let _permit = AT_A_TIME.acquire().await.unwrap();
+    let sim = Simulator::start(sim::Options::default()).unwrap();
+    let cmdb = Proxy::to(&sim.url()).await;
+    let mut world = World::with("claimed-and-changed", sim, &cmdb.url()).await;
+    world.service_template("web");
+    let spec = |command: &str| {
+        json!({
+            "serviceTemplate": { "name": "web" },
+            "processes": [{ "name": "nginx", "funcName": "nginx", "startCmd": command }],
+        })
+    };
+
+    // Killed when the create was stored and before its ID was.
+    cmdb.hold(point("POST", CREATE, 1, Side::Reply));
+    world.start_operator(&["--create-grace-seconds", "3"]).await;
+    world.apply("web", spec("./start.sh")).await;
+    timeout(test_support::world::PATIENCE, cmdb.reached()).await.unwrap();
+    world.kill_operator().await;
+    cmdb.let_all_pass();
+    world.apply("web", spec("./run.sh")).await;
+
+    // The next one claims the template, and is killed when it has changed it.
+    cmdb.hold(point("POST", "update_proc_template", 1, Side::Reply));
+    world.start_operator(&["--create-grace-seconds", "3"]).await;
+    timeout(test_support::world::PATIENCE, cmdb.reached()).await.unwrap();
+    world.kill_operator().await;
+    cmdb.let_all_pass();
+    // Else it would be identical, and adopted.
+    world.apply("web", spec("./last.sh")).await;
+
+    world.start_operator(&["--create-grace-seconds", "3"]).await;
+    let seen = world.until_ready("web").await;
+    let stored: Vec<i64> = world.sim.state().process_templates.iter().map(|template| template.id).collect();
+    assert_eq!((seen.ids(), world.requests(CREATE).len()), (stored, 1));
+    world.end().await;
+}

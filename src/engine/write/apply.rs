@@ -94,6 +94,9 @@ impl<J: Journal> Writes<'_, J> {
     }
 
     async fn update(&mut self, key: &str, id: i64, properties: &Properties) -> Result<Course, Error> {
+        let created = self.carried.tally.created.len();
+        self.ledger.begin_change(&self.carried.view, key, id, created).await?;
+
         let scope = &self.carried.view.listing.scope;
         let client = &self.job.connection.client;
         let sent = changes(properties);

@@ -8,6 +8,9 @@ pub trait Journal: Send {
     /// Stores the view's memory before a request is sent. Must not store anything when the set has changed.
     fn begin(&mut self, view: &PlannedView) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Whether the ID of this item's template is stored.
+    fn holds_id(&self, key: &str, id: i64) -> bool;
+
     /// Stores what is known after the last request, also when the set has changed meanwhile.
     fn record(&mut self, view: &PlannedView) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -32,6 +35,16 @@ impl<'a, J: Journal> Ledger<'a, J> {
     pub async fn begin(&mut self, view: &PlannedView, created: usize) -> Result<(), Error> {
         self.journal.begin(view).await?;
         (self.recorded, self.holds_ended) = (created, false);
+        Ok(())
+    }
+
+    /// Stores the view's memory before a template is changed whose ID is not stored yet, with the IDs of `created` creates. Until
+    /// then an intent of ours finds the template, by the content that the create sent; once that changes, only the ID does.
+    pub async fn begin_change(&mut self, view: &PlannedView, key: &str, id: i64, created: usize) -> Result<(), Error> {
+        let is_ours = view.memory.items.get(key).is_some_and(|remembered| remembered.id == id);
+        if is_ours && !self.journal.holds_id(key, id) {
+            self.begin(view, created).await?;
+        }
         Ok(())
     }
 

@@ -94,6 +94,10 @@ impl Journal for StatusJournal<'_> {
         }
     }
 
+    fn holds_id(&self, key: &str, id: i64) -> bool {
+        self.subject.previous.processes.iter().any(|process| process.name == key && process.id == Some(id))
+    }
+
     async fn record(&mut self, view: &PlannedView) -> Result<(), engine::Error> {
         let status = compose::observed(&self.subject, view, &judge::progressing(view));
         let written = match self.write(status.clone()).await {
