@@ -5,7 +5,6 @@
 //! signature, a body, an attribute or a macro, and through any number of imports, globs and re-exports. A method call on a
 //! value is no path, a `mod x;` is no dependency, and neither is a path that leads to a module only. What is compiled only
 //! for tests (`#[cfg(test)]`) is left out: a test may use its neighbours without tying the code that ships.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod circles;
 mod folders;
