@@ -23,7 +23,7 @@
 //!
 //! *Assumptions.*
 //! * CMDB stores the items of one request together or not at all, and gives rising IDs.
-//! * The grace period (`--create-grace`) is longer than a CMDB server can work on a request after its caller is gone: its
+//! * The grace period (`--create-grace-seconds`) is longer than a CMDB server can work on a request after its caller is gone: its
 //!   own transaction limit is two minutes.
 //! * Nobody else creates a template of the same name and content between our list and our POST. If somebody does, the
 //!   template is claimed: it is as wanted.
