@@ -24,7 +24,7 @@ pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, in_new_serv
 pub use progress::Progress;
 pub use scope::{Connection, Scope};
 pub use translate::shown_schema;
-pub use view::PlannedView;
+pub use view::{PlannedView, ScopeView};
 pub use write::create::CHUNK;
 pub use write::journal::Journal;
 use write::writes::Writer;
@@ -47,10 +47,31 @@ impl Engine {
         Self { service_templates: ServiceTemplates::default(), writer: Writer::new(create_grace) }
     }
 
-    /// Reads CMDB and plans; writes nothing but a missing service template, where the set asks for that.
+    /// Reads CMDB: the service template of a set, its process templates, and which other sets live there. Writes nothing but a
+    /// missing service template, where the set asks for that.
     ///
     /// # Errors
-    /// Why the set cannot be planned.
+    /// Why the set cannot be observed.
+    pub async fn observe(&self, job: &Job, request: ReadRequest, progress: &Progress) -> Result<ScopeView, Error> {
+        let Resolved { scope, name, other_sets, request } =
+            self.service_templates.resolve(job, request, progress).await?;
+        progress.checkpoint()?;
+        let listing = self.writer.lists.observe(&job.connection, scope, request, progress).await?;
+        progress.checkpoint()?;
+        Ok(ScopeView { listing, other_sets, service_template_name: name })
+    }
+
+    /// Plans what to write, from what was observed and what is remembered of it.
+    #[must_use]
+    pub fn plan(&self, job: &Job, memory: Memory, observed: ScopeView) -> PlannedView {
+        let ScopeView { listing, other_sets, service_template_name } = observed;
+        self.writer.plan(job, memory, listing, other_sets, service_template_name)
+    }
+
+    /// [`Self::observe`], then [`Self::plan`].
+    ///
+    /// # Errors
+    /// Those of [`Self::observe`].
     pub async fn view(
         &self,
         job: &Job,
@@ -58,12 +79,8 @@ impl Engine {
         request: ReadRequest,
         progress: &Progress,
     ) -> Result<PlannedView, Error> {
-        let Resolved { scope, name, other_sets, request } =
-            self.service_templates.resolve(job, request, progress).await?;
-        progress.checkpoint()?;
-        let listing = self.writer.lists.observe(&job.connection, scope, request, progress).await?;
-        progress.checkpoint()?;
-        Ok(self.writer.plan(job, memory.clone(), listing, other_sets, name))
+        let observed = self.observe(job, request, progress).await?;
+        Ok(self.plan(job, memory.clone(), observed))
     }
 
     /// Carries a plan out. A list at the end confirms the writes, so nothing is reported as done that no list has shown.

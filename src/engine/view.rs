@@ -1,4 +1,4 @@
-//! A plan together with the list that it was made from.
+//! What was observed of a scope, and a plan together with the list that it was made from.
 
 use std::sync::Arc;
 
@@ -6,6 +6,17 @@ use super::error::Error;
 use super::job::Job;
 use super::lookup::observe::Listing;
 use crate::plan::{Memory, OtherSet, Plan, Provenance};
+
+/// What was observed for a set.
+#[derive(Clone, Debug)]
+pub struct ScopeView {
+    /// The process templates of the scope.
+    pub listing: Listing,
+    /// Name of the service template in the list of the business.
+    pub service_template_name: String,
+    /// The other live sets of the service template.
+    pub other_sets: Vec<OtherSet>,
+}
 
 /// A set's plan, with what it was made from.
 #[derive(Clone, Debug)]

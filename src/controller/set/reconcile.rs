@@ -36,7 +36,7 @@ use crate::controller::action::Action;
 use crate::controller::connection::set_connection::SetConnection;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::engine::{Freshness, Job, PlannedView, Progress, ReadRequest, Tally, Touched};
+use crate::engine::{Freshness, Job, PlannedView, Progress, ReadRequest, ScopeView, Tally, Touched};
 use crate::plan::{Desired, Provenance};
 
 // Maximum snapshot age for a set with outstanding work.
@@ -77,7 +77,8 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
         let desired = validate(set)?;
         let around = job::surroundings(set, context, connection, &journal).await;
         let job = Job::living(around, &set.object.spec, desired, job::waits(set, context));
-        let view = observe_and_plan(set, context, connection, &job, &journal, progress).await?;
+        let observed = observe(set, context, connection, &job, progress).await?;
+        let view = plan(set, context, &job, &journal, observed);
         apply(set, context, &job, view, &mut journal, progress).await
     }
     .await;
@@ -147,24 +148,35 @@ fn validate(set: &CurrentSet<'_>) -> Result<Desired, Error> {
     if desired.violations.is_empty() { Ok(desired) } else { Err(Error::Invalid(desired.violations)) }
 }
 
-// Steps 3 and 4. CMDB: lists; writes nothing but a missing service template that the set asks for.
-async fn observe_and_plan(
+// Step 3. CMDB: lists; writes nothing but a missing service template that the set asks for.
+async fn observe(
     set: &CurrentSet<'_>,
     context: &Context,
     connection: &SetConnection,
     job: &Job,
-    journal: &StatusJournal<'_>,
     progress: &Progress,
-) -> Result<PlannedView, Error> {
-    let (memory, _) = remembered(journal);
-    let view = context.engine.view(job, &memory, read_request(set), progress).await?;
+) -> Result<ScopeView, Error> {
+    let observed = context.engine.observe(job, read_request(set), progress).await?;
     if set.object.spec.deletion() == DeletionPolicy::Delete {
         context.connections.keep(&set.name, connection);
     }
+    Ok(observed)
+}
+
+// Step 4. No client: what to write, from what is wanted, observed and remembered.
+fn plan(
+    set: &CurrentSet<'_>,
+    context: &Context,
+    job: &Job,
+    journal: &StatusJournal<'_>,
+    observed: ScopeView,
+) -> PlannedView {
+    let (memory, _) = remembered(journal);
+    let view = context.engine.plan(job, memory, observed);
     if view.provenance != Provenance::Here {
         context.events_of(set).moved(view.provenance);
     }
-    Ok(view)
+    view
 }
 
 // Step 5. CMDB: carries the plan out.
