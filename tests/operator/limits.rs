@@ -31,12 +31,12 @@ async fn sets_at_rest_that_wait_for_their_turn_change_nothing_and_an_edit_overta
         sets.iter().map(|set| set.resource_version().unwrap()).collect::<Vec<_>>()
     };
     let before = versions().await;
-    world.until_logged("not yet its turn").await;
+    world.until_logged("rate limited, retrying later").await;
     world.apply(&names[0], spec("./edited")).await;
     world.until_ready(&names[0]).await;
-    world.until_logged_again("not yet its turn", world.logged("not yet its turn")).await;
+    world.until_logged_again("rate limited, retrying later", world.logged("rate limited, retrying later")).await;
     assert_eq!(versions().await, before, "no status was written");
-    assert!(!world.operator_log().contains("stands still"), "{}", world.operator_log());
+    assert!(!world.operator_log().contains("reconcile failed"), "{}", world.operator_log());
     assert!(world.events("Busy").await.is_empty());
     world.end().await;
 }

@@ -95,7 +95,7 @@ async fn a_status_that_may_not_be_written_is_told_in_log_event_and_metrics() {
     assert_told(&world, "cannot update resource").await;
     let seen = until_failed(&world, 3.0).await;
     assert_eq!(outcomes(&seen, "ok"), 0.0, "{}", world.operator_log());
-    let connection = "the status of a connection could not be written";
+    let connection = "the status of the connection could not be updated";
     assert!(world.operator_log().contains(connection), "{}", world.operator_log());
 
     limited.gets(&world).await;
