@@ -33,8 +33,8 @@ pub trait Observer: Send + Sync {
     /// A generation of a set has become Ready, so long after this process first knew of it.
     fn set_became_ready(&self, _after: Duration) {}
 
-    /// Whether a gate is open and what is to be said of it, or what to do if it is not.
-    fn gate(&self, _gate: ReadinessCheck, _state: Result<String, String>) {}
+    /// Whether a readiness check passes and what its line of `/readyz` says, or what to do if it does not.
+    fn readiness_changed(&self, _check: ReadinessCheck, _state: Result<String, String>) {}
 
     /// Whether this process leads.
     fn report_standing(&self, _standing: &LeadershipState) {}

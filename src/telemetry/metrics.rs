@@ -193,7 +193,7 @@ impl controller::Observer for Metrics {
         self.time_to_ready.get_or_create(&Vec::new()).observe(after.as_secs_f64());
     }
 
-    fn gate(&self, check: ReadinessCheck, state: Result<String, String>) {
+    fn readiness_changed(&self, check: ReadinessCheck, state: Result<String, String>) {
         self.readiness.set(check, state);
     }
 

@@ -84,7 +84,7 @@ impl controller::Observer for Told {
         self.reconciles.lock().unwrap().push((Instant::now(), outcome));
     }
 
-    fn gate(&self, gate: ReadinessCheck, state: Result<String, String>) {
+    fn readiness_changed(&self, gate: ReadinessCheck, state: Result<String, String>) {
         self.gates.lock().unwrap().insert(gate, state);
     }
 

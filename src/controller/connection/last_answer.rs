@@ -27,7 +27,7 @@ pub struct AnswerObserver {
 
 impl std::fmt::Debug for AnswerObserver {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Heard").field("last", &self.last).finish_non_exhaustive()
+        formatter.debug_struct("AnswerObserver").field("last", &self.last).finish_non_exhaustive()
     }
 }
 

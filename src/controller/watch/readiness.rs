@@ -54,9 +54,9 @@ impl Watch {
 impl Readiness {
     /// Nothing is known yet.
     pub fn new(observer: Arc<dyn Observer>) -> Self {
-        let gates = Self { shared: Arc::new(Shared { observer, watches: Mutex::new(Some(BTreeMap::new())) }) };
-        gates.change(|_| {});
-        gates
+        let readiness = Self { shared: Arc::new(Shared { observer, watches: Mutex::new(Some(BTreeMap::new())) }) };
+        readiness.change(|_| {});
+        readiness
     }
 
     /// That of the watch of these in some namespaces, none: in all. It is waited for from now on.
@@ -64,7 +64,7 @@ impl Readiness {
         let names = if namespaces.is_empty() { &[String::new()] } else { namespaces };
         let parts = names.iter().map(|name| (name.clone(), Part::Awaited)).collect();
         self.change(|watches| drop(watches.insert(plural.to_owned(), Watch { parts, ..Watch::default() })));
-        WatchHealth { gates: self.clone(), plural: plural.to_owned() }
+        WatchHealth { readiness: self.clone(), plural: plural.to_owned() }
     }
 
     /// The controller has ended.
@@ -77,8 +77,8 @@ impl Readiness {
         let mut watches = self.shared.watches.lock();
         let Some(watches) = watches.as_mut() else { return };
         change(watches);
-        self.shared.observer.gate(ReadinessCheck::Crd, crds(watches));
-        self.shared.observer.gate(ReadinessCheck::Watches, delivered(watches));
+        self.shared.observer.readiness_changed(ReadinessCheck::Crd, crds(watches));
+        self.shared.observer.readiness_changed(ReadinessCheck::Watches, delivered(watches));
     }
 }
 
@@ -118,13 +118,13 @@ const INSTALL: &str = "not installed; it is waited for. Install it: kubectl appl
 /// What is known of one watch.
 #[derive(Clone)]
 pub struct WatchHealth {
-    gates: Readiness,
+    readiness: Readiness,
     plural: String,
 }
 
 impl WatchHealth {
     /// The watch in a namespace has given this.
-    pub fn hears<K>(&self, namespace: &str, given: &watcher::Result<Event<K>>) {
+    pub fn observe<K>(&self, namespace: &str, given: &watcher::Result<Event<K>>) {
         match given {
             Ok(Event::InitDone) => self.note(|watch| {
                 if watch.is_missing {
@@ -134,12 +134,12 @@ impl WatchHealth {
                 (watch.is_missing, watch.is_answered, watch.error) = (false, true, None);
             }),
             Ok(_) => {}
-            Err(error) => self.fails(namespace, error),
+            Err(error) => self.note_failure(namespace, error),
         }
     }
 
     /// The watch has failed, and is begun again.
-    fn fails(&self, namespace: &str, error: &watcher::Error) {
+    fn note_failure(&self, namespace: &str, error: &watcher::Error) {
         self.note(|watch| {
             let is_missing = is_missing(error);
             if is_missing && !watch.is_missing {
@@ -156,7 +156,7 @@ impl WatchHealth {
     }
 
     fn note(&self, change: impl FnOnce(&mut Watch)) {
-        self.gates.change(|watches| change(watches.entry(self.plural.clone()).or_default()));
+        self.readiness.change(|watches| change(watches.entry(self.plural.clone()).or_default()));
     }
 }
 
@@ -199,21 +199,21 @@ mod tests {
     use crate::controller::observer::Observer;
 
     #[derive(Default)]
-    struct Told(Mutex<[Option<Result<String, String>>; 2]>);
+    struct RecordedChecks(Mutex<[Option<Result<String, String>>; 2]>);
 
-    impl Observer for Told {
-        fn gate(&self, gate: ReadinessCheck, state: Result<String, String>) {
-            self.0.lock().unwrap()[usize::from(gate == ReadinessCheck::Watches)] = Some(state);
+    impl Observer for RecordedChecks {
+        fn readiness_changed(&self, check: ReadinessCheck, state: Result<String, String>) {
+            self.0.lock().unwrap()[usize::from(check == ReadinessCheck::Watches)] = Some(state);
         }
     }
 
-    impl Told {
+    impl RecordedChecks {
         fn is_ok(&self) -> [bool; 2] {
             self.0.lock().unwrap().clone().map(|state| state.unwrap().is_ok())
         }
 
-        fn why(&self, gate: usize) -> String {
-            self.0.lock().unwrap()[gate].clone().unwrap().unwrap_err()
+        fn why(&self, check: usize) -> String {
+            self.0.lock().unwrap()[check].clone().unwrap().unwrap_err()
         }
     }
 
@@ -225,61 +225,61 @@ mod tests {
     const DONE: watcher::Result<Event<ConfigMap>> = Ok(Event::InitDone);
 
     #[test]
-    fn the_gates_open_when_every_crd_is_served_and_every_watch_has_delivered() {
-        let told = Arc::new(Told::default());
-        let gates = Readiness::new(told.clone());
+    fn checks_pass_when_every_crd_is_served_and_every_watch_has_delivered() {
+        let told = Arc::new(RecordedChecks::default());
+        let readiness = Readiness::new(told.clone());
         assert_eq!(told.is_ok(), [false, false]);
-        let (sets, connections) = (gates.of("sets.example.com", &[]), gates.of("connections.example.com", &[]));
-        sets.hears("", &DONE);
+        let (sets, connections) = (readiness.of("sets.example.com", &[]), readiness.of("connections.example.com", &[]));
+        sets.observe("", &DONE);
         assert_eq!(told.is_ok(), [false, false], "the other is not heard yet");
         let unanswered: watcher::Result<Event<ConfigMap>> = Err(watcher::Error::NoResourceVersion);
-        connections.hears("", &unanswered);
+        connections.observe("", &unanswered);
         assert_eq!(told.is_ok(), [false, false], "no answer tells nothing");
-        connections.hears("", &error(403, "connections is forbidden"));
+        connections.observe("", &error(403, "connections is forbidden"));
         assert_eq!(told.is_ok(), [true, false]);
         assert!(told.why(1).contains("connections is forbidden"), "{}", told.why(1));
-        connections.hears("", &error(404, "not found"));
+        connections.observe("", &error(404, "not found"));
         assert!(told.why(0).contains("kubectl apply") && told.why(0).contains("connections.example.com"));
-        connections.hears("", &DONE);
+        connections.observe("", &DONE);
         assert_eq!(told.is_ok(), [true, true]);
-        connections.hears("", &error(500, "for a moment"));
+        connections.observe("", &error(500, "for a moment"));
         assert_eq!(told.is_ok(), [true, true], "what was delivered is there still");
-        sets.hears("", &error(404, "not found"));
+        sets.observe("", &error(404, "not found"));
         assert_eq!(told.is_ok(), [false, true], "a CRD that was taken away");
-        gates.close();
-        sets.hears("", &DONE);
+        readiness.close();
+        sets.observe("", &DONE);
         assert_eq!(told.is_ok(), [false, true], "who has ended tells nothing more");
     }
 
     #[test]
     fn namespaces_that_may_not_be_listed_are_named_and_who_may_list_none_is_not_ready() {
-        let told = Arc::new(Told::default());
-        let gates = Readiness::new(told.clone());
-        let sets = gates.of("sets.example.com", &["a", "b"].map(str::to_owned));
+        let told = Arc::new(RecordedChecks::default());
+        let readiness = Readiness::new(told.clone());
+        let sets = readiness.of("sets.example.com", &["a", "b"].map(str::to_owned));
         let forbidden = || error(403, "sets is forbidden");
-        sets.hears("a", &forbidden());
-        sets.hears("b", &forbidden());
+        sets.observe("a", &forbidden());
+        sets.observe("b", &forbidden());
         assert_eq!(told.is_ok(), [true, false], "nothing may be listed");
         assert!(told.why(1).contains("sets is forbidden"), "{}", told.why(1));
-        sets.hears("a", &DONE);
+        sets.observe("a", &DONE);
         let said = told.0.lock().unwrap()[1].clone();
         assert_eq!(said, Some(Ok("ok, without sets.example.com in b: forbidden".to_owned())));
-        sets.hears("b", &DONE);
+        sets.observe("b", &DONE);
         assert_eq!(told.0.lock().unwrap()[1], Some(Ok("ok".to_owned())));
-        sets.hears("a", &forbidden());
+        sets.observe("a", &forbidden());
         assert_eq!(told.0.lock().unwrap()[1], Some(Ok("ok".to_owned())), "what was delivered is there still");
     }
 
     #[test]
     fn a_watch_that_cannot_be_begun_does_not_say_that_its_crd_is_missing() {
-        let told = Arc::new(Told::default());
-        let gates = Readiness::new(told.clone());
-        let sets = gates.of("sets.example.com", &[]);
-        sets.hears("", &DONE);
+        let told = Arc::new(RecordedChecks::default());
+        let readiness = Readiness::new(told.clone());
+        let sets = readiness.of("sets.example.com", &[]);
+        sets.observe("", &DONE);
         let status = Status::failure("not found", "").with_code(404);
         let starting: watcher::Result<Event<ConfigMap>> =
             Err(watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status))));
-        sets.hears("", &starting);
+        sets.observe("", &starting);
         assert_eq!(told.is_ok(), [true, true]);
     }
 }

@@ -34,19 +34,19 @@ impl<K> Object for K where
 }
 
 /// A controller of the objects of these namespaces; none: of all.
-/// `gate` is told of what the watch gives, `is_due` of each object whose reconcile that makes due.
+/// `health` is told of what the watch gives, `is_due` of each object whose reconcile that makes due.
 pub fn controller<K: Object>(
     client: &Client,
     namespaces: &[String],
     config: &watcher::Config,
-    gate: &WatchHealth,
+    health: &WatchHealth,
     is_due: impl Fn(&K) + Send + 'static,
 ) -> Controller<K> {
     let (reader, writer) = reflector::store();
     let events = match namespaces {
-        [] => events(Api::all(client.clone()), "", config, gate).boxed(),
-        [namespace] => in_namespace(client, namespace, config, gate).boxed(),
-        namespaces => merged(client, namespaces, config, reader.clone(), gate).boxed(),
+        [] => events(Api::all(client.clone()), "", config, health).boxed(),
+        [namespace] => in_namespace(client, namespace, config, health).boxed(),
+        namespaces => merged(client, namespaces, config, reader.clone(), health).boxed(),
     };
     over(events, reader, writer, is_due)
 }
@@ -77,11 +77,11 @@ where
 pub fn touched<K: Object>(
     client: &Client,
     namespaces: &[String],
-    gate: &WatchHealth,
+    health: &WatchHealth,
 ) -> BoxStream<'static, Result<K, watcher::Error>> {
     let config = watcher::Config::default();
-    let all = namespaces.is_empty().then(|| events(Api::all(client.clone()), "", &config, gate).boxed());
-    let each = namespaces.iter().map(|namespace| in_namespace(client, namespace, &config, gate).boxed());
+    let all = namespaces.is_empty().then(|| events(Api::all(client.clone()), "", &config, health).boxed());
+    let each = namespaces.iter().map(|namespace| in_namespace(client, namespace, &config, health).boxed());
     let events = stream::select_all(each.chain(all));
     events.filter(|event| std::future::ready(event.is_ok())).touched_objects().boxed()
 }
@@ -90,25 +90,25 @@ fn in_namespace<K: Object>(
     client: &Client,
     namespace: &str,
     config: &watcher::Config,
-    gate: &WatchHealth,
+    health: &WatchHealth,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
-    events(Api::namespaced(client.clone(), namespace), namespace, config, gate)
+    events(Api::namespaced(client.clone(), namespace), namespace, config, health)
 }
 
-/// What a watch gives, and tells its gate; that of all namespaces, and of what is in none, has no name. A watch that fails
+/// What a watch delivers, noting its health; that of all namespaces, and of the cluster, has no name. A watch that fails
 /// waits for itself alone.
 pub fn events<K>(
     api: Api<K>,
     namespace: &str,
     config: &watcher::Config,
-    gate: &WatchHealth,
+    health: &WatchHealth,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let (gate, namespace) = (gate.clone(), namespace.to_owned());
+    let (health, namespace) = (health.clone(), namespace.to_owned());
     listed_again(api, config.clone()).default_backoff().inspect(move |event| {
-        gate.hears(&namespace, event);
+        health.observe(&namespace, event);
         match event {
             // It was told of once.
             Err(error) if readiness::is_missing(error) => {}
@@ -140,11 +140,11 @@ fn merged<K: Object>(
     namespaces: &[String],
     config: &watcher::Config,
     reader: Store<K>,
-    gate: &WatchHealth,
+    health: &WatchHealth,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static {
     let each = namespaces.iter().map(|namespace| {
         let of = namespace.clone();
-        in_namespace(client, namespace, config, gate).map(move |event| (of.clone(), event)).boxed()
+        in_namespace(client, namespace, config, health).map(move |event| (of.clone(), event)).boxed()
     });
     let mut merge = Merge::new(namespaces);
     stream::select_all(each).flat_map(move |(namespace, event)| {
