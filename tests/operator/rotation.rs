@@ -17,6 +17,9 @@ use test_support::world::{PATIENCE, Seen, World};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
 
+// Calls in flight that the connection allows.
+const IN_FLIGHT: usize = 20;
+
 const SETS: usize = 32;
 const CHECK: &str = "list_service_category";
 
@@ -119,7 +122,7 @@ impl Load {
     /// The connection "default" of the world is ready to be used.
     async fn over(mut world: World) -> Self {
         // No more than the limits of a connection may let through, so that nothing waits for its turn for long.
-        let limits = json!({ "spec": { "limits": { "requestsPerSecond": 200, "maxConcurrent": 20 } } });
+        let limits = json!({ "spec": { "limits": { "requestsPerSecond": 200, "maxConcurrent": IN_FLIGHT } } });
         connections(&world).patch("default", &PatchParams::default(), &Patch::Merge(&limits)).await.unwrap();
         for number in 0..SETS {
             world.service_template(&set_name(number));
@@ -210,11 +213,24 @@ impl Load {
         }
     }
 
-    /// Requests with this key after that one. The check of a candidate is made before the switch.
-    fn with_key_after(&self, key: &str, sequence: u64) -> usize {
+    /// Counts the requests with this key after that one.
+    fn requests_after(&self, key: &str, sequence: u64) -> usize {
         let key = digest(key);
         let requests = self.world.sim.requests();
         requests.iter().filter(|record| record.sequence > sequence && record.credential == key).count()
+    }
+
+    /// Counts the requests with an old key after the switch to another one, whose first request has this sequence number. Calls
+    /// that were admitted before the switch, at most as many as may be in flight, can still arrive after that request.
+    fn with_key_after(&self, key: &str, switched: u64) -> usize {
+        let key = digest(key);
+        let requests = self.world.sim.requests();
+        let after = |sequence: u64| requests.iter().filter(move |record| record.sequence > sequence);
+        let late = after(switched).filter(|record| record.credential == key).count();
+        assert!(late <= IN_FLIGHT, "{late} requests with the old key");
+        let settled = after(switched).filter(|record| record.credential != key).nth(2 * IN_FLIGHT);
+        let settled = settled.expect("the sets go on with the new key").sequence;
+        after(settled).filter(|record| record.credential == key).count()
     }
 
     async fn assert_no_set_left_its_course(&self) {
@@ -271,7 +287,7 @@ async fn good_keys(load: &mut Load) -> usize {
         }
         load.until_writes(SETS).await;
         old_after_switch += load.with_key_after(old, switched);
-        assert!(load.with_key_after(new, switched) > SETS, "work goes on");
+        assert!(load.requests_after(new, switched) > SETS, "work goes on");
         load.switches += 1;
     }
     load.assert_no_set_left_its_course().await;
