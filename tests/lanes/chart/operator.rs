@@ -1,5 +1,6 @@
 //! The operator as the chart runs it: with the arguments, the environment and the account that stand in its Deployment.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -18,7 +19,7 @@ pub const NAME: &str = "ptset-process-template-operator";
 
 /// A control plane that the chart is installed on.
 pub struct Installation {
-    pub plane: &'static ControlPlane,
+    pub plane: Arc<ControlPlane>,
     pub client: kube::Client,
     pub helm: Helm,
 }
@@ -27,10 +28,9 @@ impl Installation {
     /// Installs the chart with these values in a new control plane, without a node.
     pub async fn with(values: &Value, namespaces: &[&str]) -> Self {
         let plane = ControlPlane::start(Options::default()).await.unwrap_or_else(|error| panic!("{error}"));
-        // It lives as long as this process, which ends what it has started.
-        let plane: &'static ControlPlane = Box::leak(Box::new(plane));
+        let plane = Arc::new(plane);
         let client = client(&plane.kubeconfig_path()).await;
-        let installation = Self { plane, client, helm: Helm::newest().await };
+        let installation = Self { plane: Arc::clone(&plane), client, helm: Helm::newest().await };
         for namespace in namespaces {
             installation.kubectl(&["create", "namespace", namespace]).await;
         }
@@ -39,7 +39,7 @@ impl Installation {
         let file = file.to_str().unwrap();
         let arguments = ["install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace", "--values", file];
         installation.helm.run_with(&plane.kubeconfig_path(), &arguments).await.good("install");
-        until_served(plane, &["crd", "--all"]).await;
+        until_served(&plane, &["crd", "--all"]).await;
         installation
     }
 
@@ -60,7 +60,7 @@ impl Installation {
         let pod = deployments.get(NAME).await.unwrap().spec.template.spec.unwrap();
         let mut command = pod::command(&pod, NAMESPACE, &format!("{NAME}-{number}"), "127.0.0.1:0");
         let account = pod.service_account_name.as_deref().unwrap();
-        command.env("KUBECONFIG", pod::kubeconfig(self.plane, self.plane.folder(), NAMESPACE, account).await);
+        command.env("KUBECONFIG", pod::kubeconfig(&self.plane, self.plane.folder(), NAMESPACE, account).await);
         let log = self.plane.folder().join(format!("operator-{number}.log"));
         Operator { process: Held::start(&command, &log, None).await.unwrap(), log }
     }

@@ -39,7 +39,7 @@ pub struct Learnt {
 /// Tells the whole story with all rights, then a short one without each.
 pub async fn judge(mode: &Mode) -> Learnt {
     let installation = Installation::with(&mode.values, &mode.namespaces()).await;
-    let mut audit = Audit::of(installation.plane, Installation::user());
+    let mut audit = Audit::of(&installation.plane, Installation::user());
     let mut story = Story::begin(&installation, mode).await;
     story.whole().await;
     let mut learnt = Learnt { forbidden: audit.forbidden(), ..Learnt::default() };

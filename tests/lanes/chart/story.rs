@@ -1,5 +1,6 @@
 //! What an operator does, told with the rights that the chart gives it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cmdb_sim::{self as sim, Simulator};
@@ -73,7 +74,7 @@ impl<'a> Story<'a> {
         let mut worlds = Vec::new();
         for namespace in mode.served {
             let world = World {
-                plane: installation.plane,
+                plane: Arc::clone(&installation.plane),
                 client: installation.client.clone(),
                 namespace: (*namespace).to_owned(),
                 sim: Simulator::start(sim::Options::default()).unwrap(),
