@@ -191,6 +191,12 @@ impl StateHandle<'_> {
         self.with(|object| object.written = object.written.max(written));
     }
 
+    /// Notes that our finalizer was removed from an object that is being deleted: it is gone or about to be, and every copy
+    /// in the cache is out of date.
+    pub fn note_released(&self) {
+        self.with(|object| object.written = Some(u64::MAX));
+    }
+
     /// Whether an object of this resource version is older than our own last write to it.
     pub fn is_outdated(&self, resource_version: &str) -> bool {
         let seen: Option<u64> = resource_version.parse().ok();

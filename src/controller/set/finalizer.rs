@@ -29,7 +29,9 @@ pub async fn remove(client: &Client, set: &CurrentSet<'_>, target: &mut Target) 
     if !holds(set.object) {
         return Ok(());
     }
-    write(client, set, target, false).await
+    write(client, set, target, false).await?;
+    set.state.note_released();
+    Ok(())
 }
 
 async fn write(client: &Client, set: &CurrentSet<'_>, target: &mut Target, is_wanted: bool) -> Result<(), WriteError> {
