@@ -1,6 +1,6 @@
 //! Declarative process templates for BlueKing CMDB.
 //!
-//! Floors, from the lowest: [`api`] (0), [`plan`] (1), [`cmdb`] (2), [`engine`] (3), [`controller`] (4),
+//! Floors, from the lowest: [`outside`] (below all), [`api`] (0), [`plan`] (1), [`cmdb`] (2), [`engine`] (3), [`controller`] (4),
 //! [`telemetry`] (5), [`cli`] (6).
 
 pub mod api;
@@ -8,5 +8,6 @@ pub mod cli;
 pub mod cmdb;
 pub mod controller;
 pub mod engine;
+pub mod outside;
 pub mod plan;
 pub mod telemetry;

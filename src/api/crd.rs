@@ -7,6 +7,7 @@ use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
 use super::{ClusterCmdbConnection, CmdbConnection, ProcessTemplateSet};
+use crate::outside;
 
 /// Every CRD of the project with the name of its file.
 ///
@@ -52,8 +53,9 @@ fn clean(schema: &mut Value) {
     if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         values.retain(|value| !value.is_null());
     }
+    // The derive macro writes bounds as floating point numbers; the API server keeps what it is given.
     for bound in ["minimum", "maximum"] {
-        if let Some(whole) = schema.get(bound).and_then(Value::as_f64).and_then(whole_number) {
+        if let Some(whole) = schema.get(bound).and_then(outside::json_float).and_then(outside::whole) {
             schema.insert(bound.to_owned(), whole.into());
         }
     }
@@ -69,11 +71,6 @@ fn clean(schema: &mut Value) {
             clean(child);
         }
     }
-}
-
-// The derive macro writes bounds as floating point numbers; the API server keeps what it is given.
-fn whole_number(number: f64) -> Option<i64> {
-    format!("{number:.0}").parse().ok().filter(|_| number.fract() == 0.0)
 }
 
 // A field's name keeps its small letter.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 use super::{Process, ProcessTemplateSetStatus, Property};
+use crate::outside;
 
 /// Name of the connection that a set uses when it names none.
 pub const DEFAULT_CONNECTION_NAME: &str = "default";
@@ -307,6 +308,6 @@ impl ProcessTemplateSetSpec {
     #[must_use]
     pub fn resync_interval(&self) -> std::time::Duration {
         let seconds = self.resync_interval_seconds.unwrap_or(DEFAULT_RESYNC_INTERVAL_SECONDS);
-        std::time::Duration::from_secs(u64::try_from(seconds.max(1)).unwrap_or(1))
+        outside::interval(seconds.into())
     }
 }

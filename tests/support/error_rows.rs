@@ -144,7 +144,7 @@ pub const TABLE: &[Row] = &[
     (Code(1_642_902), GATEWAY, 429, "", THROTTLED.on_the_way()),
     (Code(1_642_902), GATEWAY, 429, "", THROTTLED.on_the_way().after(0)),
     (Code(1_642_903), GATEWAY, 429, "", THROTTLED.on_the_way()),
-    (Code(1_642_903), GATEWAY, 429, "", THROTTLED.on_the_way().after(3600)),
+    (Code(1_642_903), GATEWAY, 429, "", THROTTLED.on_the_way().after(300)),
     (Code(1_642_904), GATEWAY, 429, "", THROTTLED.on_the_way()),
     (Code(1_650_000), GATEWAY, 500, "", UNKNOWN),
     (Code(1_650_001), GATEWAY, 500, "", UNKNOWN),

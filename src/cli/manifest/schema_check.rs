@@ -7,6 +7,7 @@ use super::files::Document;
 use super::finding::Finding;
 use super::yaml::{Content, Entry, Position, YamlValue};
 use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
+use crate::outside::{json_bound, json_integer};
 
 /// A check of one document against a schema.
 pub struct SchemaCheck<'a> {
@@ -134,7 +135,7 @@ impl SchemaCheck<'_> {
         }
         if self.with_bounds {
             let length = text.chars().count() as u64;
-            let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
+            let bound = |name: &str| schema.get(name).and_then(json_bound);
             if let Some(least) = bound("minLength").filter(|least| length < *least) {
                 self.add(yaml.position, path, format!("should be at least {least} characters long"));
             }
@@ -158,11 +159,11 @@ impl SchemaCheck<'_> {
         };
         let is_int32 = schema.get("format").and_then(Value::as_str) == Some("int32");
         let (least, most) = if is_int32 { (i32::MIN.into(), i32::MAX.into()) } else { (i64::MIN, i64::MAX) };
-        let value = number.as_i64().filter(|value| (least..=most).contains(value));
-        let bound = |name: &str| schema.get(name).and_then(Value::as_i64);
+        let value = json_integer(number).filter(|value| (least..=most).contains(value));
+        let bound = |name: &str| schema.get(name).and_then(json_integer);
         let (least, most) = (bound("minimum").unwrap_or(least), bound("maximum").unwrap_or(most));
         if self.with_bounds || value.is_none() {
-            let is_negative = number.as_i64().is_some_and(|number| number < 0);
+            let is_negative = json_integer(number).is_some_and(|number| number < 0);
             if value.map_or(is_negative, |value| value < least) {
                 self.add(yaml.position, path, format!("should be greater than or equal to {least}"));
             }

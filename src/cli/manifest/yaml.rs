@@ -6,6 +6,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Number, Value};
 use serde_saphyr::{Location, SnippetMode, Spanned};
 
+use crate::outside;
+
 /// A position in a file. Line and column are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -120,7 +122,7 @@ impl YamlValue {
         let mut value = self;
         for part in path.split(['.', '[']).filter(|part| !part.is_empty()) {
             let next = match part.strip_suffix(']') {
-                Some(index) => index.parse().ok().and_then(|index: usize| value.items().get(index)),
+                Some(index) => outside::index(index).and_then(|index| value.items().get(index)),
                 None => value.get(part),
             };
             match next {
@@ -204,8 +206,7 @@ impl<'de> Visitor<'de> for ContentVisitor {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Content, E> {
         // On its way to the API server, 1.0 becomes 1.
-        let whole = Some(format!("{value:.0}")).filter(|_| value.fract() == 0.0).and_then(|text| text.parse().ok());
-        let number = whole.map(|whole: i64| whole.into()).or_else(|| Number::from_f64(value));
+        let number = outside::whole(value).map(Number::from).or_else(|| Number::from_f64(value));
         Ok(Content::Plain(number.ok_or_else(|| E::custom("the number has no JSON form"))?.into()))
     }
 

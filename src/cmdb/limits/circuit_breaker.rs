@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::jitter::jitter;
+use crate::outside::{fraction, later};
 
 /// Consecutive failures after which an endpoint counts as down.
 const FAILURES: u32 = 3;
@@ -87,13 +88,13 @@ impl CircuitBreaker {
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         match &mut self.outage {
             Some(outage) if is_probe => {
-                outage.wait = (outage.wait * 2).min(WAIT.1);
-                outage.probe_due = now + jittered(outage.wait);
+                outage.wait = outage.wait.saturating_mul(2).min(WAIT.1);
+                outage.probe_due = later(now, jittered(outage.wait));
                 outage.is_probing = false;
             }
             None if self.consecutive_failures >= FAILURES => {
                 let (wait, _) = WAIT;
-                let (cause, probe_due) = (cause.to_owned(), now + jittered(wait));
+                let (cause, probe_due) = (cause.to_owned(), later(now, jittered(wait)));
                 self.outage = Some(Outage { cause, wait, probe_due, is_probing: false });
             }
             // A call that was sent before the circuit opened, or one of the first failures.
@@ -104,7 +105,7 @@ impl CircuitBreaker {
 
 // A fifth longer or shorter, and at most the longest wait.
 fn jittered(wait: Duration) -> Duration {
-    jitter(wait.mul_f64(0.8), wait.mul_f64(1.2)).min(WAIT.1)
+    jitter(fraction(wait, 0.8), fraction(wait, 1.2)).min(WAIT.1)
 }
 
 #[cfg(test)]

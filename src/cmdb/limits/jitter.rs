@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use crate::outside;
+
 /// A random duration from `min` to `max`.
 #[must_use]
 pub fn jitter(min: Duration, max: Duration) -> Duration {
     let number = fastrand::u32(..);
-    min + max.saturating_sub(min).mul_f64(f64::from(number) / f64::from(u32::MAX))
+    let more = outside::fraction(max.saturating_sub(min), f64::from(number) / f64::from(u32::MAX));
+    min.saturating_add(more)
 }

@@ -23,6 +23,7 @@
 //! * Clients with the same URL and caller share one limiter, and the lowest of their limits applies
 //!   ([`Limiter::join`]).
 //! * The rate is never above the configured one and never zero, so that it always recovers.
+//! * What a server reports of its quota is believed for five minutes at most: then one call probes.
 //! * Several throttled answers to calls that were in flight together count as one.
 //! * Work overtakes polls: while work is queued no poll is admitted, and polls leave a reserve of tokens, of quota and,
 //!   if there are several, one call in flight.
@@ -59,6 +60,7 @@ use super::quota::Quota;
 use super::rate_limiter::{Admission, RateLimiter};
 use super::rejected_polls::RejectedPolls;
 use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
+use crate::outside::later;
 
 /// Longest time that work waits for the server's window to reset. It is rejected when it would have to wait longer, so
 /// that the status of the set says so.
@@ -169,7 +171,7 @@ impl Limiter {
     /// Adds a client. The lowest limits of all clients apply.
     pub fn join(self: &Arc<Self>, limits: Limits) -> LimiterHandle {
         let mut state = self.state.lock();
-        state.last_client += 1;
+        state.last_client = state.last_client.saturating_add(1);
         let client = state.last_client;
         state.clients.insert(client, limits);
         state.apply_limits();
@@ -211,15 +213,16 @@ impl Limiter {
         } else {
             &mut readings.full
         };
-        *counted += 1;
-        readings.in_flight += in_flight;
-        readings.edits_waiting += state.queued;
-        readings.polls_waiting += state.rejected_polls.waiting(now);
+        let add = |counted: &mut usize, number| *counted = counted.saturating_add(number);
+        add(counted, 1);
+        add(&mut readings.in_flight, in_flight);
+        add(&mut readings.edits_waiting, state.queued);
+        add(&mut readings.polls_waiting, state.rejected_polls.waiting(now));
     }
 
     // Attempts to admit a call until it is admitted or rejected.
     async fn wait(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
-        let probe_deadline = Instant::now() + POLL_PROBE_WAIT;
+        let probe_deadline = later(Instant::now(), POLL_PROBE_WAIT);
         loop {
             // Registered before the attempt, so that a change after it is not missed.
             let mut changed = pin!(self.changed.notified());
@@ -273,7 +276,7 @@ impl Limiter {
 
         // Check 3: there is a place in flight, and no work or earlier poll to be admitted first.
         let before = poll.map_or(0, |poll| state.rejected_polls.due_before(poll, now));
-        let has_place = state.in_flight + before < state.max_in_flight_for(poll.is_some());
+        let has_place = state.in_flight.saturating_add(before) < state.max_in_flight_for(poll.is_some());
         if let Some(poll) = poll
             && (state.queued > 0 || !has_place)
         {
@@ -294,7 +297,7 @@ impl Limiter {
                 });
             }
             Admission::Now | Admission::Probe | Admission::AfterProbe => None,
-            Admission::QuotaExhausted(until) if poll.is_none() && until > now + MAX_QUOTA_WAIT => {
+            Admission::QuotaExhausted(until) if poll.is_none() && until > later(now, MAX_QUOTA_WAIT) => {
                 return Attempt::Rejected(Rejected::QuotaExhausted(until.saturating_duration_since(now)));
             }
             Admission::At(until) | Admission::QuotaExhausted(until) => Some(until),
@@ -311,7 +314,7 @@ impl Limiter {
 impl State {
     // Of several calls in flight, one is reserved for work.
     fn max_in_flight_for(&self, is_poll: bool) -> usize {
-        self.max_in_flight - usize::from(is_poll && self.max_in_flight > 1)
+        self.max_in_flight.saturating_sub(usize::from(is_poll && self.max_in_flight > 1))
     }
 
     // Counts a call that is sent.
@@ -320,7 +323,7 @@ impl State {
         if let Some(poll) = poll {
             self.rejected_polls.remove(poll);
         }
-        self.in_flight += 1;
+        self.in_flight = self.in_flight.saturating_add(1);
         if circuit == CircuitState::ProbeDue {
             self.circuit_breaker.start_probe();
         }
@@ -331,7 +334,7 @@ impl State {
         let before = self.rejected_polls.waiting_before(poll, now);
         let max_rate = from_usize(self.max_in_flight_for(true)) / self.mean_duration;
         let wait = self.rate_limiter.retry_after(before, max_rate, now, self.in_flight);
-        self.rejected_polls.insert(poll, now + wait, now);
+        self.rejected_polls.insert(poll, later(now, wait), now);
         wait
     }
 
@@ -385,7 +388,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.limiter.state.lock();
-        state.in_flight -= 1;
+        state.in_flight = state.in_flight.saturating_sub(1);
         if !self.is_finished && self.probes_endpoint {
             state.circuit_breaker.abandon_probe();
         }
@@ -420,14 +423,17 @@ struct Queued<'a>(&'a Limiter);
 
 impl<'a> Queued<'a> {
     fn of(limiter: &'a Limiter) -> Self {
-        limiter.state.lock().queued += 1;
+        let mut state = limiter.state.lock();
+        state.queued = state.queued.saturating_add(1);
+        drop(state);
         Self(limiter)
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().queued -= 1;
+        let mut state = self.0.state.lock();
+        state.queued = state.queued.saturating_sub(1);
     }
 }
 

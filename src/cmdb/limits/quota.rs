@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::convert::{from_u64, from_usize};
+use crate::outside::{MAX_STOP, MAX_WINDOW, later};
 
 /// Calls that polls leave to edits: what one edit needs, which is two lists, a write and a list.
 pub const POLL_RESERVE: f64 = 4.0;
@@ -23,7 +24,8 @@ pub struct Quota {
     pub limit: Option<u64>,
     /// `X-Bkapi-RateLimit-Remaining`: calls that remain.
     pub remaining: u64,
-    /// `X-Bkapi-RateLimit-Reset`: time until the window resets, in whole seconds, rounded up.
+    /// `X-Bkapi-RateLimit-Reset`: time until the window resets, in whole seconds, rounded up. One that
+    /// is longer than any window, as a date would be, counts as [`MAX_WINDOW`].
     pub reset: Duration,
 }
 
@@ -32,6 +34,8 @@ pub struct Quota {
 pub struct Window {
     /// When it resets, at the latest.
     pub resets_at: Instant,
+    /// Until when the report is believed: the reset, or earlier where that is too far away. After it one call probes.
+    pub until: Instant,
     /// Calls that remain, calls in flight included.
     pub remaining: f64,
     /// Calls that polls leave to edits.
@@ -65,20 +69,19 @@ impl Windows {
         self.average_rate
     }
 
-    /// Forgets the present window once it has reset.
-    pub fn advance(&mut self, now: Instant) {
-        if self.present.is_some_and(|window| window.resets_at <= now) {
-            self.present = None;
-        }
+    /// Forgets the present window once it has reset, or is no longer believed. Returns whether it was the latter.
+    pub fn advance(&mut self, now: Instant) -> bool {
+        let Some(ended) = self.present.take_if(|window| window.until <= now) else { return false };
+        now < ended.resets_at
     }
 
     /// Records the quota of an answer to a call that was sent at `sent_at`.
     pub fn record(&mut self, quota: Quota, sent_at: Instant, now: Instant) {
-        let (resets_at, remaining) = (now + quota.reset, from_u64(quota.remaining));
+        let (resets_at, remaining) = (later(now, quota.reset.min(MAX_WINDOW)), from_u64(quota.remaining));
 
         // Within a window the reset comes nearer and fewer calls remain; an answer that was overtaken may report more.
         let known = self.present.filter(|window| {
-            let is_later = resets_at > window.resets_at + RESET_TOLERANCE;
+            let is_later = resets_at > later(window.resets_at, RESET_TOLERANCE);
             let has_more = sent_at >= window.reported_at && remaining > window.remaining;
             now < window.resets_at && !is_later && !has_more
         });
@@ -89,22 +92,23 @@ impl Windows {
 
         let limit = quota.limit.map_or(remaining, from_u64);
         let reserve = (limit * WINDOW_RESERVE).min(POLL_RESERVE);
-        let reported = Window { resets_at, remaining, reserve, reported_at: now };
+        let until = resets_at.min(later(now, MAX_STOP));
+        let reported = Window { resets_at, until, remaining, reserve, reported_at: now };
         self.present = Some(match known {
             None => reported,
             Some(window) => {
                 let resets_at = window.resets_at.min(resets_at);
                 let latest = if window.remaining <= remaining { window } else { reported };
-                Window { resets_at, ..latest }
+                Window { resets_at, until: latest.until.min(resets_at), ..latest }
             }
         });
     }
 
     // At the first answer of a window.
     fn learn_average_rate(&mut self, quota: Quota) {
-        let average = |limit| from_u64(limit) / quota.reset.as_secs_f64().max(1.0);
+        let average = |limit| from_u64(limit) / quota.reset.min(MAX_WINDOW).as_secs_f64().max(1.0);
         // Only when the window has just started, its reset tells its length.
-        let from_its_start = quota.limit.filter(|limit| quota.remaining + 1 >= *limit).map(average);
+        let from_its_start = quota.limit.filter(|limit| quota.remaining.saturating_add(1) >= *limit).map(average);
         self.average_rate = from_its_start.or(self.average_rate).or(quota.limit.map(average));
     }
 }

@@ -12,6 +12,7 @@ use super::convert::from_usize;
 use super::jitter::jitter;
 use super::quota::{POLL_RESERVE, Quota, Window, Windows};
 use crate::cmdb::Priority;
+use crate::outside::{fraction, later, seconds};
 
 /// Factor of the rate after a throttled answer.
 const DECREASE: f64 = 0.7;
@@ -133,9 +134,9 @@ impl RateLimiter {
         // The server's window.
         if let Some(window) = window.filter(|window| window.available(in_flight) < wanted + window_reserve) {
             return if window.remaining < 1.0 {
-                Admission::QuotaExhausted(window.resets_at)
+                Admission::QuotaExhausted(window.until)
             } else {
-                Admission::At(window.resets_at)
+                Admission::At(window.until)
             };
         }
 
@@ -145,8 +146,8 @@ impl RateLimiter {
             return Admission::Now;
         }
         let rate = self.spread(now, in_flight);
-        let wait = if rate > 0.0 { Duration::try_from_secs_f64(missing / rate).ok() } else { None };
-        Admission::At(now + wait.unwrap_or(MAX_RETRY_AFTER).clamp(TICK, MAX_RETRY_AFTER))
+        let wait = if rate > 0.0 { seconds(missing / rate) } else { MAX_RETRY_AFTER };
+        Admission::At(later(now, wait.clamp(TICK, MAX_RETRY_AFTER)))
     }
 
     /// Takes the token of a call that is sent, or makes it the probe.
@@ -163,7 +164,7 @@ impl RateLimiter {
         // When calls continue after a pause or an exhausted window.
         let paused = self.pause.map(|pause| pause.until);
         let is_exhausted = |window: &Window| window.available(in_flight) < 1.0 + window.reserve;
-        let exhausted = self.windows.present().filter(is_exhausted).map(|window| window.resets_at);
+        let exhausted = self.windows.present().filter(is_exhausted).map(|window| window.until);
         let continues_at = paused.into_iter().chain(exhausted).max().unwrap_or(now).max(now);
 
         // Then the bucket has to fill, and the polls before it are sent one after the other.
@@ -172,12 +173,12 @@ impl RateLimiter {
         let each = 1.0 / rate.min(max_rate).max(MIN_RATE);
         // With enough tokens it was rejected because of other calls, which take their time.
         let filled = if missing > 0.0 { missing / rate.max(MIN_RATE) } else { each };
-        let due = continues_at + Duration::from_secs_f64(filled + from_usize(before) * each);
+        let due = later(continues_at, seconds(filled + from_usize(before) * each));
 
         let wait = due.saturating_duration_since(now);
         if wait > MAX_RETRY_AFTER {
             // The rate may have grown by then.
-            return jitter(MAX_RETRY_AFTER / 2, MAX_RETRY_AFTER);
+            return jitter(fraction(MAX_RETRY_AFTER, 0.5), MAX_RETRY_AFTER);
         }
         wait.max(TICK)
     }
@@ -196,16 +197,22 @@ impl RateLimiter {
 
     /// The probe has finished. `None`: without an answer.
     pub fn finish_probe(&mut self, is_throttled: Option<bool>, now: Instant) {
+        let is_exhausted = self.windows.present().is_some_and(|window| window.remaining < 1.0);
         let Some(pause) = &mut self.pause else { return };
         match is_throttled {
+            // The window says when to continue.
+            Some(true) if is_exhausted => {
+                self.pause = None;
+                self.advanced_to = now;
+            }
             Some(false) => {
                 self.pause = None;
                 // The bucket does not fill during a pause.
                 self.advanced_to = now;
             }
             Some(true) => {
-                let length = (pause.length * 2).min(PAUSE.1);
-                *pause = Pause { until: now + length, length, is_probing: false };
+                let length = pause.length.saturating_mul(2).min(PAUSE.1);
+                *pause = Pause { until: later(now, length), length, is_probing: false };
             }
             None => pause.is_probing = false,
         }
@@ -223,13 +230,18 @@ impl RateLimiter {
         self.cut_at = Some(now);
 
         let (length, _) = PAUSE;
-        self.pause = Some(Pause { until: now + length, length, is_probing: false });
+        self.pause = Some(Pause { until: later(now, length), length, is_probing: false });
     }
 
     fn advance(&mut self, now: Instant, in_flight: usize) {
         let elapsed = now.saturating_duration_since(self.advanced_to).as_secs_f64();
         self.advanced_to = now;
-        self.windows.advance(now);
+        let is_doubtful = self.windows.advance(now);
+        if is_doubtful && self.pause.is_none() {
+            // The server spoke of a time that is too far away: one call finds out what is true now.
+            let (length, _) = PAUSE;
+            self.pause = Some(Pause { until: now, length, is_probing: false });
+        }
         if self.pause.is_none() {
             self.tokens = (self.tokens + elapsed * self.spread(now, in_flight)).min(self.burst());
             self.rate = (self.rate + elapsed * self.growth).min(self.ceiling);
@@ -240,7 +252,9 @@ impl RateLimiter {
     fn spread(&self, now: Instant, in_flight: usize) -> f64 {
         let Some(window) = self.windows.present() else { return self.rate };
         let left = window.resets_at.saturating_duration_since(now).as_secs_f64().max(TICK.as_secs_f64());
-        (window.available(in_flight).max(0.0) / left).min(self.rate)
+        let available = window.available(in_flight);
+        let least = if available < 1.0 { 0.0 } else { MIN_RATE };
+        (available.max(0.0) / left).max(least).min(self.rate)
     }
 
     // Size of the bucket: about one second of the rate.

@@ -1,7 +1,6 @@
 //! From what a connection says and its Secrets to a client.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
@@ -14,6 +13,7 @@ use crate::cmdb;
 use crate::cmdb::{Credentials, Limiters, Limits, Observer, Tls, Transport, UrlPolicy, UserCredential, WriteGate};
 use crate::controller::error::Error;
 use crate::engine::Connection;
+use crate::outside;
 use crate::plan::ServerSchema;
 
 /// What a connection of either kind says.
@@ -100,7 +100,7 @@ impl Description {
             tls: Tls { ca_bundle: self.ca_bundle.clone(), identity },
             supplier_account: endpoint.supplier_account.clone().unwrap_or_else(|| "0".to_owned()),
             credentials,
-            timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or_default()),
+            timeout: outside::call_timeout(timeout.into()),
             limits: limits(endpoint.limits.as_ref()),
             limiters: bounds.limiters,
             write_gate: bounds.write_gate,
@@ -118,8 +118,8 @@ fn limits(spec: Option<&LimitsSpec>) -> Limits {
     let rate = spec.and_then(|limits| limits.requests_per_second).unwrap_or(DEFAULT_REQUESTS_PER_SECOND);
     let places = spec.and_then(|limits| limits.max_concurrent).unwrap_or(DEFAULT_MAX_CONCURRENT);
     Limits {
-        requests_per_second: u32::try_from(rate).unwrap_or(1),
-        max_concurrent: usize::try_from(places).unwrap_or(1),
+        requests_per_second: outside::calls_per_second(rate.into()),
+        max_concurrent: outside::calls_in_flight(places.into()),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::{ConditionSet, WorkState, clip};
 use crate::controller::reason::Reason;
 use crate::engine;
+use crate::outside;
 
 /// What is known of a connection.
 #[derive(Clone, Debug)]
@@ -67,5 +68,5 @@ pub fn compose(previous: &ConnectionStatus, facts: &Facts, conditions: &Conditio
 
 // Kubernetes advises against fractions in an API.
 fn whole(rate: f64) -> Option<i32> {
-    format!("{:.0}", rate.max(1.0)).parse().ok()
+    i32::try_from(outside::whole(rate.max(1.0).round_ties_even())?).ok()
 }

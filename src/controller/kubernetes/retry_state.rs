@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::api::{ProcessTemplateSetStatus, ServiceTemplateSelector};
 use crate::controller::names::ObjectName;
+use crate::outside;
 
 /// First and longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -187,7 +188,7 @@ impl StateHandle<'_> {
 
     /// Notes our own write.
     pub fn wrote(&self, resource_version: &str) {
-        let written = resource_version.parse().ok();
+        let written = outside::resource_version(resource_version);
         self.with(|object| object.written = object.written.max(written));
     }
 
@@ -199,7 +200,7 @@ impl StateHandle<'_> {
 
     /// Whether an object of this resource version is older than our own last write to it.
     pub fn is_outdated(&self, resource_version: &str) -> bool {
-        let seen: Option<u64> = resource_version.parse().ok();
+        let seen = outside::resource_version(resource_version);
         self.with(|object| object.written.is_some() && seen < object.written)
     }
 

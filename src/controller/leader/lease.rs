@@ -8,6 +8,8 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use tokio::time::Instant;
 
+use crate::outside;
+
 /// How long a lease lasts, and what follows from that; the proportions are those of client-go (15 s, 10 s, 2 s).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -85,8 +87,7 @@ impl LeaseObserver {
             return LeaseAction::Renew;
         }
         // A record that does not say how long it lasts is taken to last as long as ours.
-        let lasts = seen.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let lasts = lasts.map_or(self.terms.duration(), Duration::from_secs);
+        let lasts = seen.lease_duration_seconds.and_then(outside::lease).unwrap_or(self.terms.duration());
         // Who held a lease that was deleted may not know it yet.
         let is_free = holder.is_empty() || holder == me || now >= *since + lasts;
         match lease {

@@ -28,6 +28,7 @@ use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::WorkState;
 use crate::engine::Disposition;
 use crate::engine::PlannedView;
+use crate::outside;
 
 // Polls that were made together drift apart by up to this part of their interval.
 const JITTER: f64 = 0.1;
@@ -63,13 +64,13 @@ pub fn is_idle(set: &ProcessTemplateSet) -> bool {
 
 /// Time between two polls of an idle set: its interval, and up to a tenth more.
 pub fn period(set: &ProcessTemplateSet) -> Duration {
-    set.spec.resync_interval().mul_f64(1.0 + JITTER * part(set, "period"))
+    outside::fraction(set.spec.resync_interval(), 1.0 + JITTER * part(set, "period"))
 }
 
 /// Time from the operator's start to its first look at a set that was at rest: some part of the interval, so that a start
 /// costs CMDB no more than any other time.
 pub fn first_look(set: &ProcessTemplateSet) -> Duration {
-    set.spec.resync_interval().mul_f64(part(set, "first look"))
+    outside::fraction(set.spec.resync_interval(), part(set, "first look"))
 }
 
 /// What a reconcile has left.

@@ -1,5 +1,7 @@
 //! Port texts: `8000`, `8000-8010`, `80,8000-8010`.
 
+use crate::outside;
+
 /// The ports of one text as inclusive ranges, in order.
 ///
 /// # Errors
@@ -21,11 +23,7 @@ pub fn ranges(text: &str) -> Result<Vec<(u16, u16)>, &'static str> {
 }
 
 fn port(text: &str) -> Result<u16, &'static str> {
-    const MESSAGE: &str = "a port is a number from 1 to 65535 without leading zeros";
-    if text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(MESSAGE);
-    }
-    text.parse().map_err(|_| MESSAGE)
+    outside::port(text).ok_or("a port is a number from 1 to 65535 without leading zeros")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value as Json, json};
 
 use crate::api::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
+use crate::outside::json_integer;
 
 /// A value and whether instances must follow it. An absent value is empty, an absent flag is false.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -141,7 +142,7 @@ impl From<Json> for Value {
             Json::Null => Self::Empty,
             Json::Bool(value) => Self::Bool(value),
             Json::String(value) => Self::Text(value.into()),
-            Json::Number(number) if number.is_i64() => Self::Number(number.as_i64().unwrap_or_default()),
+            Json::Number(_) if let Some(number) = json_integer(&value) => Self::Number(number),
             Json::Array(items) if items.is_empty() => Self::Empty,
             value => Self::Json(Box::new(value)),
         }
@@ -177,7 +178,7 @@ impl Row {
         };
 
         Self {
-            id: row.get(ROW_ID).and_then(Json::as_i64),
+            id: row.get(ROW_ID).and_then(json_integer),
             ip: cell(BindCell::Ip),
             port: cell(BindCell::Port),
             protocol: cell(BindCell::Protocol),

@@ -8,13 +8,14 @@ use super::sources::{Sources, read, repository};
 
 // From the lowest. A floor may use these and itself.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("api", &["api"]),
-    ("plan", &["api", "plan"]),
-    ("cmdb", &["cmdb"]),
-    ("engine", &["api", "plan", "cmdb", "engine"]),
-    ("controller", &["api", "plan", "cmdb", "engine", "controller"]),
+    ("outside", &["outside"]),
+    ("api", &["outside", "api"]),
+    ("plan", &["outside", "api", "plan"]),
+    ("cmdb", &["outside", "cmdb"]),
+    ("engine", &["outside", "api", "plan", "cmdb", "engine"]),
+    ("controller", &["outside", "api", "plan", "cmdb", "engine", "controller"]),
     ("telemetry", &["cmdb", "controller", "engine", "telemetry"]),
-    ("cli", &["api", "plan", "cmdb", "engine", "controller", "telemetry", "cli"]),
+    ("cli", &["outside", "api", "plan", "cmdb", "engine", "controller", "telemetry", "cli"]),
 ];
 
 // Words that a floor must not have: the planner neither waits nor looks at a clock, the client knows no Kubernetes.

@@ -15,6 +15,6 @@ mod places;
 mod planted;
 mod reader;
 mod resolve;
-mod sources;
+pub mod sources;
 mod tokens;
 mod tree;

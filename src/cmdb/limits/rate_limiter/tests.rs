@@ -212,3 +212,34 @@ fn retry_afters_start_at_the_reset_of_an_exhausted_quota() {
     rate_limiter.record_answer(true, Some(quota(0, 5)), now, now);
     assert_eq!(rate_limiter.retry_after(0, 50.0, now, 0), Duration::from_millis(5050));
 }
+
+#[test]
+fn an_absurd_reset_does_not_panic() {
+    let now = Instant::now();
+    for seconds in [u64::MAX, u64::MAX - 1, i64::MAX as u64, 1_795_900_000] {
+        let mut rate_limiter = RateLimiter::new(20.0, now);
+        rate_limiter.record_answer(false, Some(quota(u64::MAX, seconds)), now, now);
+        rate_limiter.record_answer(true, Some(quota(0, seconds)), now, now);
+        rate_limiter.retry_after(usize::MAX, 0.0, now, usize::MAX);
+    }
+}
+
+#[test]
+fn an_epoch_for_a_reset_stops_calls_for_minutes_at_most_and_one_call_probes() {
+    let now = Instant::now();
+    for remaining in [0, 1, 3, 100] {
+        let mut rate_limiter = RateLimiter::new(20.0, now);
+        rate_limiter.record_answer(remaining == 0, Some(quota(remaining, 1_795_900_000)), now, now);
+        let later = now + Duration::from_mins(5);
+        let poll = Priority::Background(PollKey::default());
+        let mut sent = 0;
+        for step in 0..100 {
+            let at = later + MILLISECOND * step;
+            if matches!(rate_limiter.admit(poll, 0, at, sent), Admission::Now | Admission::Probe) {
+                rate_limiter.take();
+                sent += 1;
+            }
+        }
+        assert_eq!(sent, 1, "with {remaining} left");
+    }
+}

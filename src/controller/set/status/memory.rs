@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{PendingIntent, ProcessTemplateSetStatus};
+use crate::outside;
 use crate::plan::{Intent, IntentFate, Memory, Place, Remembered};
 
 /// What a status remembers, and where that was made.
@@ -47,7 +48,7 @@ pub fn time(milliseconds: i64) -> Option<String> {
 
 /// Such a time, read again.
 fn milliseconds(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+    outside::time(text).map(Timestamp::as_millisecond)
 }
 
 #[cfg(test)]
