@@ -39,6 +39,17 @@ impl Client {
         Ok(Self { sender: Arc::new(Sender::new(config, observer)?), behalf: Arc::default() })
     }
 
+    /// A client that gets scripted answers.
+    #[cfg(test)]
+    pub(in crate::cmdb) fn scripted(
+        config: Config,
+        observer: Arc<dyn Observer>,
+        script: super::http::scripted::Script,
+    ) -> Result<Self, Error> {
+        let http = super::http::http_client::HttpClient::scripted(script);
+        Ok(Self { sender: Arc::new(Sender::with(config, http, observer)?), behalf: Arc::default() })
+    }
+
     /// A client whose writes are made for this object, as the audit log says.
     #[must_use]
     pub fn on_behalf_of(&self, behalf: Behalf) -> Self {
@@ -98,9 +109,9 @@ impl Client {
             Subject { biz_id, service_template_id: Some(service_template_id), process_names, ..Subject::default() };
         let operation = Operation::CreateProcessTemplates;
         self.sender
-            .write(operation, &parameters, (&self.behalf, subject), |ids: &Ids| ids.clone().into())
+            .write(operation, &parameters, (&self.behalf, subject), |ids: &Ids| ids.0.clone())
             .await
-            .map(Vec::from)
+            .map(|ids| ids.0)
     }
 
     /// Replaces the values of the given properties; CMDB ignores `bk_func_name`. CMDB does not check the business: the

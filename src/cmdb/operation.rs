@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use strum::VariantArray;
 
+/// Largest list, and largest answer of any other kind.
+const MAX_LIST_BYTES: usize = 32 << 20;
+pub(super) const MAX_OTHER_BYTES: usize = 1 << 20;
+
 /// A call of CMDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, VariantArray)]
 pub enum Operation {
@@ -38,6 +42,17 @@ impl Operation {
             Self::CreateServiceTemplate => "create_service_template",
             Self::ListServiceTemplates => "list_service_template",
             Self::ListServiceCategories => "list_service_category",
+        }
+    }
+
+    /// Largest answer that is read, in bytes after decompression. Only lists are large.
+    pub(super) fn max_answer_bytes(self) -> usize {
+        match self {
+            Self::ListProcessTemplates | Self::ListServiceTemplates | Self::ListServiceCategories => MAX_LIST_BYTES,
+            Self::CreateProcessTemplates
+            | Self::UpdateProcessTemplate
+            | Self::DeleteProcessTemplates
+            | Self::CreateServiceTemplate => MAX_OTHER_BYTES,
         }
     }
 

@@ -7,6 +7,9 @@ use super::{ConnectFailure, Operation, Responder};
 /// Most bytes of CMDB's own text that are passed on.
 const MAX_TEXT_BYTES: usize = 512;
 
+/// Shortest ID of a request that is removed from texts, in bytes: a shorter one may be a word of the text.
+const MIN_REQUEST_ID: usize = 8;
+
 /// What the other side answered. It never contains a raw body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -44,7 +47,7 @@ impl Reply {
 
     /// The same with a message that can be shown and compared: one line, bounded, without request ID and times.
     pub(super) fn tidied(mut self) -> Self {
-        if let Some(id) = self.request_id.as_deref().filter(|id| !id.is_empty()) {
+        if let Some(id) = self.request_id.as_deref().filter(|id| id.len() >= MIN_REQUEST_ID) {
             self.message = self.message.replace(id, "");
         }
 

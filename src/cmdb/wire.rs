@@ -1,10 +1,17 @@
 //! The bodies of requests and answers, as they are on the wire.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use super::intake::redact::Message;
+use super::intake::text::{self, MaybeText};
+use crate::outside::{self, Code};
 
 /// A property of a process template.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,23 +31,25 @@ pub type Properties = BTreeMap<String, Property>;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ProcessTemplate {
     /// `id`
+    #[serde(deserialize_with = "outside::id")]
     pub id: i64,
     /// `bk_process_name`
+    #[serde(deserialize_with = "text::name")]
     pub bk_process_name: String,
     /// `bk_biz_id`
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "outside::optional_id")]
     pub bk_biz_id: i64,
     /// `service_template_id`
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "outside::optional_id")]
     pub service_template_id: i64,
     /// `property`
     #[serde(default, deserialize_with = "properties")]
     pub property: Properties,
     /// `creator`
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "text::optional_name")]
     pub creator: String,
     /// `modifier`
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "text::optional_name")]
     pub modifier: String,
     /// `create_time`
     #[serde(default, deserialize_with = "time")]
@@ -54,14 +63,16 @@ pub struct ProcessTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ServiceTemplate {
     /// `id`
+    #[serde(deserialize_with = "outside::id")]
     pub id: i64,
     /// `name`
+    #[serde(deserialize_with = "text::name")]
     pub name: String,
     /// `bk_biz_id`
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "outside::optional_id")]
     pub bk_biz_id: i64,
     /// `service_category_id`
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "outside::optional_id")]
     pub service_category_id: i64,
 }
 
@@ -69,14 +80,16 @@ pub struct ServiceTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ServiceCategory {
     /// `id`
+    #[serde(deserialize_with = "outside::id")]
     pub id: i64,
     /// `name`
+    #[serde(deserialize_with = "text::name")]
     pub name: String,
     /// `bk_parent_id`: 0 for a root.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "outside::optional_id")]
     pub bk_parent_id: i64,
     /// `bk_biz_id`: 0 when every business can use it.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "outside::optional_id")]
     pub bk_biz_id: i64,
 }
 
@@ -84,7 +97,7 @@ pub struct ServiceCategory {
 #[derive(Debug, Deserialize)]
 pub struct List<T> {
     /// Number of items on all pages.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "outside::count")]
     pub count: Option<u64>,
     /// The page. Go encodes an empty one as null. A missing one is an error, not an empty list.
     #[serde(deserialize_with = "or_default", bound(deserialize = "T: Deserialize<'de>"))]
@@ -93,49 +106,41 @@ pub struct List<T> {
 
 /// IDs, flat or nested once: the older document shows `[[52]]`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Ids {
-    /// `[52]`
-    Flat(Vec<i64>),
-    /// `[[52]]`
-    Nested(Vec<Vec<i64>>),
-}
+pub struct Ids(#[serde(deserialize_with = "outside::ids")] pub Vec<i64>);
 
-impl From<Ids> for Vec<i64> {
-    fn from(ids: Ids) -> Self {
-        match ids {
-            Ids::Flat(ids) => ids,
-            Ids::Nested(ids) => ids.into_iter().flatten().collect(),
-        }
-    }
-}
+/// Longest ID of a request, in bytes.
+pub const MAX_REQUEST_ID: usize = 128;
 
-/// The envelope of every answer, in both of its forms.
+/// The envelope of every answer, in both of its forms. Fields that are not read are skipped: nothing is built of them.
 #[derive(Debug, Deserialize)]
 pub struct Envelope {
     result: Option<bool>,
-    code: Option<Value>,
-    bk_error_code: Option<Value>,
-    message: Option<Value>,
-    bk_error_msg: Option<Value>,
-    request_id: Option<Value>,
+    #[serde(default)]
+    code: Code,
+    #[serde(default)]
+    bk_error_code: Code,
+    #[serde(default)]
+    message: MaybeText<4096>,
+    #[serde(default)]
+    bk_error_msg: MaybeText<4096>,
+    #[serde(default)]
+    request_id: MaybeText<MAX_REQUEST_ID>,
 }
 
 impl Envelope {
     /// `code`, or `bk_error_code`.
     pub fn code(&self) -> Option<i64> {
-        let code = self.code.as_ref().or(self.bk_error_code.as_ref())?;
-        code.as_i64().or_else(|| code.as_str()?.parse().ok())
+        self.code.0.or(self.bk_error_code.0)
     }
 
     /// `message`, or `bk_error_msg`.
-    pub fn message(&self) -> Option<&str> {
-        self.message.as_ref().or(self.bk_error_msg.as_ref())?.as_str()
+    pub fn message(&self) -> Option<&Message> {
+        self.message.0.as_ref().or(self.bk_error_msg.0.as_ref())
     }
 
-    /// `request_id`
+    /// `request_id`, if it is short enough to be one.
     pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_ref()?.as_str()
+        self.request_id.0.as_ref().filter(|id| !id.is_cut).map(|id| id.text.as_str())
     }
 
     /// Success is code 0 and a true result; HTTP status alone says nothing.
@@ -158,19 +163,75 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserial
 // A property that is null counts as missing. One of another form, as a private build of CMDB may have it, must not fail
 // the whole list.
 fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Properties, D::Error> {
-    let listed: Option<BTreeMap<String, Value>> = Option::deserialize(deserializer)?;
-    let pair = |listed: Value| match listed {
-        Value::Object(mut pair) => Property {
-            value: pair.remove("value").unwrap_or_default(),
-            as_default_value: pair.get("as_default_value").and_then(Value::as_bool),
-        },
-        value => Property { value, as_default_value: None },
-    };
-    Ok(listed.into_iter().flatten().map(|(name, listed)| (name, pair(listed))).collect())
+    let listed: Option<BTreeMap<String, ListedProperty>> = Option::deserialize(deserializer)?;
+    Ok(listed.into_iter().flatten().map(|(name, listed)| (name, listed.0)).collect())
+}
+
+struct ListedProperty(Property);
+
+impl<'de> Deserialize<'de> for ListedProperty {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PropertyVisitor)
+    }
+}
+
+// A pair, of which fields that are not known are skipped; or a bare value.
+struct PropertyVisitor;
+
+impl<'de> Visitor<'de> for PropertyVisitor {
+    type Value = ListedProperty;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a property")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pair: A) -> Result<ListedProperty, A::Error> {
+        let mut property = Property::default();
+        while let Some(name) = pair.next_key::<MaybeText<32>>()? {
+            match name.0.unwrap_or_default().text.as_str() {
+                "value" => property.value = pair.next_value()?,
+                "as_default_value" => property.as_default_value = pair.next_value::<Value>()?.as_bool(),
+                _ => drop(pair.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(ListedProperty(property))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<ListedProperty, A::Error> {
+        Ok(bare(Value::deserialize(SeqAccessDeserializer::new(items))?))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<ListedProperty, E> {
+        Ok(bare(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<ListedProperty, E> {
+        Ok(bare(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<ListedProperty, E> {
+        Ok(bare(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<ListedProperty, E> {
+        Ok(bare(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<ListedProperty, E> {
+        Ok(bare(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<ListedProperty, E> {
+        Ok(bare(Value::Null))
+    }
+}
+
+fn bare(value: Value) -> ListedProperty {
+    ListedProperty(Property { value, as_default_value: None })
 }
 
 // Times have 0 to 9 fractional digits, and are in UTC or have an offset. One that cannot be parsed counts as missing.
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let text: Option<Value> = Option::deserialize(deserializer)?;
-    Ok(text.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok()))
+    let MaybeText(text) = MaybeText::<64>::deserialize(deserializer)?;
+    Ok(text.as_ref().and_then(|text| outside::time(&text.text)))
 }

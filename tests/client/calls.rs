@@ -560,7 +560,7 @@ async fn times_are_read_with_any_fraction_and_offset_and_else_not_known() {
         rows.push((garbage, None));
     }
     let entry = |((time, _), id): (&(Value, _), i64)| json!({ "id": id, "bk_process_name": "p", "create_time": time, "last_time": time });
-    let info: Value = rows.iter().zip(0..).map(entry).collect();
+    let info: Value = rows.iter().zip(1..).map(entry).collect();
     let listed = listed_from(info).await;
     assert_eq!(listed.len(), rows.len());
     for (found, (text, expected)) in listed.iter().zip(rows) {
@@ -620,7 +620,8 @@ async fn service_templates_are_read_page_by_page_to_the_end() {
                     assert_eq!(held.seen.body["page"]["limit"], 500);
                     let start = usize::try_from(held.seen.body["page"]["start"].as_u64().unwrap()).unwrap();
                     let end = total.min(start + 500);
-                    let info: Value = (start..end).map(|id| json!({ "id": id, "name": format!("t{id}") })).collect();
+                    let info: Value =
+                        (start + 1..=end).map(|id| json!({ "id": id, "name": format!("t{id}") })).collect();
                     held.answer(Answer::ok(&json!({ "count": counted.then_some(total), "info": info })));
                     starts.push(start);
                 }
@@ -630,7 +631,7 @@ async fn service_templates_are_read_page_by_page_to_the_end() {
                 () = pages => unreachable!(),
             };
             let ids: Vec<i64> = found.iter().map(|template| template.id).collect();
-            assert_eq!(ids, (0..).take(total).collect::<Vec<i64>>(), "each once");
+            assert_eq!(ids, (1..).take(total).collect::<Vec<i64>>(), "each once");
             let requests = if counted { total.div_ceil(500).max(1) } else { total / 500 + 1 };
             assert_eq!(starts, (0..requests).map(|page| page * 500).collect::<Vec<_>>(), "{total}");
         }

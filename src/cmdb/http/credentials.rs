@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-use super::redact;
+use crate::cmdb::intake::redact::{self, Message};
 
 /// Credentials of an application and its user. CMDB's own API server knows no applications: code and secret are then
 /// empty.
@@ -53,7 +53,7 @@ impl Credentials {
     }
 
     // The other side may repeat in its texts what was sent.
-    pub(in crate::cmdb) fn redacted(&self, text: &str) -> String {
+    pub(in crate::cmdb) fn redacted(&self, text: &Message) -> String {
         let token = match &self.user {
             UserCredential::Username(_) => "",
             UserCredential::Token(token) | UserCredential::AccessToken(token) => token.expose_secret(),

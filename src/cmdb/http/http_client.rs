@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, Request, Response, Url};
 use secrecy::ExposeSecret;
+use serde::Serialize;
 
+#[cfg(test)]
+use super::scripted::Script;
 use super::url_policy::PolicyResolver;
-use crate::cmdb::{Config, Error, Tls};
+use crate::cmdb::{Config, ConnectFailure, Error, Tls};
 
 /// Longest idle time of a connection. A connection that was idle for longer may be one that a proxy is just closing: a
 /// write on it would be lost.
@@ -21,14 +25,103 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The normalised base URL of a configuration, if it is valid and permitted.
 ///
 /// Scheme and host are in lower case and the default port is left out, so that one CMDB has one URL.
-pub fn base_url(config: &Config) -> Result<String, Error> {
+pub fn base_url(config: &Config) -> Result<(String, Url), Error> {
     let url = parse(&config.url).map_err(unusable)?;
     config.url_policy.check(&url).map_err(unusable)?;
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok((url.as_str().trim_end_matches('/').to_owned(), url))
+}
+
+/// Sends requests, and reads their answers as they arrive: neither decompressed nor bounded.
+#[derive(Clone)]
+pub struct HttpClient {
+    client: Wire,
+}
+
+#[derive(Clone)]
+enum Wire {
+    Network(Client),
+    #[cfg(test)]
+    Scripted(Script),
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub enum SendError {
+    /// What the HTTP client says.
+    Network(reqwest::Error),
+    /// The scripted answer is none.
+    #[cfg(test)]
+    Scripted,
+}
+
+impl HttpClient {
+    /// A client that gives scripted answers.
+    #[cfg(test)]
+    pub fn scripted(script: Script) -> Self {
+        Self { client: Wire::Scripted(script) }
+    }
+
+    /// A request with a JSON body. `None`: it cannot be built.
+    pub fn request<T: Serialize>(method: Method, url: Url, mut headers: HeaderMap, body: &T) -> Option<Request> {
+        let mut request = Request::new(method, url);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Decompressed by `intake/body.rs`, which bounds it.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(serde_json::to_vec(body).ok()?.into());
+        Some(request)
+    }
+
+    /// Sends a request. The timeout of the client holds until the body has been read.
+    pub async fn send(&self, request: Request) -> Result<Response, SendError> {
+        match &self.client {
+            Wire::Network(client) => client.execute(request).await.map_err(SendError::Network),
+            #[cfg(test)]
+            Wire::Scripted(script) => script.answer(request).await.ok_or(SendError::Scripted),
+        }
+    }
+}
+
+impl SendError {
+    /// Whether the request could not be built.
+    pub fn is_builder(&self) -> bool {
+        match self {
+            Self::Network(error) => error.is_builder(),
+            #[cfg(test)]
+            Self::Scripted => false,
+        }
+    }
+
+    /// Whether no connection was made.
+    pub fn is_connect(&self) -> bool {
+        match self {
+            Self::Network(error) => error.is_connect(),
+            #[cfg(test)]
+            Self::Scripted => false,
+        }
+    }
+
+    /// Whether it took too long.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Network(error) => error.is_timeout(),
+            #[cfg(test)]
+            Self::Scripted => false,
+        }
+    }
+
+    /// What is in the way, if that is known.
+    pub fn obstacle(&self, has_certificate: bool) -> Option<ConnectFailure> {
+        match self {
+            Self::Network(error) => ConnectFailure::of(error, has_certificate),
+            #[cfg(test)]
+            Self::Scripted => None,
+        }
+    }
 }
 
 /// The HTTP client of a configuration. It neither follows redirects nor retries.
-pub fn build(config: &Config) -> Result<Client, Error> {
+pub fn build(config: &Config) -> Result<HttpClient, Error> {
     // Has no effect when the program has installed one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 
@@ -37,6 +130,7 @@ pub fn build(config: &Config) -> Result<Client, Error> {
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
         .http1_only()
+        .no_gzip()
         .pool_idle_timeout(MAX_IDLE)
         .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
         .timeout(config.timeout);
@@ -45,7 +139,8 @@ pub fn build(config: &Config) -> Result<Client, Error> {
         builder = builder.dns_resolver(PolicyResolver(Arc::clone(&config.url_policy)));
     }
 
-    with_tls(builder, &config.tls)?.build().map_err(|error| unusable(error.to_string()))
+    let client = with_tls(builder, &config.tls)?.build().map_err(|error| unusable(error.to_string()))?;
+    Ok(HttpClient { client: Wire::Network(client) })
 }
 
 fn with_tls(mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Error> {

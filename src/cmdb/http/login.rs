@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::http_client::HttpClient;
 use crate::cmdb::Credentials;
 use crate::cmdb::limits::limiter::LimiterHandle;
 
 /// The credentials of a client, and what depends on them.
 pub struct Login {
     /// The HTTP client, with the client certificate if there is one.
-    pub http: reqwest::Client,
+    pub http: HttpClient,
     /// Whether there is a client certificate.
     pub has_certificate: bool,
     /// The application and the user that calls are made as.

@@ -12,13 +12,16 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span, trace_span};
 
 use super::endpoint::Endpoint;
+use super::http_client::HttpClient;
 use super::login::{CurrentLogin, Login};
 use super::{http_client, version};
 use crate::cmdb::audit::{AuditRecord, Behalf, Subject};
 use crate::cmdb::classify::is_out_of_reach;
+use crate::cmdb::intake::budget::Share;
 use crate::cmdb::limits::caller::Caller;
 use crate::cmdb::limits::limiter::{CallOutcome, Permit, Rejected};
 use crate::cmdb::{Config, Error, Observer, Operation, Priority, Reply, Transport, WriteGate};
+use crate::outside::later;
 
 /// Records in a span how its work finished: "ok", or the label of the error.
 pub fn note_outcome(span: &Span, outcome: &str) {
@@ -30,7 +33,6 @@ pub fn note_outcome(span: &Span, outcome: &str) {
 pub struct Sender {
     login: CurrentLogin,
     endpoint: Endpoint,
-    timeout: Duration,
     write_gate: Arc<dyn WriteGate>,
     observer: Arc<dyn Observer>,
     // The first part of every correlation ID of this client.
@@ -41,8 +43,15 @@ pub struct Sender {
 impl Sender {
     /// A sender for a configuration. It sends nothing yet.
     pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        let url = http_client::base_url(&config)?;
+        http_client::base_url(&config)?;
         let http = http_client::build(&config)?;
+        Self::with(config, http, observer)
+    }
+
+    /// A sender that sends with this HTTP client.
+    pub fn with(config: Config, http: HttpClient, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        let (url, parsed_url) = http_client::base_url(&config)?;
+        let host = parsed_url.host_str().unwrap_or_default().into();
 
         let caller = Caller::of(&config.credentials, config.tls.ca_bundle.as_deref());
         let limiter = config.limiters.join(&url, caller, config.limits);
@@ -51,8 +60,16 @@ impl Sender {
 
         Ok(Self {
             login: CurrentLogin::new(login),
-            endpoint: Endpoint { url, transport: config.transport, supplier_account: config.supplier_account },
-            timeout: config.timeout,
+            endpoint: Endpoint {
+                url,
+                parsed_url,
+                url_policy: config.url_policy,
+                transport: config.transport,
+                supplier_account: config.supplier_account,
+                timeout: config.timeout,
+                replies: Arc::clone(config.limiters.replies()),
+                host,
+            },
             write_gate: config.write_gate,
             observer,
             id_prefix: fastrand::u64(..),
@@ -82,7 +99,7 @@ impl Sender {
 
     /// Sends a read: a few quick attempts under one deadline, which starts when the first attempt is admitted. Time in
     /// our own queue does not count as slowness of the server.
-    pub async fn read<T: DeserializeOwned>(
+    pub async fn read<T: DeserializeOwned + Send + 'static>(
         &self,
         operation: Operation,
         priority: Priority,
@@ -95,7 +112,7 @@ impl Sender {
             .with_jitter();
 
         let mut first = Some(self.admit(operation, priority).await?);
-        let deadline = Instant::now() + self.timeout;
+        let deadline = later(Instant::now(), self.endpoint.timeout);
         let attempt = || {
             let first = first.take();
             async move {
@@ -118,13 +135,13 @@ impl Sender {
     }
 
     /// Sends a read without retries.
-    pub async fn read_once<T: DeserializeOwned>(
+    pub async fn read_once<T: DeserializeOwned + Send + 'static>(
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
     ) -> Result<T, Error> {
         let (login, permit) = self.admit(operation, Priority::Interactive).await?;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = later(Instant::now(), self.endpoint.timeout);
         let id = self.next_id();
         let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
         read.map(|(data, _)| data)
@@ -138,12 +155,13 @@ impl Sender {
         let login = self.login();
         // Its failure says nothing about the calls: the permit is dropped without an outcome.
         let _permit = login.limiter.admit(Priority::Interactive).await.ok()?;
-        version::ask(&login.http, &self.endpoint.url).await
+        let mut share = Share::new(&self.endpoint.replies, &self.endpoint.host);
+        version::ask(&login.http, &self.endpoint.url, &mut share).await
     }
 
     /// Sends a write, once, and records it in the audit log. `ids` returns the IDs of what was written, from the
     /// answer.
-    pub async fn write<T: DeserializeOwned>(
+    pub async fn write<T: DeserializeOwned + Send + 'static>(
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
@@ -184,7 +202,7 @@ impl Sender {
     }
 
     // Sends one request that was admitted, and reports the outcome to observer, trace, limiter and log.
-    async fn once<T: DeserializeOwned>(
+    async fn once<T: DeserializeOwned + Send + 'static>(
         &self,
         login: &Login,
         permit: Permit,

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use regex::Regex;
-use reqwest::StatusCode;
+use reqwest::{Method, Request, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::body::read_bounded;
+use super::http_client::HttpClient;
+use crate::cmdb::intake::body;
+use crate::cmdb::intake::budget::Share;
 
 /// Timeout. The version is not needed for anything.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,16 +21,17 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 const MAX_LENGTH: usize = 64;
 
 /// Asks the server with this base URL. `None`: it does not answer, or not with a version.
-pub async fn ask(http: &reqwest::Client, url: &str) -> Option<String> {
-    timeout(TIMEOUT, answer(http, url)).await.ok().flatten()
+pub async fn ask(http: &HttpClient, url: &str, share: &mut Share) -> Option<String> {
+    timeout(TIMEOUT, answer(http, url, share)).await.ok().flatten()
 }
 
-async fn answer(http: &reqwest::Client, url: &str) -> Option<String> {
-    let response = http.get(format!("{url}/version")).send().await.ok()?;
+async fn answer(http: &HttpClient, url: &str, share: &mut Share) -> Option<String> {
+    let request = Request::new(Method::GET, Url::parse(&format!("{url}/version")).ok()?);
+    let response = http.send(request).await.ok()?;
     if response.status() != StatusCode::OK {
         return None;
     }
-    let bytes = read_bounded(response, MAX_BODY_BYTES).await.ok()??;
+    let bytes = body::read(response, MAX_BODY_BYTES, share).await.ok()?;
     parse(std::str::from_utf8(&bytes).ok()?)
 }
 

@@ -1,10 +1,18 @@
-//! Redacts secrets in texts of the other side, which may repeat what was sent, as it is or as a layer in between
-//! encodes it. Pure.
+//! Masks secrets in texts of the other side, which may repeat what was sent, as it is or as a layer in between encodes
+//! it. Pure, and linear in the text: [`Message`] bounds that to a few kilobytes, whatever was sent.
+//!
+//! Text and secret are decoded in the same ways, and the decoded secret is searched in the decoded text.
 
 use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use memchr::memmem;
+
+use super::text::Cut;
+
+/// A text that secrets are masked in.
+pub type Message = Cut<4096>;
 
 const MASK: &str = "***";
 
@@ -13,129 +21,248 @@ const MASK: &str = "***";
 const MIN_LENGTH: usize = 4;
 const MIN_ENCODED_LENGTH: usize = 8;
 
+// Bytes of a secret that are looked at. A longer one does not fit into a message: what starts like it is masked to the
+// end.
+const MAX_SECRET: usize = 8192;
+
+// Longest encoding of a letter.
+const MAX_ENCODED_LETTER: usize = 12;
+
+// How often a text is decoded that was encoded several times.
+const ROUNDS: usize = 6;
+
 // The entities of characters that HTML has to escape.
-const ENTITIES: &[(char, &[&str])] = &[
-    ('&', &["&#38;", "&#x26;"]),
-    ('<', &["&lt;", "&#60;", "&#x3c;"]),
-    ('>', &["&gt;", "&#62;", "&#x3e;"]),
-    ('"', &["&quot;", "&#34;", "&#x22;"]),
-    ('\'', &["&apos;", "&#39;", "&#x27;"]),
+const ENTITIES: &[(&[u8], u8)] = &[
+    (b"lt;", b'<'),
+    (b"#60;", b'<'),
+    (b"#x3c;", b'<'),
+    (b"gt;", b'>'),
+    (b"#62;", b'>'),
+    (b"#x3e;", b'>'),
+    (b"quot;", b'"'),
+    (b"#34;", b'"'),
+    (b"#x22;", b'"'),
+    (b"apos;", b'\''),
+    (b"#39;", b'\''),
+    (b"#x27;", b'\''),
+    (b"#38;", b'&'),
+    (b"#x26;", b'&'),
 ];
 
 /// The text without these secrets: neither plain, nor as JSON, URLs, HTML or base64 encode them, nor in several of
-/// these encodings at once.
-pub fn redacted(text: &str, secrets: &[&str]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() >= MIN_LENGTH) {
-        text = without(&text, secret, |_, found| found);
-        for encoded in encoded(secret).iter().filter(|encoded| encoded.len() >= MIN_ENCODED_LENGTH) {
-            // The whole word is removed, because the letters next to the match encode a part of the secret.
-            text = without(&text, encoded, whole_word);
+/// these encodings at once. If the text was cut, it does not end with the start of one either.
+pub fn redacted(message: &Message, secrets: &[&str]) -> String {
+    let text = if message.is_cut { without_cut_letter(&message.text) } else { message.text.as_str() };
+
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for decoding in [Decoding::None, Decoding::Backslashes, Decoding::All] {
+        let decoded = Decoded::of(text, decoding);
+        for secret in secrets.iter().filter(|secret| secret.len() >= MIN_LENGTH) {
+            let start = secret.get(..secret.floor_char_boundary(MAX_SECRET)).unwrap_or_default();
+            let is_whole = start.len() == secret.len();
+            let to_end = |range: Range<usize>| if is_whole { range } else { range.start..text.len() };
+            let plain = Decoded::of(start, decoding).bytes();
+            found.extend(decoded.find(&plain, message.is_cut).into_iter().map(to_end));
+            for encoded in encoded(start).iter().filter(|encoded| encoded.len() >= MIN_ENCODED_LENGTH) {
+                let encoded = Decoded::of(encoded, decoding).bytes();
+                let words = decoded.find(&encoded, message.is_cut).into_iter().map(|range| whole_word(text, range));
+                found.extend(words.map(to_end));
+            }
         }
     }
-    text
+    masked(text, found)
 }
 
-fn without(text: &str, secret: &str, widened: impl Fn(&str, Range<usize>) -> Range<usize>) -> String {
-    let (mut kept, mut rest) = (String::new(), text);
-    while let Some(found) = find(rest, secret) {
-        let found = widened(rest, found);
-        kept.push_str(&rest[..found.start]);
-        kept.push_str(MASK);
-        rest = &rest[found.end..];
+// Replaces these parts.
+fn masked(text: &str, mut parts: Vec<Range<usize>>) -> String {
+    parts.sort_unstable_by_key(|part| (part.start, part.end));
+    let (mut kept, mut until) = (String::new(), 0);
+    for part in parts {
+        if part.start >= until {
+            kept.push_str(text.get(until..text.floor_char_boundary(part.start)).unwrap_or_default());
+            kept.push_str(MASK);
+        }
+        until = until.max(text.ceil_char_boundary(part.end));
     }
-    kept + rest
+    kept.push_str(text.get(until..).unwrap_or_default());
+    kept
 }
 
-fn find(text: &str, secret: &str) -> Option<Range<usize>> {
-    text.char_indices().find_map(|(start, _)| {
-        let rest = after(&text[start..], secret)?;
-        Some(start..text.len() - rest.len())
-    })
+// Without a letter at the end whose encoding may have been cut.
+fn without_cut_letter(text: &str) -> &str {
+    let tail = text.ceil_char_boundary(text.len().saturating_sub(MAX_ENCODED_LETTER));
+    let encoded = text.get(tail..).unwrap_or_default().find(['\\', '%', '&']);
+    let end = encoded.map_or(text.len(), |at| tail.saturating_add(at));
+    text.get(..end).unwrap_or_default().trim_end_matches('\\')
 }
 
-// The rest of the text after the secret, if the text starts with the secret.
-fn after<'t>(mut text: &'t str, mut secret: &str) -> Option<&'t str> {
-    while let Some(letter) = secret.chars().next() {
-        secret = &secret[letter.len_utf8()..];
-        text = match letter {
-            // Each escaping doubles backslashes: any number of them counts as one, in the secret and in the text.
-            '\\' => {
-                secret = secret.trim_start_matches('\\');
-                Some(without_backslashes(text)).filter(|rest| rest.len() < text.len())?
+// How a text is decoded. In a text that is not encoded, a letter before a secret may look like the start of an encoding:
+// `100%abc`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decoding {
+    None,
+    // Each escaping doubles backslashes: any number of them counts as none.
+    Backslashes,
+    All,
+}
+
+// A decoded byte, and the bytes of the text that it comes from.
+#[derive(Clone, Copy)]
+struct Unit {
+    byte: u8,
+    start: usize,
+    end: usize,
+}
+
+struct Decoded(Vec<Unit>);
+
+impl Decoded {
+    fn of(text: &str, decoding: Decoding) -> Self {
+        let unit = |(start, byte)| Unit { byte, start, end: start.saturating_add(1) };
+        let mut units: Vec<Unit> = text.bytes().enumerate().map(unit).collect();
+        for _ in 0..ROUNDS {
+            let before = units.len();
+            match decoding {
+                Decoding::None => {}
+                Decoding::Backslashes => units.retain(|unit| unit.byte != b'\\'),
+                Decoding::All => units = decoded(&units),
             }
-            '%' => {
-                secret = secret.trim_start_matches("25");
-                without_backslashes(text).strip_prefix('%')?.trim_start_matches("25")
+            if units.len() == before {
+                break;
             }
-            '&' => {
-                secret = secret.trim_start_matches("amp;");
-                after_letter(text, '&')?.trim_start_matches("amp;")
-            }
-            letter => after_letter(text, letter)?,
+        }
+        Self(units)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.iter().map(|unit| unit.byte).collect()
+    }
+
+    // Where it is in the text; and if the text was cut, where it may start at the end.
+    fn find(&self, secret: &[u8], is_cut: bool) -> Vec<Range<usize>> {
+        let bytes = self.bytes();
+        let range = |start: usize, length: usize| {
+            let first = self.0.get(start)?;
+            let last = self.0.get(start.checked_add(length)?.checked_sub(1)?)?;
+            Some(first.start..last.end)
         };
+        if secret.is_empty() {
+            return Vec::new();
+        }
+        let whole = memmem::find_iter(&bytes, secret).filter_map(|start| range(start, secret.len()));
+        let mut found: Vec<Range<usize>> = whole.collect();
+        if is_cut {
+            let ends = |length: &usize| secret.get(..*length).is_some_and(|start| bytes.ends_with(start));
+            let longest = (1..=secret.len().min(bytes.len())).rev().find(ends);
+            let start = longest.and_then(|length| bytes.len().checked_sub(length));
+            found.extend(start.and_then(|start| Some(self.0.get(start)?.start..self.0.last()?.end)));
+        }
+        found
     }
-    Some(text)
 }
 
-fn after_letter(text: &str, letter: char) -> Option<&str> {
-    let bare = without_backslashes(text);
-    let escaped = || Some(bare).filter(|bare| bare.len() < text.len());
-    let as_space = || bare.strip_prefix('+').filter(|_| letter == ' ');
-    after_entity(bare, letter)
-        .or_else(|| bare.strip_prefix(letter))
-        .or_else(|| after_percent(bare, letter))
-        .or_else(as_space)
-        .or_else(|| after_escape(escaped()?, letter))
-}
-
-// Skips `\` and `%5C`, also when the latter was encoded again.
-fn without_backslashes(mut text: &str) -> &str {
-    while let Some(rest) = text.strip_prefix('\\').or_else(|| after_percent(text, '\\')) {
-        text = rest;
+// One round of decoding.
+fn decoded(units: &[Unit]) -> Vec<Unit> {
+    let mut found = Vec::with_capacity(units.len());
+    let mut rest = units;
+    while let [first, after @ ..] = rest {
+        let mut letter = [0; 4];
+        let (bytes, then) = match first.byte {
+            b'\\' => after_backslashes(after, &mut letter),
+            b'%' => after_percent(after, &mut letter),
+            b'&' => after_ampersand(after, &mut letter),
+            // A form writes a blank as a plus.
+            b'+' => (one(b' ', &mut letter), after),
+            byte => (one(byte, &mut letter), after),
+        };
+        let end = units.len().saturating_sub(then.len()).checked_sub(1).and_then(|last| units.get(last));
+        let end = end.map_or(first.end, |last| last.end);
+        found.extend(bytes.iter().map(|byte| Unit { byte: *byte, start: first.start, end }));
+        rest = then;
     }
-    text
+    found
 }
 
-// `%2F`, and so on in each byte; `%252F` when that was encoded again.
-fn after_percent(mut text: &str, letter: char) -> Option<&str> {
-    for byte in letter.encode_utf8(&mut [0; 4]).bytes() {
-        let digits = text.strip_prefix('%')?.trim_start_matches("25");
-        let code = digits.get(..2)?;
-        text = Some(&digits[2..]).filter(|_| code.eq_ignore_ascii_case(&format!("{byte:02x}")))?;
+fn one(byte: u8, letter: &mut [u8; 4]) -> &[u8] {
+    letter[0] = byte;
+    &letter[..1]
+}
+
+// Backslashes are left out, and what JSON writes after one is decoded: `n`, `u002f`.
+fn after_backslashes<'l, 'u>(mut rest: &'u [Unit], letter: &'l mut [u8; 4]) -> (&'l [u8], &'u [Unit]) {
+    while let [Unit { byte: b'\\', .. }, after @ ..] = rest {
+        rest = after;
     }
-    Some(text)
-}
-
-fn after_entity(text: &str, letter: char) -> Option<&str> {
-    let (_, names) = ENTITIES.iter().find(|(known, _)| *known == letter)?;
-    names.iter().find_map(|name| {
-        let start = text.get(..name.len())?;
-        Some(&text[name.len()..]).filter(|_| start.eq_ignore_ascii_case(name))
-    })
-}
-
-// What JSON writes after a backslash: `n`, `u002f`.
-fn after_escape(text: &str, letter: char) -> Option<&str> {
-    if let Some(digits) = text.strip_prefix('u').and_then(|rest| rest.get(..4)) {
-        return Some(&text[5..]).filter(|_| digits.eq_ignore_ascii_case(&format!("{:04x}", u32::from(letter))));
+    let short = |byte, letter: &'l mut [u8; 4], after| (one(byte, letter), after);
+    match rest {
+        [Unit { byte: b'n', .. }, after @ ..] => short(b'\n', letter, after),
+        [Unit { byte: b'r', .. }, after @ ..] => short(b'\r', letter, after),
+        [Unit { byte: b't', .. }, after @ ..] => short(b'\t', letter, after),
+        [Unit { byte: b'u', .. }, after @ ..] => match escaped(after) {
+            Some((decoded, after)) => (decoded.encode_utf8(letter).as_bytes(), after),
+            None => (&[], rest),
+        },
+        rest => (&[], rest),
     }
-    let short = match letter {
-        '\n' => 'n',
-        '\r' => 'r',
-        '\t' => 't',
-        _ => return None,
-    };
-    text.strip_prefix(short)
+}
+
+// The digits after `\u`; of a letter beyond 16 bits, which JSON writes as two, both.
+fn escaped(rest: &[Unit]) -> Option<(char, &[Unit])> {
+    let (first, rest) = hex(rest, 4)?;
+    if let Some(letter) = char::from_u32(first) {
+        return Some((letter, rest));
+    }
+    let mut second = rest;
+    while let [Unit { byte: b'\\', .. }, after @ ..] = second {
+        second = after;
+    }
+    let [Unit { byte: b'u', .. }, digits @ ..] = second else { return None };
+    let (low, rest) = hex(digits, 4)?;
+    let units = [u16::try_from(first).ok()?, u16::try_from(low).ok()?];
+    Some((char::decode_utf16(units).next()?.ok()?, rest))
+}
+
+// `%2F`; `%252F` when that was encoded again.
+fn after_percent<'l, 'u>(mut rest: &'u [Unit], letter: &'l mut [u8; 4]) -> (&'l [u8], &'u [Unit]) {
+    while let [Unit { byte: b'2', .. }, Unit { byte: b'5', .. }, after @ ..] = rest {
+        rest = after;
+    }
+    match hex(rest, 2).and_then(|(code, after)| Some((u8::try_from(code).ok()?, after))) {
+        Some((byte, after)) => (one(byte, letter), after),
+        None => (one(b'%', letter), rest),
+    }
+}
+
+// `&lt;`; `&amp;lt;` when that was encoded again.
+fn after_ampersand<'l, 'u>(mut rest: &'u [Unit], letter: &'l mut [u8; 4]) -> (&'l [u8], &'u [Unit]) {
+    while let Some(after) = after_name(rest, b"amp;") {
+        rest = after;
+    }
+    let entity = ENTITIES.iter().find_map(|(name, byte)| Some((*byte, after_name(rest, name)?)));
+    let (byte, rest) = entity.unwrap_or((b'&', rest));
+    (one(byte, letter), rest)
+}
+
+fn after_name<'u>(rest: &'u [Unit], name: &[u8]) -> Option<&'u [Unit]> {
+    let (start, after) = rest.split_at_checked(name.len())?;
+    start.iter().zip(name).all(|(unit, byte)| unit.byte.eq_ignore_ascii_case(byte)).then_some(after)
+}
+
+fn hex(rest: &[Unit], digits: usize) -> Option<(u32, &[Unit])> {
+    let (digits, after) = rest.split_at_checked(digits)?;
+    let value = digits
+        .iter()
+        .try_fold(0_u32, |value, unit| value.checked_mul(16)?.checked_add(char::from(unit.byte).to_digit(16)?));
+    Some((value?, after))
 }
 
 // The base64 forms of a secret: three, by its offset in the encoded text, in two alphabets. Letters that also encode a
 // neighbouring byte are left out.
 fn encoded(secret: &str) -> Vec<String> {
     let mut forms = Vec::new();
-    for before in 0..3 {
-        let text = STANDARD_NO_PAD.encode([&[0; 2][..before], secret.as_bytes()].concat());
-        let own = &text[(before * 8).div_ceil(6)..text.len() - 1];
+    for (before, skipped) in [(&[][..], 0), (&[0], 2), (&[0, 0], 3)] {
+        let text = STANDARD_NO_PAD.encode([before, secret.as_bytes()].concat());
+        let own = text.get(skipped..text.len().saturating_sub(1)).unwrap_or_default();
         forms.push(own.replace('+', "-").replace('/', "_"));
         forms.push(own.to_owned());
     }
@@ -144,13 +271,19 @@ fn encoded(secret: &str) -> Vec<String> {
 
 fn whole_word(text: &str, found: Range<usize>) -> Range<usize> {
     let is_of_it = |letter: char| letter.is_ascii_alphanumeric() || "+/=-_".contains(letter);
-    let start = text[..found.start].trim_end_matches(is_of_it).len();
-    start..text.len() - text[found.end..].trim_start_matches(is_of_it).len()
+    let before = text.get(..found.start).unwrap_or_default();
+    let after = text.get(found.end..).unwrap_or_default();
+    let end = text.len().saturating_sub(after.trim_start_matches(is_of_it).len());
+    before.trim_end_matches(is_of_it).len()..end
 }
 
 #[cfg(test)]
 mod tests {
-    use super::redacted;
+    use super::{MASK, Message};
+
+    fn redacted(text: &str, secrets: &[&str]) -> String {
+        super::redacted(&text.into(), secrets)
+    }
 
     #[test]
     fn a_secret_is_masked_in_every_writing_and_the_rest_stays() {
@@ -183,5 +316,47 @@ mod tests {
         for text in ["nothing of it: 100 %", "\\", "%", "%2", "\\u00", "a-secre", "ü%"] {
             assert_eq!(redacted(text, &["a-secret", "", "not"]), text);
         }
+    }
+
+    #[test]
+    fn what_stands_before_a_secret_does_not_hide_it() {
+        for (text, secret) in
+            [("100%abcdef", "abcdef"), ("C:\\nabcd", "nabcd"), ("\\\\u00e9abc", "u00e9abc"), ("&lt;xy", "lt;xy")]
+        {
+            assert!(redacted(text, &[secret]).ends_with(MASK), "{text}");
+        }
+        assert_eq!(redacted("\\ud83d\\ude00-key", &["😀-key"]), MASK);
+    }
+
+    #[test]
+    fn a_text_is_cut_before_it_is_masked_and_no_half_of_a_secret_is_left() {
+        let secret = "s3cr?t>key~%ü";
+        let forms = [
+            "s3cr?t>key~%ü",
+            "s3cr?t%3Ekey~%25%C3%BC",
+            "s3cr?t\\u003ekey~%\\u00fc",
+            "s3cr?t&gt;key~%ü",
+            "czNjcj90PmtleX4lw7w=",
+        ];
+        for form in forms {
+            for shift in 0..form.len() {
+                let text = format!("{}{form}{}", &"x ".repeat(2048)[shift + 1..], " y".repeat(9));
+                let message = Message::from(text.as_str());
+                assert!(message.is_cut && message.text.len() <= 4096);
+                let shown = super::redacted(&message, &[secret]);
+                let tail = shown.trim_start_matches(['x', ' ']);
+                assert!(["", MASK].contains(&tail), "{form} {shift}: {tail}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_masked_is_a_few_kilobytes_whatever_was_sent_and_the_secret_may_be_large() {
+        let text = "ab".repeat(1 << 20);
+        let message = Message::from(text.as_str());
+        assert!(message.text.len() <= 4096);
+        let secret = "ab".repeat(1 << 19);
+        assert_eq!(super::redacted(&message, &[&secret, &secret[1..]]), MASK);
+        assert_eq!(redacted(&"a".repeat(4096), &[&"a".repeat(4097)]), "a".repeat(4096));
     }
 }

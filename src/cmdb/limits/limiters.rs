@@ -1,4 +1,4 @@
-//! The limiters in use: one for each URL and caller.
+//! The limiters in use, one for each URL and caller, and the budget for answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
 use super::limiter::{Limiter, LimiterHandle};
+use crate::cmdb::intake::budget::ReplyBudget;
 use crate::cmdb::{LimiterReadings, Limits};
 
 /// The limiters in use. All clients with the same URL and caller share one: the lowest of their limits, the rate that
@@ -16,6 +17,7 @@ use crate::cmdb::{LimiterReadings, Limits};
 pub struct Limiters {
     shutdown: CancellationToken,
     by_endpoint: Mutex<HashMap<(String, Caller), Weak<Limiter>>>,
+    replies: Arc<ReplyBudget>,
 }
 
 impl Default for Limiters {
@@ -27,18 +29,24 @@ impl Default for Limiters {
 impl Limiters {
     /// No limiters yet. After `shutdown`, they admit only calls that resolve a write whose outcome is unknown.
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { shutdown, by_endpoint: Mutex::default() }
+        Self { shutdown, by_endpoint: Mutex::default(), replies: Arc::default() }
     }
 
     /// The state of all of them now.
     #[must_use]
     pub fn read(&self) -> LimiterReadings {
-        let by_endpoint = self.by_endpoint.lock();
+        let mut by_endpoint = self.by_endpoint.lock();
+        by_endpoint.retain(|_, limiter| limiter.strong_count() > 0);
         let mut readings = LimiterReadings::default();
         for limiter in by_endpoint.values().filter_map(Weak::upgrade) {
             limiter.read(&mut readings);
         }
         readings
+    }
+
+    /// The budget for answers, which all clients share.
+    pub(in crate::cmdb) fn replies(&self) -> &Arc<ReplyBudget> {
+        &self.replies
     }
 
     /// Adds a client to the limiter of a normalised URL and a caller.
@@ -95,7 +103,7 @@ mod tests {
         assert!(kept.upgrade().is_some());
         drop(second);
         assert!(kept.upgrade().is_none());
-        drop(limiters.join("https://b", app("x"), LIMITS));
-        assert!(limiters.by_endpoint.lock().len() <= 1, "unused limiters are forgotten");
+        let _ = limiters.read();
+        assert!(limiters.by_endpoint.lock().is_empty(), "unused limiters are forgotten");
     }
 }
