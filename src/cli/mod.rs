@@ -1,5 +1,6 @@
 //! Floor 6: the command line.
 
+mod api_server;
 mod command_line;
 mod connect;
 mod crd;

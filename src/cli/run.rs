@@ -20,6 +20,7 @@ use tower::filter::FilterLayer;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 
+use super::api_server::ApiServer;
 use crate::api::FIELD_MANAGER;
 use crate::cmdb::{OpenGate, UrlPolicy, WriteGate};
 use crate::controller;
@@ -99,7 +100,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     // Retries are bounded elsewhere: by the terms of the election, and by the layers of the controller's client.
     config.default_retry = false;
     config.headers.push((axum::http::header::USER_AGENT, FIELD_MANAGER.parse()?));
-    let policy = url_policy(&options, &config).await?;
+    let api_server = ApiServer::of(&config);
+    let policy = url_policy(&options, &api_server).await?;
 
     // HTTP endpoints.
     let listener = listen(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
@@ -126,6 +128,9 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let leadership = Arc::<Leadership>::default();
     let gate: Arc<dyn WriteGate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(OpenGate) };
     let client = client_behind_gate(config.clone(), &gate)?;
+    if !options.connections_anywhere {
+        tokio::spawn(api_server.watch(client.clone(), policy.clone(), shutdown.clone()));
+    }
     let settings = Settings {
         instance: instance(),
         namespaces: namespaces(options.watch_namespaces)?,
@@ -215,21 +220,11 @@ fn identity() -> String {
 }
 
 // Which URLs connections may lead to. Never that of the API server, which would take the requests for the operator's own.
-async fn url_policy(options: &Options, config: &kube::Config) -> anyhow::Result<UrlPolicy> {
+async fn url_policy(options: &Options, api_server: &ApiServer) -> anyhow::Result<UrlPolicy> {
     if options.connections_anywhere {
         return Ok(UrlPolicy::none());
     }
-    let mut hosts: Vec<String> = std::env::var("KUBERNETES_SERVICE_HOST").into_iter().collect();
-    hosts.extend(config.cluster_url.host().map(str::to_owned));
-
-    let mut forbidden = Vec::new();
-    for host in hosts {
-        let host = host.trim_matches(['[', ']']).to_owned();
-        let found = tokio::net::lookup_host((host.as_str(), 0)).await;
-        let found =
-            found.with_context(|| format!("the address of the Kubernetes API server, {host:?}, is not known"))?;
-        forbidden.extend(found.map(|address| address.ip()));
-    }
+    let forbidden = api_server.addresses().await?;
     UrlPolicy::around(&options.connection_urls, forbidden).map_err(|reason| anyhow!("--connection-urls: {reason}"))
 }
 

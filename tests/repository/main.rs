@@ -4,3 +4,4 @@
 mod builds;
 mod floors;
 mod ignored;
+mod outside;
