@@ -18,10 +18,10 @@ use crate::api::{
 use crate::cli::manifest::files::Document;
 use crate::cli::manifest::yaml::YamlValue;
 use crate::cmdb;
-use crate::cmdb::{Credentials, Limiters, OpenGate, Operation, UrlPolicy};
+use crate::cmdb::{Credentials, Grants, Limiters, OpenGate, Operation, Touched, Unbounded, UrlPolicy};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description};
-use crate::engine::{Connection, Grants, Touched, Unbounded};
+use crate::engine::Connection;
 
 /// The value of `--schema`: how the server keeps sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::error::Error;
-use super::grants::{Grants, Touched};
 use super::other_sets::OtherSetCandidate;
 use super::scope::Connection;
 use crate::api::{ProcessTemplateSetSpec, ServiceTemplateSelector};
+use crate::cmdb::{Grants, Touched};
 use crate::plan::{Desired, Place, Policy, SetName};
 
 /// What the engine does for a set: [`Job::living`], [`Job::deletion`] or [`Job::preview`].

@@ -2,7 +2,6 @@
 //! Kubernetes: what must be stored before and after a write goes through a [`Journal`].
 
 mod error;
-mod grants;
 mod job;
 mod lookup;
 mod other_sets;
@@ -15,7 +14,6 @@ mod write;
 use std::time::Duration;
 
 pub use error::{Disposition, Error};
-pub use grants::{Grants, Touched, Unbounded};
 pub use job::{Job, Surroundings, Waits};
 pub use lookup::observe::Listing;
 pub use lookup::read_request::{Freshness, ReadRequest};

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::grants::{Grants, Touched};
 use crate::api::ServiceTemplateSelector;
+use crate::cmdb::{Grants, Touched};
 use crate::plan::{Memory, OtherSet, SetName, Whereabouts};
 
 /// Orders sets by age: of two sets that want the same, the lower one has it.
@@ -235,7 +235,7 @@ mod tests {
 
     use super::{Age, LiveSet, OtherSetIndex, in_service_template};
     use crate::api::ServiceTemplateSelector;
-    use crate::engine::Unbounded;
+    use crate::cmdb::Unbounded;
     use crate::plan::{Memory, SetName, Whereabouts};
 
     fn by_id(id: i64) -> ServiceTemplateSelector {

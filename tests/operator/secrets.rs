@@ -226,7 +226,7 @@ fn job(connection: engine::Connection) -> engine::Job {
         set: "uid".to_owned(),
         connection,
         others: Vec::new(),
-        grants: Arc::new(engine::Unbounded),
+        grants: Arc::new(cmdb::Unbounded),
         made_in: plan::Place::default(),
     };
     let waits = engine::Waits { removals_are_due: true, hand_overs_are_over: false };

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::step::{Problem, StepName, Steps};
 use super::target::RelatedObjects;
 use crate::api::{Grant, LabelExpression, LabelOperator, LabelSelection, NamespaceSelection};
+use crate::cmdb::Touched;
 use crate::controller;
 use crate::controller::cover;
 use crate::engine;
-use crate::engine::Touched;
 
 /// Takes the step grants: lists all of them, or those of a namespace, or says whether the namespace may touch a business.
 pub fn check(

@@ -12,8 +12,9 @@ use super::validate_object;
 use super::validate_object::{Kind, Validator};
 use crate::api::ProcessTemplateSet;
 use crate::cli::connect::Connections;
+use crate::cmdb::{Grants, Unbounded};
 use crate::controller::from_status;
-use crate::engine::{Age, Connection, Grants, LiveSet, OtherSetCandidate, OtherSetIndex, Unbounded, whereabouts};
+use crate::engine::{Age, Connection, LiveSet, OtherSetCandidate, OtherSetIndex, whereabouts};
 use crate::plan::{Desired, Memory, SetName};
 
 /// A set of the files.

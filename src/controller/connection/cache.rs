@@ -34,11 +34,11 @@ use super::name::ConnectionName;
 use super::secrets::{self, Secrets, version, version_of};
 use super::set_connection::{SetConnection, User};
 use crate::api::SecretRef;
-use crate::cmdb::{self, Observer};
+use crate::cmdb::{self, Grants, Observer, Touched};
 use crate::controller::error::Error;
 use crate::controller::names::ObjectName;
 use crate::controller::settings::SecretAccess;
-use crate::engine::{self, Connection, Grants, Touched};
+use crate::engine::{self, Connection};
 
 // Credentials that CMDB did not answer to are not tried again before this: each set would try them while all others wait.
 const RETRY_AFTER: Duration = Duration::from_secs(10);

@@ -11,8 +11,8 @@ use crate::api::{
     ClusterCmdbConnection, Grant, LabelExpression, LabelOperator, LabelSelection, NamespaceSelection,
     ServiceTemplateSelection,
 };
-use crate::engine;
-use crate::engine::Touched;
+use crate::cmdb;
+use crate::cmdb::Touched;
 
 // Every namespace carries it, set by the API server (Kubernetes 1.22).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -35,7 +35,7 @@ impl fmt::Debug for LiveGrants {
     }
 }
 
-impl engine::Grants for LiveGrants {
+impl cmdb::Grants for LiveGrants {
     fn cover(&self, touched: Touched<'_>) -> bool {
         let Some(connection) = self.connections.get(&ObjectRef::new(&self.connection)) else { return false };
         let Ok(connection) = &connection.0 else { return false };
@@ -101,7 +101,7 @@ mod tests {
 
     use super::cover;
     use crate::api::Grant;
-    use crate::engine::Touched;
+    use crate::cmdb::Touched;
 
     fn covers(grants: Value, namespace: &str, labels: &[(&str, &str)], touched: Touched<'_>) -> bool {
         let grants: Vec<Grant> = serde_json::from_value(grants).unwrap();

@@ -13,9 +13,9 @@ use super::build::Description;
 use super::grants::LiveGrants;
 use super::name::ConnectionName;
 use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind};
+use crate::cmdb::{Grants, Unbounded};
 use crate::controller::error::Error;
 use crate::controller::watch::store::ready;
-use crate::engine::{Grants, Unbounded};
 
 // Longest wait for the first list of a watch.
 const FIRST_LIST: Duration = Duration::from_secs(10);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::name::ConnectionName;
-use crate::cmdb::Behalf;
+use crate::cmdb::{Behalf, Grants};
 use crate::controller::names::ObjectName;
-use crate::engine::{Connection, Grants};
+use crate::engine::Connection;
 
 /// The set that a connection is looked up for.
 #[derive(Clone, Debug)]

@@ -31,12 +31,12 @@ use super::status::{compose, object_size};
 use super::stored_set::StoredSet;
 use super::{delete, failure, finalizer, job, report, schedule};
 use crate::api::{DeletionPolicy, ProcessTemplateSet};
-use crate::cmdb::PollKey;
+use crate::cmdb::{PollKey, Touched};
 use crate::controller::action::Action;
 use crate::controller::connection::set_connection::SetConnection;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::engine::{Freshness, Job, PlannedView, Progress, ReadRequest, ScopeView, Tally, Touched};
+use crate::engine::{Freshness, Job, PlannedView, Progress, ReadRequest, ScopeView, Tally};
 use crate::plan::{Desired, Provenance};
 
 // Maximum snapshot age for a set with outstanding work.
