@@ -18,10 +18,10 @@ use crate::api::{
 use crate::cli::manifest::files::Document;
 use crate::cli::manifest::yaml::YamlValue;
 use crate::cmdb;
-use crate::cmdb::{Credentials, Grants, Limiters, OpenGate, Operation, Touched, Unbounded, UrlPolicy};
+use crate::cmdb::{Credentials, Grants, Limiters, OpenGate, Operation, Refusal, Touched, Unbounded, UrlPolicy};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description};
-use crate::engine::Connection;
+use crate::engine::BareConnection;
 
 /// The value of `--schema`: how the server keeps sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -78,7 +78,7 @@ pub struct Connections {
     secrets: HashMap<(String, String), Document>,
     // Labels of the namespaces that are in the files.
     labels: HashMap<String, BTreeMap<String, String>>,
-    built: HashMap<Option<ConnectionName>, Result<Connection, String>>,
+    built: HashMap<Option<ConnectionName>, Result<BareConnection, String>>,
     limiters: Arc<Limiters>,
 }
 
@@ -91,8 +91,9 @@ struct FileGrants {
 }
 
 impl Grants for FileGrants {
-    fn cover(&self, touched: Touched<'_>) -> bool {
-        controller::cover(&self.grants, &self.namespace, &self.labels, touched)
+    fn refusal(&self, touched: Touched<'_>) -> Option<Refusal> {
+        let is_covered = controller::cover(&self.grants, &self.namespace, &self.labels, touched);
+        (!is_covered).then_some(Refusal::NotGranted)
     }
 }
 
@@ -176,7 +177,7 @@ impl Connections {
     }
 
     /// The connection of this name, or that of `--url`. The error says what is missing or wrong.
-    pub fn get(&mut self, name: &ConnectionName, flags: &ConnectionFlags) -> Result<Connection, String> {
+    pub fn get(&mut self, name: &ConnectionName, flags: &ConnectionFlags) -> Result<BareConnection, String> {
         let key = Some(name.clone()).filter(|_| flags.url.is_none());
         if let Some(built) = self.built.get(&key) {
             return built.clone();
@@ -186,7 +187,7 @@ impl Connections {
         built
     }
 
-    fn build(&self, name: &ConnectionName, flags: &ConnectionFlags) -> anyhow::Result<Connection> {
+    fn build(&self, name: &ConnectionName, flags: &ConnectionFlags) -> anyhow::Result<BareConnection> {
         // Of the command line.
         if let Some(description) = flags.description() {
             let credentials = from_environment(&description.endpoint)?;
@@ -230,7 +231,7 @@ impl Connections {
         key: String,
         credentials: Credentials,
         identity: Option<SecretString>,
-    ) -> anyhow::Result<Connection> {
+    ) -> anyhow::Result<BareConnection> {
         // No policy of URLs: the user of the command may send requests anywhere.
         let bounds = Bounds {
             url_policy: Arc::new(UrlPolicy::none()),

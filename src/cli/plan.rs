@@ -16,12 +16,13 @@ use super::output;
 use super::output::Output;
 use crate::api::ProcessTemplateSet;
 use crate::cli::manifest::finding::Finding;
-use crate::cli::manifest::inventory::{Access, Inventory, Set, by_service_template, is_being_deleted, other_sets};
+use crate::cli::manifest::inventory::{Inventory, Set, by_service_template, is_being_deleted, other_sets};
+use crate::cmdb::Behalf;
 use crate::controller;
 use crate::controller::{ConnectionName, from_status};
 use crate::engine;
 use crate::engine::{
-    Engine, Freshness, Job, OtherSetCandidate, Progress, ReadRequest, Surroundings, in_new_service_template,
+    Connection, Engine, Freshness, Job, OtherSetCandidate, Progress, ReadRequest, Surroundings, in_new_service_template,
 };
 use crate::plan::{Counts, Desired, Memory, Observed, Preview, SetName, Stage, count, forecast, plan as plan_for};
 
@@ -83,7 +84,10 @@ pub fn plan(options: &Options) -> anyhow::Result<ExitStatus> {
             Ok(object) => {
                 let name = ConnectionName::of_set(&set.name.namespace, &object.spec);
                 let grants = inventory.connections.grants(&set.name.namespace, &name, &options.flags);
-                inventory.connections.get(&name, &options.flags).map(|connection| Access { connection, grants })
+                inventory
+                    .connections
+                    .get(&name, &options.flags)
+                    .map(|connection| connection.granted(grants, Behalf::default()))
             }
             Err(findings) => Err(lines(findings)),
         });
@@ -109,7 +113,7 @@ fn lines(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-async fn preview_all<'a>(sets: &'a [Set], accesses: &[Result<Access, String>]) -> Vec<Outcome<'a>> {
+async fn preview_all<'a>(sets: &'a [Set], accesses: &[Result<Connection, String>]) -> Vec<Outcome<'a>> {
     let engine = Engine::new(CREATE_GRACE);
     let begun = Instant::now();
     let index = by_service_template(sets, accesses);
@@ -134,7 +138,7 @@ async fn preview(
     engine: &Engine,
     name: &SetName,
     set: &ProcessTemplateSet,
-    access: &Access,
+    access: &Connection,
     others: Vec<OtherSetCandidate>,
     begun: Instant,
 ) -> Result<Preview, String> {
@@ -150,13 +154,8 @@ async fn preview(
 
     // Observe and plan.
     let (memory, made_in) = set.status.as_ref().map(from_status).unwrap_or_default();
-    let around = Surroundings {
-        set: format!("{}/{}", name.namespace, name.name),
-        connection: access.connection.clone(),
-        others,
-        grants: Arc::clone(&access.grants),
-        made_in,
-    };
+    let around =
+        Surroundings { set: format!("{}/{}", name.namespace, name.name), connection: access.clone(), others, made_in };
     let job = Job::preview(around, &set.spec, desired);
     let progress = Progress::new(CancellationToken::new());
     let may_create = set.spec.service_template.create_if_missing.is_some() && !is_being_deleted(set);

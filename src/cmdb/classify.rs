@@ -149,9 +149,12 @@ pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
         Class::Unavailable => Error::Unavailable { reply, retry_after },
         Class::Protocol => Error::Protocol { reply },
         // Those of calls that were not sent are no meanings of an answer: no row has them.
-        Class::OutcomeUnknown | Class::Busy | Class::Halted | Class::Ending | Class::Configuration => {
-            Error::OutcomeUnknown { reply }
-        }
+        Class::OutcomeUnknown
+        | Class::Busy
+        | Class::Halted
+        | Class::NotGranted
+        | Class::Ending
+        | Class::Configuration => Error::OutcomeUnknown { reply },
     }
 }
 

@@ -6,6 +6,15 @@ use super::Operation;
 use super::error_class::{Disposition, ErrorClass, FailedWrite, WriteOutcome};
 use super::reply::Reply;
 
+/// Why a set may not make a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No grant covers it.
+    NotGranted,
+    /// The connection that the client was built from is gone, or has been replaced or edited. Look it up again.
+    ConnectionChanged,
+}
+
 /// Why a call failed. Each variant is a class of errors: [`Error::class`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -76,6 +85,14 @@ pub enum Error {
         /// The call.
         operation: Operation,
     },
+    /// The set may not make the call, or no longer: it was not sent.
+    #[error("{} was not sent: the connection does not grant it", .operation.as_str())]
+    NotGranted {
+        /// The call.
+        operation: Operation,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The process is shutting down: the call was not sent.
     #[error("{} was not sent: the operator ends", .operation.as_str())]
     Ending {
@@ -116,6 +133,7 @@ impl Error {
             Self::Unavailable { .. } => ErrorClass::Unavailable,
             Self::Busy { .. } => ErrorClass::Busy,
             Self::Halted { .. } => ErrorClass::Halted,
+            Self::NotGranted { .. } => ErrorClass::NotGranted,
             Self::Ending { .. } => ErrorClass::Ending,
             Self::OutcomeUnknown { .. } => ErrorClass::OutcomeUnknown,
             Self::Protocol { .. } => ErrorClass::Protocol,
@@ -181,7 +199,11 @@ impl Error {
             | Self::Unavailable { reply, .. }
             | Self::OutcomeUnknown { reply }
             | Self::Protocol { reply } => Some(reply),
-            Self::Busy { .. } | Self::Halted { .. } | Self::Ending { .. } | Self::Configuration { .. } => None,
+            Self::Busy { .. }
+            | Self::Halted { .. }
+            | Self::NotGranted { .. }
+            | Self::Ending { .. }
+            | Self::Configuration { .. } => None,
         }
     }
 

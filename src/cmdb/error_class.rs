@@ -30,6 +30,8 @@ pub enum ErrorClass {
     Busy,
     /// Another instance leads: the write was not sent.
     Halted,
+    /// The connection does not grant it: the call was not sent.
+    NotGranted,
     /// The process is shutting down: the call was not sent.
     Ending,
     /// A server failed, or no answer came: a write may or may not have been stored.
@@ -89,7 +91,7 @@ impl ErrorClass {
     pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Every class that a call can be counted with in metrics: a call that was not sent, because of the rate limit,
-    /// another leader or the shutdown, is not counted.
+    /// another leader, a missing grant or the shutdown, is not counted.
     pub fn counted() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|class| class.row().is_counted)
     }
@@ -135,6 +137,7 @@ impl ErrorClass {
             Self::Unavailable    => row(true,  RETRY, NotStored,           UNREACHABLE),
             Self::Busy           => row(false, RETRY, NotStored,           AGAIN),
             Self::Halted         => row(false, RETRY, NotStored,           AGAIN),
+            Self::NotGranted     => row(false, RETRY, NotStored,           NOT_GRANTED),
             Self::Ending         => row(false, RETRY, NotStored,           AGAIN),
             Self::OutcomeUnknown => row(true,  RETRY, Unknown,             AGAIN),
             Self::Protocol       => row(true,  WAIT,  Unknown,             ENDPOINT),
@@ -149,6 +152,7 @@ const CREDENTIALS: &str =
     "Check the credentials in the connection's Secret, and spec.transport; ptset doctor looks closer.";
 const GRANT: &str =
     "Have the connection's user granted \"edit service template\" for this business, and the app this API.";
+const NOT_GRANTED: &str = "Have a grant for it added to the connection, or correct spec.connectionRef.";
 const ENDPOINT: &str = "Check spec.url and spec.transport of the connection; ptset doctor looks closer.";
 
 #[cfg(test)]
@@ -172,6 +176,6 @@ mod tests {
         ];
         assert_eq!(labels, documented);
         let others = ErrorClass::ALL.iter().map(|class| class.label()).filter(|label| !documented.contains(label));
-        assert_eq!(others.collect::<Vec<_>>(), ["busy", "halted", "ending"]);
+        assert_eq!(others.collect::<Vec<_>>(), ["busy", "halted", "not_granted", "ending"]);
     }
 }

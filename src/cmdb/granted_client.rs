@@ -1,4 +1,4 @@
-//! The client: one method for each call.
+//! The client as one set uses it: one method for each call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,97 +7,69 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::audit::Subject;
+use super::grants::Authority;
 use super::wire::{Ids, List};
 use super::{
-    Behalf, Config, Error, Observer, Operation, Priority, ProcessTemplate, Properties, ServiceCategory,
-    ServiceTemplate, Transport, UserCredential,
+    Behalf, Client, Error, Grants, Operation, Priority, ProcessTemplate, Properties, ServiceCategory, ServiceTemplate,
+    ServiceTemplateRef, Touched, UserCredential,
 };
 use crate::cmdb::http::sender::Sender;
 
 /// Service templates per page: the most that CMDB documents.
 const PAGE: usize = 500;
 
-/// A client of one CMDB. Clones share everything.
-#[derive(Clone)]
-pub struct Client {
-    sender: Arc<Sender>,
+/// A client that one set was given, with what it may touch: all calls that are made for a set. Each asks the grants just
+/// before each request is sent, after the wait for the limiter and before each retry. What they refuse is not sent, and the
+/// call fails with [`Error::NotGranted`]. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct GrantedClient {
+    client: Client,
+    grants: Arc<dyn Grants>,
     behalf: Arc<Behalf>,
 }
 
-impl std::fmt::Debug for Client {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Client").field("url", &self.url()).finish_non_exhaustive()
-    }
-}
-
-impl Client {
-    /// A client. It sends nothing yet.
-    ///
-    /// # Errors
-    /// [`Error::Configuration`] when the URL cannot be used.
-    pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        Ok(Self { sender: Arc::new(Sender::new(config, observer)?), behalf: Arc::default() })
-    }
-
-    /// A client that gets scripted answers.
-    #[cfg(test)]
-    pub(in crate::cmdb) fn scripted(
-        config: Config,
-        observer: Arc<dyn Observer>,
-        script: super::http::scripted::Script,
-    ) -> Result<Self, Error> {
-        let http = super::http::http_client::HttpClient::scripted(script);
-        Ok(Self { sender: Arc::new(Sender::with(config, http, observer)?), behalf: Arc::default() })
-    }
-
-    /// A client whose writes are made for this object, as the audit log says.
+impl GrantedClient {
+    /// A client as one set uses it, within these grants; the audit log names the set.
     #[must_use]
-    pub fn on_behalf_of(&self, behalf: Behalf) -> Self {
-        Self { sender: Arc::clone(&self.sender), behalf: Arc::new(behalf) }
+    pub fn new(client: Client, grants: Arc<dyn Grants>, behalf: Behalf) -> Self {
+        Self { client, grants, behalf: Arc::new(behalf) }
+    }
+
+    /// The client of the connection, which acts for no set.
+    #[must_use]
+    pub fn bare(&self) -> &Client {
+        &self.client
+    }
+
+    /// What the set may touch.
+    #[must_use]
+    pub fn grants(&self) -> &Arc<dyn Grants> {
+        &self.grants
     }
 
     /// Normalised base URL.
     #[must_use]
     pub fn url(&self) -> &str {
-        self.sender.url()
-    }
-
-    /// How CMDB is reached.
-    #[must_use]
-    pub fn transport(&self) -> Transport {
-        self.sender.transport()
+        self.client.url()
     }
 
     /// `bk_username`. `None`: the credentials have a token.
     #[must_use]
     pub fn user(&self) -> Option<String> {
-        match &self.sender.login().credentials.user {
+        match &self.sender().login().credentials.user {
             UserCredential::Username(name) => Some(name.clone()),
             UserCredential::Token(_) | UserCredential::AccessToken(_) => None,
         }
-    }
-
-    /// Replaces the login by that of another client of the same URL and transport: credentials, client certificate and
-    /// limiter. All requests from now on use it, also the retries of calls in flight.
-    pub fn switch_login(&self, other: &Self) {
-        self.sender.switch_login(&other.sender);
-    }
-
-    /// The present rate, in requests per second: adapted to the server, at most the limit, and 0 while its quota is
-    /// exhausted.
-    #[must_use]
-    pub fn learned_rate(&self) -> f64 {
-        self.sender.login().limiter.rate()
     }
 
     /// Creates process templates: all or none (CMDB 3.9.17). Returns the IDs of the answer. When CMDB repeated its
     /// transaction they may be more than were sent, and only a list shows which exist.
     pub async fn create_process_templates(
         &self,
-        biz_id: i64,
-        service_template_id: i64,
+        service_template: ServiceTemplateRef<'_>,
         specs: &[Properties],
     ) -> Result<Vec<i64>, Error> {
+        let ServiceTemplateRef { biz_id, id: service_template_id, .. } = service_template;
         let processes: Vec<Value> = specs.iter().map(|spec| json!({ "spec": spec })).collect();
         let parameters = object([
             ("bk_biz_id", biz_id.into()),
@@ -108,21 +80,20 @@ impl Client {
         let subject =
             Subject { biz_id, service_template_id: Some(service_template_id), process_names, ..Subject::default() };
         let operation = Operation::CreateProcessTemplates;
-        self.sender
-            .write(operation, &parameters, (&self.behalf, subject), |ids: &Ids| ids.0.clone())
-            .await
-            .map(|ids| ids.0)
+        let authority = self.authority(service_template.touched());
+        let ids = |ids: &Ids| ids.0.clone();
+        self.sender().write(operation, &parameters, authority, (&self.behalf, subject), ids).await.map(|ids| ids.0)
     }
 
     /// Replaces the values of the given properties; CMDB ignores `bk_func_name`. CMDB does not check the business: the
     /// caller has seen the template in its list, under this name. Returns the updated template.
     pub async fn update_process_template(
         &self,
-        biz_id: i64,
-        service_template_id: i64,
+        service_template: ServiceTemplateRef<'_>,
         (id, name): (i64, &str),
         properties: &Properties,
     ) -> Result<ProcessTemplate, Error> {
+        let ServiceTemplateRef { biz_id, id: service_template_id, .. } = service_template;
         let parameters = object([
             ("bk_biz_id", biz_id.into()),
             ("process_template_id", id.into()),
@@ -137,18 +108,19 @@ impl Client {
             ..Subject::default()
         };
         let operation = Operation::UpdateProcessTemplate;
+        let authority = self.authority(service_template.touched());
         let ids = |updated: &ProcessTemplate| vec![updated.id];
-        self.sender.write(operation, &parameters, (&self.behalf, subject), ids).await
+        self.sender().write(operation, &parameters, authority, (&self.behalf, subject), ids).await
     }
 
     /// Deletes process templates: all or none. An ID that does not exist, or is given twice, fails the whole call. CMDB
     /// does not check the business: the caller has seen the templates in its list, under these names.
     pub async fn delete_process_templates(
         &self,
-        biz_id: i64,
-        service_template_id: i64,
+        service_template: ServiceTemplateRef<'_>,
         templates: &[(i64, &str)],
     ) -> Result<(), Error> {
+        let ServiceTemplateRef { biz_id, id: service_template_id, .. } = service_template;
         let ids: Vec<i64> = templates.iter().map(|(id, _)| *id).collect();
         let parameters = object([("bk_biz_id", biz_id.into()), ("process_templates", ids.clone().into())]);
         let subject = Subject {
@@ -159,19 +131,22 @@ impl Client {
             ..Subject::default()
         };
         let operation = Operation::DeleteProcessTemplates;
-        self.sender.write(operation, &parameters, (&self.behalf, subject), |_: &IgnoredAny| ids).await.map(drop)
+        let authority = self.authority(service_template.touched());
+        let deleted = |_: &IgnoredAny| ids;
+        self.sender().write(operation, &parameters, authority, (&self.behalf, subject), deleted).await.map(drop)
     }
 
     /// Lists the process templates of a service template, by ascending ID.
     pub async fn list_process_templates(
         &self,
         priority: Priority,
-        biz_id: i64,
-        service_template_id: i64,
+        service_template: ServiceTemplateRef<'_>,
     ) -> Result<Vec<ProcessTemplate>, Error> {
+        let ServiceTemplateRef { biz_id, id: service_template_id, .. } = service_template;
         let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
         let operation = Operation::ListProcessTemplates;
-        let list: List<ProcessTemplate> = self.sender.read(operation, priority, &parameters).await?;
+        let authority = self.authority(service_template.touched());
+        let list: List<ProcessTemplate> = self.sender().read(operation, priority, &parameters, authority).await?;
         let mut found = list.info;
         found.sort_by_key(|template| template.id);
         Ok(found)
@@ -185,7 +160,8 @@ impl Client {
             let (before, page) = (found.len(), json!({ "start": found.len(), "limit": PAGE, "sort": "id" }));
             let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
             let operation = Operation::ListServiceTemplates;
-            let list: List<ServiceTemplate> = self.sender.read(operation, priority, &parameters).await?;
+            let authority = self.authority(Touched::business(biz_id));
+            let list: List<ServiceTemplate> = self.sender().read(operation, priority, &parameters, authority).await?;
             // A poll that is rejected between two pages would have to start from the first.
             priority = Priority::Interactive;
             let is_last = list.info.len() < PAGE;
@@ -210,41 +186,28 @@ impl Client {
         let service_template = Some(name.to_owned());
         let subject = Subject { biz_id, service_template, ..Subject::default() };
         let operation = Operation::CreateServiceTemplate;
+        let touched = Touched { biz_id, service_template_id: None, service_template_name: Some(name) };
+        let authority = self.authority(touched);
         let ids = |created: &ServiceTemplate| vec![created.id];
-        self.sender.write(operation, &parameters, (&self.behalf, subject), ids).await
-    }
-
-    /// Checks that CMDB is reachable and accepts the credentials, by a read that every user may make. An error of CMDB
-    /// itself about the business counts as success: the business may be 0.
-    pub async fn check(&self, biz_id: i64) -> Result<(), Error> {
-        match self.list_service_categories(biz_id).await {
-            Ok(_) | Err(Error::Invalid { .. } | Error::NotFound { .. } | Error::Conflict { .. }) => Ok(()),
-            // The permission to see a business is not checked here.
-            Err(Error::Permission { reply }) if reply.is_from_cmdb() => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Makes the read of [`check`](Self::check) without retries, and returns its error as it is, whichever server
-    /// answered.
-    pub async fn try_once(&self, biz_id: i64) -> Result<(), Error> {
-        let parameters = object([("bk_biz_id", biz_id.into())]);
-        let tried = self.sender.read_once::<List<IgnoredAny>>(Operation::ListServiceCategories, &parameters).await;
-        tried.map(|_| ())
-    }
-
-    /// The version of CMDB, as its own API server reports it. `None` over other transports, and when it does not
-    /// answer.
-    pub async fn version(&self) -> Option<String> {
-        self.sender.version().await
+        self.sender().write(operation, &parameters, authority, (&self.behalf, subject), ids).await
     }
 
     /// Lists the service categories that a business can use.
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
         let operation = Operation::ListServiceCategories;
         let parameters = object([("bk_biz_id", biz_id.into())]);
-        let list: List<ServiceCategory> = self.sender.read(operation, Priority::Interactive, &parameters).await?;
+        let authority = self.authority(Touched::business(biz_id));
+        let read = self.sender().read(operation, Priority::Interactive, &parameters, authority);
+        let list: List<ServiceCategory> = read.await?;
         Ok(list.info)
+    }
+
+    fn sender(&self) -> &Sender {
+        self.client.sender()
+    }
+
+    fn authority<'a>(&'a self, touched: Touched<'a>) -> Authority<'a> {
+        Authority::new(&*self.grants, touched)
     }
 }
 

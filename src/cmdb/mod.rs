@@ -10,13 +10,14 @@
 
 mod audit;
 mod classify;
+mod client;
 mod config;
 mod error;
 mod error_class;
-#[cfg(test)]
-pub(crate) mod hostile;
 mod granted_client;
 mod grants;
+#[cfg(test)]
+pub(crate) mod hostile;
 mod http;
 mod intake;
 mod limits;
@@ -26,11 +27,12 @@ mod wire;
 mod write_gate;
 
 pub use audit::Behalf;
+pub use client::Client;
 pub use config::{Config, Tls};
-pub use error::Error;
+pub use error::{Error, Refusal};
 pub use error_class::{Disposition, ErrorClass, WriteOutcome};
-pub use granted_client::Client;
-pub use grants::{Grants, Touched, Unbounded};
+pub use granted_client::GrantedClient;
+pub use grants::{Grants, ServiceTemplateRef, Touched, Unbounded};
 pub use http::connect_failure::ConnectFailure;
 pub use http::credentials::{Credentials, UserCredential};
 pub use http::proxy::proxy_for;

@@ -56,6 +56,19 @@ impl Operation {
         }
     }
 
+    /// Whether it is about a whole business, rather than one service template.
+    #[must_use]
+    pub fn is_of_a_business(self) -> bool {
+        match self {
+            Self::ListServiceTemplates | Self::ListServiceCategories => true,
+            Self::CreateProcessTemplates
+            | Self::UpdateProcessTemplate
+            | Self::DeleteProcessTemplates
+            | Self::ListProcessTemplates
+            | Self::CreateServiceTemplate => false,
+        }
+    }
+
     /// Whether it is a write. Writes are never retried.
     #[must_use]
     pub fn is_write(self) -> bool {

@@ -218,6 +218,7 @@ fn engine_reason(error: &engine::Error) -> Reason {
             ErrorClass::Unavailable => Reason::Unreachable,
             ErrorClass::Busy => Reason::Busy,
             ErrorClass::Halted => Reason::Halted,
+            ErrorClass::NotGranted => Reason::WaitingForGrant,
             ErrorClass::Ending => Reason::Stopped,
             ErrorClass::OutcomeUnknown => Reason::Unavailable,
             ErrorClass::Protocol => Reason::NotCmdb,
@@ -253,7 +254,9 @@ fn engine_advice(error: &engine::Error) -> &'static str {
             "Rename it back, or delete this set and apply it with the new name: with deletionPolicy Orphan its \
              templates stay and are adopted."
         }
-        engine::Error::NotGranted { .. } => "Have a grant for it added to the connection.",
+        engine::Error::NotGranted { .. } => {
+            "Have a grant for it added to the connection, or correct spec.connectionRef."
+        }
         engine::Error::CategoryMissing { .. } => "Correct spec.serviceTemplate.createIfMissing.category.",
         engine::Error::EndpointChanged { .. } => "Correct spec.url of the connection.",
         engine::Error::TooLarge { .. } => "Split the set into smaller ones; nothing was sent.",

@@ -66,8 +66,8 @@ pub enum Error {
     /// The set's status could not be written, so nothing may be sent.
     #[error("the status could not be written: {0}")]
     Journal(String),
-    /// The set has changed meanwhile; start again with what it is now.
-    #[error("the set has changed meanwhile")]
+    /// The set or its connection has changed meanwhile; start again with what they are now.
+    #[error("the set or its connection has changed meanwhile")]
     Outdated,
     /// The set's object would become too large to keep the IDs.
     #[error("the object would grow to {bytes} bytes, more than the {limit} that can be stored")]
@@ -95,7 +95,11 @@ pub enum Disposition {
 
 impl From<Arc<cmdb::Error>> for Error {
     fn from(error: Arc<cmdb::Error>) -> Self {
-        if matches!(*error, cmdb::Error::Ending { .. }) { Self::Stopped } else { Self::Cmdb(error) }
+        match *error {
+            cmdb::Error::Ending { .. } => Self::Stopped,
+            cmdb::Error::NotGranted { refusal: cmdb::Refusal::ConnectionChanged, .. } => Self::Outdated,
+            _ => Self::Cmdb(error),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::error::Error;
 use super::other_sets::OtherSetCandidate;
 use super::scope::Connection;
-use crate::api::{ProcessTemplateSetSpec, ServiceTemplateSelector};
-use crate::cmdb::{Grants, Touched};
+use crate::api::{AdoptionPolicy, ProcessTemplateSetSpec, ServiceTemplateSelector};
+use crate::cmdb::{self, Refusal, Touched};
 use crate::plan::{Desired, Place, Policy, SetName};
 
 /// What the engine does for a set: [`Job::living`], [`Job::deletion`] or [`Job::preview`].
@@ -14,7 +14,7 @@ use crate::plan::{Desired, Place, Policy, SetName};
 pub struct Job {
     /// uid of the object.
     pub set: String,
-    /// The CMDB that the set uses.
+    /// The CMDB that the set uses, with its grants.
     pub connection: Connection,
     /// `bk_biz_id`
     pub biz_id: i64,
@@ -26,8 +26,6 @@ pub struct Job {
     pub policy: Policy,
     /// The other live sets that may live in the same service template.
     pub others: Vec<OtherSetCandidate>,
-    /// What the set may touch.
-    pub grants: Arc<dyn Grants>,
     /// Where the set's memory was made.
     pub made_in: Place,
     /// Nothing may be created but process templates: a missing service template is an error.
@@ -39,12 +37,10 @@ pub struct Job {
 pub struct Surroundings {
     /// uid of the object.
     pub set: String,
-    /// The CMDB that the set uses.
+    /// The CMDB that the set uses, with its grants.
     pub connection: Connection,
     /// The other live sets that may live in the same service template.
     pub others: Vec<OtherSetCandidate>,
-    /// What the set may touch.
-    pub grants: Arc<dyn Grants>,
     /// Where the set's memory was made.
     pub made_in: Place,
 }
@@ -85,10 +81,15 @@ impl Job {
         Self::new(around, spec, desired, Policy::of(spec), true)
     }
 
-    /// The same job for a set that wants this.
+    /// The job that finds what belongs to a set whose status was lost, so that it can be deleted: what is identical to this,
+    /// whatever the set would adopt or replace. What it has never made must not be deleted with it.
     #[must_use]
-    pub fn wanting(&self, desired: Desired) -> Self {
-        Self { desired, ..self.clone() }
+    pub fn recovering(&self, desired: Desired) -> Self {
+        let adoption = match self.policy.adoption {
+            AdoptionPolicy::Never => AdoptionPolicy::Never,
+            AdoptionPolicy::IfIdentical | AdoptionPolicy::Always => AdoptionPolicy::IfIdentical,
+        };
+        Self { desired, policy: Policy { adoption, ..self.policy }, ..self.clone() }
     }
 
     fn new(
@@ -98,9 +99,9 @@ impl Job {
         policy: Policy,
         is_read_only: bool,
     ) -> Self {
-        let Surroundings { set, connection, others, grants, made_in } = around;
+        let Surroundings { set, connection, others, made_in } = around;
         let (biz_id, service_template) = (spec.biz_id, spec.service_template.clone());
-        Self { set, connection, biz_id, service_template, desired, policy, others, grants, made_in, is_read_only }
+        Self { set, connection, biz_id, service_template, desired, policy, others, made_in, is_read_only }
     }
 
     /// Whether the set may touch this now: the list of the business, or one service template of it.
@@ -109,14 +110,30 @@ impl Job {
     /// [`Error::NotGranted`] when it may not.
     pub(crate) fn check_grant(&self, id: Option<i64>, name: Option<&str>) -> Result<(), Error> {
         let touched = Touched { biz_id: self.biz_id, service_template_id: id, service_template_name: name };
-        if self.grants.cover(touched) {
-            return Ok(());
+        match self.connection.client.grants().refusal(touched) {
+            None => Ok(()),
+            Some(refusal) => Err(self.refused(refusal, id.is_none() && name.is_none())),
+        }
+    }
+
+    /// The error of a call that was made for this set.
+    pub(crate) fn error_of(&self, error: Arc<cmdb::Error>) -> Error {
+        match *error {
+            cmdb::Error::NotGranted { operation, refusal } => self.refused(refusal, operation.is_of_a_business()),
+            _ => error.into(),
+        }
+    }
+
+    // Why the set may not touch its service template, or even its business.
+    fn refused(&self, refusal: Refusal, is_business: bool) -> Error {
+        if refusal == Refusal::ConnectionChanged {
+            return Error::Outdated;
         }
 
         // In the words of the spec: a set that gives an ID must not learn the name that belongs to it.
         let own = &self.service_template;
         let service_template = own.name.as_ref().map(|name| format!("{name:?}")).or(own.id.map(|id| id.to_string()));
-        let service_template = service_template.filter(|_| id.is_some() || name.is_some());
-        Err(Error::NotGranted { biz_id: self.biz_id, service_template })
+        let service_template = service_template.filter(|_| !is_business);
+        Error::NotGranted { biz_id: self.biz_id, service_template }
     }
 }

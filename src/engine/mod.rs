@@ -20,7 +20,7 @@ pub use lookup::read_request::{Freshness, ReadRequest};
 use lookup::service_template::{Resolved, ServiceTemplates};
 pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, in_new_service_template, whereabouts};
 pub use progress::Progress;
-pub use scope::{Connection, Scope};
+pub use scope::{BareConnection, Connection, Scope};
 pub use translate::shown_schema;
 pub use view::{PlannedView, ScopeView};
 pub use write::create::CHUNK;
@@ -54,7 +54,7 @@ impl Engine {
         let Resolved { scope, name, other_sets, request } =
             self.service_templates.resolve(job, request, progress).await?;
         progress.checkpoint()?;
-        let listing = self.writer.lists.observe(&job.connection, scope, request, progress).await?;
+        let listing = self.writer.lists.observe(job, scope, &name, request, progress).await?;
         progress.checkpoint()?;
         Ok(ScopeView { listing, other_sets, service_template_name: name })
     }
@@ -105,9 +105,9 @@ impl Engine {
         self.writer.rejected_items.forget(set);
     }
 
-    /// How the server behind a connection keeps sockets, as far as that is known.
+    /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.
     #[must_use]
-    pub fn schema(&self, connection: &Connection) -> ServerSchema {
-        self.writer.lists.schema(connection)
+    pub fn schema(&self, url: &str, configured: ServerSchema) -> ServerSchema {
+        self.writer.lists.schema(url, configured)
     }
 }

@@ -1,17 +1,39 @@
 //! Where the process templates of a set are: a connection to a CMDB, and one service template behind it.
 
-use crate::cmdb::Client;
+use std::sync::Arc;
+
+use crate::cmdb::{Behalf, Client, GrantedClient, Grants, ServiceTemplateRef};
 use crate::plan::{Place, ServerSchema};
 
-/// A CMDB with the client for it.
+/// A CMDB with a client that no set has been given: it can neither list nor write.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub struct BareConnection {
     /// Identity of the connection with its credentials: what one has read is not shown to another.
     pub key: String,
     /// The client.
     pub client: Client,
     /// How the server keeps sockets, if the connection says so.
     pub schema: ServerSchema,
+}
+
+/// A CMDB with the client that one set was given for it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Identity of the connection with its credentials: what one has read is not shown to another.
+    pub key: String,
+    /// The client, with the grants of the set.
+    pub client: GrantedClient,
+    /// How the server keeps sockets, if the connection says so.
+    pub schema: ServerSchema,
+}
+
+impl BareConnection {
+    /// The connection as one set uses it, within these grants.
+    #[must_use]
+    pub fn granted(&self, grants: Arc<dyn Grants>, behalf: Behalf) -> Connection {
+        let client = GrantedClient::new(self.client.clone(), grants, behalf);
+        Connection { key: self.key.clone(), client, schema: self.schema }
+    }
 }
 
 /// One service template of one business in one CMDB, as one connection sees it.
@@ -28,6 +50,11 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// The service template as calls name it.
+    pub(crate) fn service_template<'a>(&self, name: &'a str) -> ServiceTemplateRef<'a> {
+        ServiceTemplateRef { biz_id: self.biz_id, id: self.service_template_id, name }
+    }
+
     pub(crate) fn place(&self) -> Place {
         Place { endpoint: Some(self.endpoint.clone()), service_template_id: Some(self.service_template_id) }
     }

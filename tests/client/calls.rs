@@ -16,9 +16,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use futures::future::{join_all, pending};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Limits, Observer, OpenGate, Operation, PollKey, Priority,
-    ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UrlPolicy, UserCredential,
-    WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, GrantedClient, Limits, Observer, OpenGate, Operation, PollKey,
+    Priority, ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate, Tls, Transport, UrlPolicy,
+    UserCredential, WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ use test_support::closed::Closed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::{of, unbounded};
 
 const BIZ: i64 = 2;
 const TEMPLATE: i64 = 7;
@@ -248,17 +250,17 @@ fn at_a_time(max_concurrent: usize) -> Limits {
     Limits { requests_per_second: 1000, max_concurrent }
 }
 
-fn built(config: Config) -> Client {
+fn built(config: Config) -> GrantedClient {
     observed(config).0
 }
 
-fn observed(config: Config) -> (Client, Arc<Calls>) {
+fn observed(config: Config) -> (GrantedClient, Arc<Calls>) {
     Log::install();
     let calls = Arc::new(Calls::default());
-    (Client::new(config, Arc::<Calls>::clone(&calls)).unwrap(), calls)
+    (unbounded(Client::new(config, Arc::<Calls>::clone(&calls)).unwrap()), calls)
 }
 
-fn client(url: &str) -> Client {
+fn client(url: &str) -> GrantedClient {
     built(config(url))
 }
 
@@ -277,12 +279,12 @@ fn specs() -> Vec<Properties> {
     ]
 }
 
-async fn create(client: &Client) -> Result<Vec<i64>, Error> {
-    client.create_process_templates(BIZ, TEMPLATE, &specs()).await
+async fn create(client: &GrantedClient) -> Result<Vec<i64>, Error> {
+    client.create_process_templates(of(TEMPLATE), &specs()).await
 }
 
-async fn list(client: &Client) -> Result<Vec<ProcessTemplate>, Error> {
-    client.list_process_templates(Priority::Interactive, BIZ, TEMPLATE).await
+async fn list(client: &GrantedClient) -> Result<Vec<ProcessTemplate>, Error> {
+    client.list_process_templates(Priority::Interactive, of(TEMPLATE)).await
 }
 
 /// What a create makes of an answer, which it asks for once.
@@ -983,9 +985,9 @@ fn begin<T>(call: impl Future<Output = T>) -> Pin<Box<impl Future<Output = T>>> 
 async fn what_people_wait_for_is_served_in_order_and_polls_do_not_wait() {
     let mut server = Server::holding().await;
     let client = built(Config { limits: at_a_time(1), ..config(&server.url) });
-    let queued = [1, 3, 5].map(|template| begin(client.list_process_templates(Priority::Interactive, BIZ, template)));
+    let queued = [1, 3, 5].map(|template| begin(client.list_process_templates(Priority::Interactive, of(template))));
     let write = begin(create(&client));
-    let poll = client.list_process_templates(Priority::Background(PollKey::default()), BIZ, 2).await;
+    let poll = client.list_process_templates(Priority::Background(PollKey::default()), of(2)).await;
     assert_eq!(poll.unwrap_err().label(), "busy");
     let mut order = Vec::new();
     let answering = async {

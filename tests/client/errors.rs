@@ -10,14 +10,16 @@ use std::time::Duration;
 use cmdb_sim::{self as sim, Fault, Options, Simulator};
 use futures::StreamExt;
 use process_template_operator::cmdb::{
-    self, Client, Config, Credentials, Limits, Observer, OpenGate, Operation, Priority, Properties, Property, Tls,
-    Transport, UrlPolicy, UserCredential,
+    self, Client, Config, Credentials, GrantedClient, Limits, Observer, OpenGate, Operation, Priority, Properties,
+    Property, Tls, Transport, UrlPolicy, UserCredential,
 };
 use process_template_operator::{controller, engine};
 use secrecy::SecretString;
 use serde_json::json;
 use test_support::authority::Authority;
 use test_support::error_rows::{Beside, Meaning, Row, Sent, TABLE, effect};
+
+use crate::{of, unbounded};
 
 // Rows at a time: most of their time is the wait before a read is tried again.
 const AT_A_TIME: usize = 32;
@@ -64,14 +66,16 @@ fn config(url: &str, transport: Transport) -> Config {
     }
 }
 
-async fn call(client: &Client, operation: Operation) -> Result<(), cmdb::Error> {
+async fn call(client: &GrantedClient, operation: Operation) -> Result<(), cmdb::Error> {
     let name = Property { value: json!("web"), as_default_value: Some(true) };
     let properties = Properties::from([("bk_process_name".to_owned(), name)]);
     match operation {
-        Operation::ListProcessTemplates => client.list_process_templates(Priority::Interactive, 2, 1).await.map(drop),
-        Operation::CreateProcessTemplates => client.create_process_templates(2, 1, &[properties]).await.map(drop),
-        Operation::UpdateProcessTemplate => client.update_process_template(2, 1, (1, "a"), &properties).await.map(drop),
-        Operation::DeleteProcessTemplates => client.delete_process_templates(2, 1, &[(1, "a")]).await,
+        Operation::ListProcessTemplates => client.list_process_templates(Priority::Interactive, of(1)).await.map(drop),
+        Operation::CreateProcessTemplates => client.create_process_templates(of(1), &[properties]).await.map(drop),
+        Operation::UpdateProcessTemplate => {
+            client.update_process_template(of(1), (1, "a"), &properties).await.map(drop)
+        }
+        Operation::DeleteProcessTemplates => client.delete_process_templates(of(1), &[(1, "a")]).await,
         Operation::CreateServiceTemplate => client.create_service_template(2, "web", 2).await.map(drop),
         Operation::ListServiceTemplates => client.list_service_templates(Priority::Interactive, 2).await.map(drop),
         Operation::ListServiceCategories => client.list_service_categories(2).await.map(drop),
@@ -104,6 +108,7 @@ async fn wrong(row: &Row, transport: Transport) -> Vec<String> {
         // A client of its own: what it has learned from one answer must not keep it from the next.
         let outcomes = Arc::new(Outcomes::default());
         let client = Client::new(config(&simulator.url(), transport), Arc::<Outcomes>::clone(&outcomes)).unwrap();
+        let client = unbounded(client);
         let error = call(&client, operation).await.unwrap_err();
         let (label, text) = (error.label(), error.to_string());
         let may_be_item = matches!(operation, Operation::CreateProcessTemplates | Operation::UpdateProcessTemplate);

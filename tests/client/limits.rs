@@ -6,13 +6,15 @@ use std::time::Duration;
 use cmdb_sim::{Effect, Fault, Options, Quota, RequestRecord, Simulator};
 use futures::future::join_all;
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Disposition, Error, Limiters, Limits, Observer, OpenGate, Operation, PollKey,
-    Priority, Properties, Property, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
+    Client, Config, Credentials, Disposition, Error, GrantedClient, Limiters, Limits, Observer, OpenGate, Operation,
+    PollKey, Priority, Properties, Property, Tls, Transport, UrlPolicy, UserCredential, WriteOutcome,
 };
 use secrecy::SecretString;
 use serde_json::json;
 use test_support::world::PATIENCE;
 use tokio::time::{Instant, sleep};
+
+use crate::{of, unbounded};
 
 const LIST: &str = "list_proc_template";
 const CREATE: &str = "batch_create_proc_template";
@@ -42,11 +44,11 @@ impl Endpoint {
         endpoint
     }
 
-    fn client(&self) -> Client {
+    fn client(&self) -> GrantedClient {
         self.client_of("ptset", "a-secret")
     }
 
-    fn client_of(&self, app_code: &str, app_secret: &str) -> Client {
+    fn client_of(&self, app_code: &str, app_secret: &str) -> GrantedClient {
         let path = if self.transport == Transport::Gateway { "/api/bk-cmdb/prod" } else { "" };
         let config = Config {
             url: format!("{}{path}", self.sim.url()),
@@ -64,7 +66,7 @@ impl Endpoint {
             limiters: Arc::clone(&self.limiters),
             write_gate: Arc::new(OpenGate),
         };
-        Client::new(config, Arc::new(Silent)).unwrap()
+        unbounded(Client::new(config, Arc::new(Silent)).unwrap())
     }
 
     fn requests(&self, call: &str) -> Vec<RequestRecord> {
@@ -84,14 +86,14 @@ impl Endpoint {
     }
 }
 
-async fn list(client: &Client, lane: Priority) -> Result<(), Error> {
-    client.list_process_templates(lane, 2, 1).await.map(drop)
+async fn list(client: &GrantedClient, lane: Priority) -> Result<(), Error> {
+    client.list_process_templates(lane, of(1)).await.map(drop)
 }
 
-async fn create(client: &Client) -> Result<(), Error> {
+async fn create(client: &GrantedClient) -> Result<(), Error> {
     let name = Property { value: json!("a"), as_default_value: Some(true) };
     let specification: Properties = [("bk_process_name".to_owned(), name)].into();
-    client.create_process_templates(2, 1, &[specification]).await.map(drop)
+    client.create_process_templates(of(1), &[specification]).await.map(drop)
 }
 
 #[tokio::test]
@@ -115,7 +117,7 @@ async fn a_quota_that_is_not_told_is_found_out() {
         throttled += usize::from(matches!(list(&client, Priority::Interactive).await, Err(Error::Throttled { .. })));
     }
     assert!((2..=8).contains(&throttled), "{throttled}");
-    assert!(client.learned_rate() < 1000.0);
+    assert!(client.bare().learned_rate() < 1000.0);
 }
 
 #[tokio::test]
@@ -213,7 +215,7 @@ async fn after_a_switch_nothing_is_sent_with_the_old_login_any_more() {
     endpoint.sim.add_fault(Fault::nth(LIST, 1, Effect::raw(502, "text/html", "<html>bad gateway</html>")));
     let switch = async {
         endpoint.until_requests(LIST, 1).await;
-        client.switch_login(&new);
+        client.bare().switch_login(new.bare());
     };
     let (listed, ()) = tokio::join!(list(&client, Priority::Interactive), switch);
     listed.unwrap();
@@ -234,7 +236,7 @@ async fn what_waits_in_line_goes_with_the_new_login() {
     let old = endpoint.requests(LIST)[0].credential.clone();
     let mut waiting = Box::pin(list(&client, Priority::Interactive));
     assert!(futures::poll!(&mut waiting).is_pending());
-    client.switch_login(&new);
+    client.bare().switch_login(new.bare());
     drop(new);
     waiting.await.unwrap();
     let sent = endpoint.requests(LIST);

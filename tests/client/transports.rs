@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use cmdb_sim::{self as sim, Options, Simulator};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Limits, Observer, OpenGate, Operation, PollKey, Priority, Properties, Property, Tls,
-    Transport, UrlPolicy, UserCredential,
+    Client, Config, Credentials, GrantedClient, Limits, Observer, OpenGate, Operation, PollKey, Priority, Properties,
+    Property, Tls, Transport, UrlPolicy, UserCredential,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 use secrecy::SecretString;
 use serde_json::json;
 use test_support::authority::Authority;
+
+use crate::{of, unbounded};
 
 const SECRET: &str = "a-planted-secret";
 
@@ -42,8 +44,8 @@ fn config(url: &str, transport: Transport, tls: Tls) -> Config {
     }
 }
 
-fn client(config: Config) -> Client {
-    Client::new(config, Arc::new(Silent)).unwrap()
+fn client(config: Config) -> GrantedClient {
+    unbounded(Client::new(config, Arc::new(Silent)).unwrap())
 }
 
 fn named(name: &str) -> Properties {
@@ -52,17 +54,17 @@ fn named(name: &str) -> Properties {
 }
 
 /// Makes every call there is.
-async fn every_call(client: &Client) {
+async fn every_call(client: &GrantedClient) {
     let categories = client.list_service_categories(2).await.unwrap();
     let leaf = categories.iter().find(|category| category.bk_parent_id != 0).unwrap().id;
     let scope = client.create_service_template(2, "web", leaf).await.unwrap().id;
     assert_eq!(client.list_service_templates(Priority::Interactive, 2).await.unwrap().len(), 1);
-    let ids = client.create_process_templates(2, scope, &[named("a"), named("b")]).await.unwrap();
+    let ids = client.create_process_templates(of(scope), &[named("a"), named("b")]).await.unwrap();
     let user = Property { value: json!("root"), as_default_value: Some(false) };
     let changed = [("user".to_owned(), user)].into();
-    assert_eq!(client.update_process_template(2, scope, (ids[0], "a"), &changed).await.unwrap().modifier, "ann");
-    client.delete_process_templates(2, scope, &[(ids[1], "b")]).await.unwrap();
-    let left = client.list_process_templates(Priority::Background(PollKey::default()), 2, scope).await.unwrap();
+    assert_eq!(client.update_process_template(of(scope), (ids[0], "a"), &changed).await.unwrap().modifier, "ann");
+    client.delete_process_templates(of(scope), &[(ids[1], "b")]).await.unwrap();
+    let left = client.list_process_templates(Priority::Background(PollKey::default()), of(scope)).await.unwrap();
     assert_eq!(
         left.iter().map(|template| (template.id, template.creator.as_str())).collect::<Vec<_>>(),
         [(ids[0], "ann")]
@@ -93,7 +95,7 @@ async fn a_refusal_of_each_transport_is_told_by_its_own_envelope() {
         let sim = Simulator::start(Options::default()).unwrap();
         let client = client(config(&sim.url(), transport, Tls::default()));
         every_call(&client).await;
-        let error = client.create_process_templates(2, 1, &[named("a")]).await.unwrap_err();
+        let error = client.create_process_templates(of(1), &[named("a")]).await.unwrap_err();
         assert_eq!((error.label(), error.is_item_error()), ("conflict", true), "{transport:?}: {error}");
         sim.stop().await;
     }
@@ -134,7 +136,7 @@ async fn a_fence_keeps_a_connection_from_this_machine() {
     for url in [sim.url(), sim.url().replace("http:", "https:"), "https://localhost:1".to_owned()] {
         let config = Config { url_policy: Arc::clone(&fence), ..config(&url, Transport::Esb, Tls::default()) };
         let Ok(client) = Client::new(config, Arc::new(Silent)) else { continue };
-        assert!(client.list_service_categories(2).await.is_err(), "{url}");
+        assert!(unbounded(client).list_service_categories(2).await.is_err(), "{url}");
     }
     assert!(sim.requests().is_empty());
 }

@@ -203,13 +203,18 @@ async fn connections_of_others(world: &Tenants, crossings: &mut Crossings) {
     shop.until_connection("private", "Reachable").await;
     world.sim.clear_requests();
     let references = [
-        ("by its name", json!({ "name": "private" })),
-        ("with its namespace", json!({ "name": "private", "namespace": "shop" })),
-        ("as one of the cluster", json!({ "kind": "ClusterCmdbConnection", "name": "private", "namespace": "shop" })),
+        ("by its name", json!({ "name": "private" }), "WaitingForConnection"),
+        ("with its namespace", json!({ "name": "private", "namespace": "shop" }), "WaitingForConnection"),
+        // Nor is it told that there is no such connection of the cluster.
+        (
+            "as one of the cluster",
+            json!({ "kind": "ClusterCmdbConnection", "name": "private", "namespace": "shop" }),
+            "WaitingForGrant",
+        ),
     ];
-    for (how, reference) in references {
+    for (how, reference, reason) in references {
         bank.create("ProcessTemplateSet", "borrower", &set(&reference, 2, &named("web"))).await;
-        bank.until("borrower", "WaitingForConnection").await;
+        bank.until("borrower", reason).await;
         crossings.refused(how, world.sim.requests().is_empty());
         bank.remove("borrower").await;
     }

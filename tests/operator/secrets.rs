@@ -8,8 +8,8 @@ use std::time::Duration;
 use cmdb_sim::{Effect, Fault, Options, Simulator};
 use futures::{StreamExt, stream};
 use process_template_operator::cmdb::{
-    Client, Config, Credentials, Error, Limits, Observer, OpenGate, Operation, Properties, Property, Tls, Transport,
-    UrlPolicy, UserCredential,
+    Behalf, Client, Config, Credentials, Error, GrantedClient, Limits, Observer, OpenGate, Operation, Properties,
+    Property, ServiceTemplateRef, Tls, Transport, Unbounded, UrlPolicy, UserCredential,
 };
 use process_template_operator::telemetry::LogFormat;
 use process_template_operator::{api, controller, engine, plan};
@@ -118,7 +118,7 @@ async fn the_client(hunt: &mut Hunt) {
                         sim.clear_faults();
                         sim.add_fault(Fault::every("*", effect.clone()));
                         let place = format!("{place} {effect:?}");
-                        let error = client.create_process_templates(2, 1, &[named("a")]).await.err();
+                        let error = client.create_process_templates(OF, &[named("a")]).await.err();
                         let log = logged.take();
                         hunt.search(&place, &log, "write to CMDB");
                         if let Some(error) = error {
@@ -141,8 +141,11 @@ fn told(hunt: &mut Hunt, place: &str, error: &Error, witness: &str) {
     hunt.search(place, &format!("{error:?}"), witness);
 }
 
-fn client(config: Config) -> Result<Client, Error> {
-    Client::new(config, Arc::new(Silent))
+const OF: ServiceTemplateRef<'_> = ServiceTemplateRef { biz_id: 2, id: 1, name: "web" };
+
+fn client(config: Config) -> Result<GrantedClient, Error> {
+    let client = Client::new(config, Arc::new(Silent))?;
+    Ok(GrantedClient::new(client, Arc::new(Unbounded), Behalf::default()))
 }
 
 async fn tls_that_fails(hunt: &mut Hunt) {
@@ -213,6 +216,8 @@ fn the_types(hunt: &mut Hunt) {
             debug(&connection, "without user");
             continue;
         };
+        debug(&connection, "BareConnection");
+        let connection = connection.granted(Arc::new(Unbounded), Behalf::default());
         debug(&connection, "Connection");
         debug(&job(connection), "Job");
     }
@@ -222,13 +227,8 @@ fn job(connection: engine::Connection) -> engine::Job {
     let spec = json!({ "bizId": 2, "serviceTemplate": { "name": "web" },
         "processes": [{ "name": "a", "funcName": "a" }] });
     let spec: api::ProcessTemplateSetSpec = serde_json::from_value(spec).unwrap();
-    let around = engine::Surroundings {
-        set: "uid".to_owned(),
-        connection,
-        others: Vec::new(),
-        grants: Arc::new(cmdb::Unbounded),
-        made_in: plan::Place::default(),
-    };
+    let around =
+        engine::Surroundings { set: "uid".to_owned(), connection, others: Vec::new(), made_in: plan::Place::default() };
     let waits = engine::Waits { removals_are_due: true, hand_overs_are_over: false };
     engine::Job::living(around, &spec, plan::Desired::from_spec(plan::SetName::default(), &spec), waits)
 }

@@ -17,7 +17,7 @@ use crate::cmdb;
 use crate::cmdb::{Credentials, OpenGate, Responder, Transport, UrlPolicy, UserCredential, proxy_for};
 use crate::controller;
 use crate::controller::{Bounds, ConnectionName, Description, read_identity};
-use crate::engine::Connection;
+use crate::engine::BareConnection;
 
 /// What to check beyond the connection itself.
 #[derive(Clone, Debug)]
@@ -214,7 +214,11 @@ fn check_url(
     Ok(())
 }
 
-fn connect(description: &Description, authentication: Authentication, policy: UrlPolicy) -> Result<Connection, String> {
+fn connect(
+    description: &Description,
+    authentication: Authentication,
+    policy: UrlPolicy,
+) -> Result<BareConnection, String> {
     let bounds = Bounds { url_policy: Arc::new(policy), limiters: Arc::default(), write_gate: Arc::new(OpenGate) };
     description.connect(
         authentication.credentials,

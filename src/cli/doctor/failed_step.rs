@@ -19,6 +19,7 @@ pub fn failed_step(error: &Error) -> Option<StepName> {
             | Error::Unavailable { .. }
             | Error::Busy { .. }
             | Error::Halted { .. }
+            | Error::NotGranted { .. }
             | Error::Ending { .. },
             _,
         ) => Some(StepName::Cmdb),

@@ -1,11 +1,15 @@
 //! The last steps: lists the templates of a business, which shows the permission and how the server keeps sockets.
 
+use std::sync::Arc;
+
 use super::advice::{Endpoint, problem_of};
 use super::step::{Problem, StepName, Steps};
-use crate::cmdb::{Priority, ProcessTemplate, ServiceTemplate, Transport};
+use crate::cmdb::{
+    Behalf, GrantedClient, Priority, ProcessTemplate, ServiceTemplate, ServiceTemplateRef, Transport, Unbounded,
+};
 use crate::controller;
 use crate::engine;
-use crate::engine::{Connection, shown_schema};
+use crate::engine::{BareConnection, shown_schema};
 use crate::plan::{ServerSchema, count};
 
 const WRITE_PERMISSION: &str = "Whether they may be written cannot be told without a write, for CMDB has no dry run: the user needs \
@@ -13,7 +17,7 @@ const WRITE_PERMISSION: &str = "Whether they may be written cannot be told witho
 
 /// Takes the steps permission and schema. Lists the templates of `biz_id`; without it, permission is skipped.
 pub async fn check(
-    connection: &Connection,
+    connection: &BareConnection,
     endpoint: &Endpoint,
     biz_id: Option<i64>,
     service_template: Option<&str>,
@@ -34,13 +38,14 @@ pub async fn check(
 }
 
 async fn permission(
-    connection: &Connection,
+    connection: &BareConnection,
     endpoint: &Endpoint,
     biz_id: i64,
     wanted: Option<&str>,
     steps: &mut Steps,
 ) -> Vec<ProcessTemplate> {
-    let client = &connection.client;
+    // With the credentials of its own, for the person who has started it.
+    let client = GrantedClient::new(connection.client.clone(), Arc::new(Unbounded), Behalf::default());
     let found = match client.list_service_templates(Priority::Interactive, biz_id).await {
         Ok(found) => found,
         Err(error) => {
@@ -53,7 +58,8 @@ async fn permission(
         add_nothing_chosen(biz_id, found.is_empty(), wanted, &total, steps);
         return Vec::new();
     };
-    match client.list_process_templates(Priority::Interactive, biz_id, chosen.id).await {
+    let chosen_ref = ServiceTemplateRef { biz_id, id: chosen.id, name: &chosen.name };
+    match client.list_process_templates(Priority::Interactive, chosen_ref).await {
         Ok(templates) => {
             let fact = format!("{total}, and {} of {:?}", count(templates.len(), "process template"), chosen.name);
             steps.ok_with_advice(StepName::Permission, fact, WRITE_PERMISSION);

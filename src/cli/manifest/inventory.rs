@@ -25,14 +25,6 @@ pub struct Set {
     pub object: Result<ProcessTemplateSet, Vec<Finding>>,
 }
 
-/// The access of a set to CMDB.
-pub struct Access {
-    /// The CMDB that it uses.
-    pub connection: Connection,
-    /// What it may touch there.
-    pub grants: Arc<dyn Grants>,
-}
-
 /// Everything in the files that a plan needs.
 #[derive(Default)]
 pub struct Inventory {
@@ -111,14 +103,14 @@ pub struct StatedSet<'a> {
     age: Age,
     processes: BTreeMap<String, String>,
     memory: Memory,
-    access: &'a Result<Access, String>,
+    access: &'a Result<Connection, String>,
 }
 
 /// The sets of the files that can be read, by their service template; each has its position in `sets` as its key.
 /// `accesses` holds what each set has of CMDB, where it has any.
 pub fn by_service_template<'a>(
     sets: &'a [Set],
-    accesses: &'a [Result<Access, String>],
+    accesses: &'a [Result<Connection, String>],
 ) -> OtherSetIndex<usize, StatedSet<'a>> {
     let sets = sets.iter().zip(accesses).enumerate();
     let stated = sets.filter_map(|(position, (Set { name, object }, access))| {
@@ -135,13 +127,13 @@ pub fn by_service_template<'a>(
 pub fn other_sets(
     index: &OtherSetIndex<usize, StatedSet<'_>>,
     position: usize,
-    access: &Access,
+    access: &Connection,
 ) -> Vec<OtherSetCandidate> {
     let Some(own) = index.get(&position) else { return Vec::new() };
     let others = index.beside(&position, own.object.spec.biz_id, &own.object.spec.service_template);
     let seen = others.into_iter().map(|(_, other)| {
         let (endpoint, grants): (_, Arc<dyn Grants>) = match other.access {
-            Ok(other) => (Some(other.connection.client.url()), Arc::clone(&other.grants)),
+            Ok(other) => (Some(other.client.url()), Arc::clone(other.client.grants())),
             Err(_) => (None, Arc::new(Unbounded)),
         };
         let set = LiveSet {
@@ -152,7 +144,7 @@ pub fn other_sets(
             processes: &other.processes,
             memory: &other.memory,
         };
-        set.seen_from(&own.name.namespace, &own.age, whereabouts(endpoint, access.connection.client.url()), grants)
+        set.seen_from(&own.name.namespace, &own.age, whereabouts(endpoint, access.client.url()), grants)
     });
     seen.collect()
 }

@@ -13,16 +13,25 @@ use tokio::time::{Instant, advance};
 use super::{SECRET, client, config, endless, http};
 use crate::cmdb::http::scripted::{Piece, Script};
 use crate::cmdb::intake::budget::TOTAL_BYTES;
-use crate::cmdb::{Client, Error, Limiters, Priority, ProcessTemplate, Properties};
+use crate::cmdb::{
+    Behalf, Client, Error, GrantedClient, Limiters, Priority, ProcessTemplate, Properties, ServiceTemplateRef,
+    Unbounded,
+};
 
 const EMPTY_LIST: &str = r#"{"result":true,"code":0,"message":"","data":{"count":0,"info":[]}}"#;
 
+const OF: ServiceTemplateRef<'_> = ServiceTemplateRef { biz_id: 2, id: 7, name: "web" };
+
+fn unbounded(client: &Client) -> GrantedClient {
+    GrantedClient::new(client.clone(), Arc::new(Unbounded), Behalf::default())
+}
+
 async fn list(client: &Client) -> Result<Vec<ProcessTemplate>, Error> {
-    client.list_process_templates(Priority::Interactive, 2, 7).await
+    unbounded(client).list_process_templates(Priority::Interactive, OF).await
 }
 
 async fn create(client: &Client) -> Result<Vec<i64>, Error> {
-    client.create_process_templates(2, 7, &[Properties::default()]).await
+    unbounded(client).create_process_templates(OF, &[Properties::default()]).await
 }
 
 // A client of a server that always answers so.

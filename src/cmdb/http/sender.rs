@@ -17,6 +17,7 @@ use super::login::{CurrentLogin, Login};
 use super::{http_client, version};
 use crate::cmdb::audit::{AuditRecord, Behalf, Subject};
 use crate::cmdb::classify::is_out_of_reach;
+use crate::cmdb::grants::Authority;
 use crate::cmdb::intake::budget::Share;
 use crate::cmdb::limits::caller::Caller;
 use crate::cmdb::limits::limiter::{CallOutcome, Permit, Rejected};
@@ -98,12 +99,13 @@ impl Sender {
     }
 
     /// Sends a read: a few quick attempts under one deadline, which starts when the first attempt is admitted. Time in
-    /// our own queue does not count as slowness of the server.
+    /// our own queue does not count as slowness of the server. Each attempt asks `authority`.
     pub async fn read<T: DeserializeOwned + Send + 'static>(
         &self,
         operation: Operation,
         priority: Priority,
         parameters: &Map<String, Value>,
+        authority: Authority<'_>,
     ) -> Result<T, Error> {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
@@ -111,14 +113,14 @@ impl Sender {
             .with_max_times(2)
             .with_jitter();
 
-        let mut first = Some(self.admit(operation, priority).await?);
+        let mut first = Some(self.admit(operation, priority, authority).await?);
         let deadline = later(Instant::now(), self.endpoint.timeout);
         let attempt = || {
             let first = first.take();
             async move {
                 let (login, permit) = match first {
                     Some(admitted) => admitted,
-                    None => self.admit(operation, priority).await?,
+                    None => self.admit(operation, priority, authority).await?,
                 };
                 let id = self.next_id();
                 let call = self.once(&login, permit, (operation, &id), parameters, Some(deadline));
@@ -139,8 +141,9 @@ impl Sender {
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
+        authority: Authority<'_>,
     ) -> Result<T, Error> {
-        let (login, permit) = self.admit(operation, Priority::Interactive).await?;
+        let (login, permit) = self.admit(operation, Priority::Interactive, authority).await?;
         let deadline = later(Instant::now(), self.endpoint.timeout);
         let id = self.next_id();
         let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
@@ -159,16 +162,17 @@ impl Sender {
         version::ask(&login.http, &self.endpoint.url, &mut share).await
     }
 
-    /// Sends a write, once, and records it in the audit log. `ids` returns the IDs of what was written, from the
-    /// answer.
+    /// Sends a write, once, if `authority` lets it, and records it in the audit log. `ids` returns the IDs of what was
+    /// written, from the answer.
     pub async fn write<T: DeserializeOwned + Send + 'static>(
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
+        authority: Authority<'_>,
         (behalf, subject): (&Behalf, Subject),
         ids: impl FnOnce(&T) -> Vec<i64>,
     ) -> Result<T, Error> {
-        let (login, permit) = self.admit(operation, Priority::Interactive).await?;
+        let (login, permit) = self.admit(operation, Priority::Interactive, authority).await?;
 
         // Check the gate last: the call may have been queued for long.
         if !self.write_gate.is_open() {
@@ -188,14 +192,20 @@ impl Sender {
         format!("{:016x}-{}", self.id_prefix, self.sent.fetch_add(1, Ordering::Relaxed))
     }
 
-    // Waits for the limiter. The login is the one at the time of admission: if it was switched meanwhile to one with
-    // another limiter, that limiter has to admit the call.
-    async fn admit(&self, operation: Operation, priority: Priority) -> Result<(Arc<Login>, Permit), Error> {
+    // Waits for the limiter, then asks whether the call may still be made. The login is the one at the time of admission:
+    // if it was switched meanwhile to one with another limiter, that limiter has to admit the call.
+    async fn admit(
+        &self,
+        operation: Operation,
+        priority: Priority,
+        authority: Authority<'_>,
+    ) -> Result<(Arc<Login>, Permit), Error> {
         loop {
             let admitted = self.login().limiter.admit(priority).await;
             let permit = admitted.map_err(|rejected| error_of(operation, rejected))?;
             let login = self.login();
             if Arc::ptr_eq(permit.limiter(), &login.limiter) {
+                authority.check(operation)?;
                 return Ok((login, permit));
             }
         }

@@ -12,7 +12,7 @@ use crate::api::{
 use crate::cmdb;
 use crate::cmdb::{Credentials, Limiters, Limits, Observer, Tls, Transport, UrlPolicy, UserCredential, WriteGate};
 use crate::controller::error::Error;
-use crate::engine::Connection;
+use crate::engine::BareConnection;
 use crate::outside;
 use crate::plan::ServerSchema;
 
@@ -76,7 +76,7 @@ impl Description {
         bounds: Bounds,
         key: String,
         observer: Arc<dyn Observer>,
-    ) -> Result<Connection, String> {
+    ) -> Result<BareConnection, String> {
         let client = cmdb::Client::new(self.config(credentials, identity, bounds), observer);
         let schema = match self.endpoint.schema {
             None | Some(SchemaChoice::Auto) => ServerSchema::Unknown,
@@ -87,7 +87,7 @@ impl Description {
             cmdb::Error::Configuration { message } => message,
             error => error.to_string(),
         };
-        Ok(Connection { key, client: client.map_err(reason)?, schema })
+        Ok(BareConnection { key, client: client.map_err(reason)?, schema })
     }
 
     fn config(&self, credentials: Credentials, identity: Option<SecretString>, bounds: Bounds) -> cmdb::Config {

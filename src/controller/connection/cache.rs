@@ -12,7 +12,10 @@
 //!    everywhere switches to them; otherwise the old ones stay in use and the connection's status says why.
 //!
 //! # Guarantees
-//! After the switch no request carries the old credentials. A set is never served a client before its grant is checked.
+//! * After the switch no request carries the old credentials.
+//! * A set is never served a client before its grant is checked, and the client itself checks it before each request
+//!   ([`Authority`]). A namespace without a grant learns only that it has none, whether or not the connection exists.
+//! * What a set has kept for its deletion belongs to that set, by its uid, and to that connection object.
 //!
 //! # Caveats
 //! Credentials that CMDB did not answer to are tried again after ten seconds at the earliest.
@@ -26,19 +29,20 @@ use kube::api::ObjectMeta;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::authority::Authority;
 use super::build::{Bounds, read_identity};
 use super::entry::{Built, Entry, Live, Sought};
 use super::last_answer::AnswerObserver;
 use super::lookup::{ConnectionLookup, Found, key};
 use super::name::ConnectionName;
 use super::secrets::{self, Secrets, version, version_of};
-use super::set_connection::{SetConnection, User};
+use super::set_connection::{KeptConnection, SetConnection, User};
 use crate::api::SecretRef;
 use crate::cmdb::{self, Grants, Observer, Touched};
 use crate::controller::error::Error;
 use crate::controller::names::ObjectName;
 use crate::controller::settings::SecretAccess;
-use crate::engine::{self, Connection};
+use crate::engine::{self, BareConnection};
 
 // Credentials that CMDB did not answer to are not tried again before this: each set would try them while all others wait.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -61,7 +65,7 @@ pub struct Connections {
     // By set: the connection that it uses.
     uses: Mutex<HashMap<ObjectName, ConnectionName>>,
     // By set: the last connection that worked, for a set that will have to delete.
-    kept: Mutex<HashMap<ObjectName, Connection>>,
+    kept: Mutex<HashMap<ObjectName, KeptConnection>>,
 }
 
 impl Connections {
@@ -89,11 +93,11 @@ impl Connections {
 
     /// The connection of a set for one reconcile.
     pub async fn for_set(&self, user: &User<'_>) -> Result<SetConnection, Error> {
-        let connection = self.get(user.set, user.name, user.biz_id).await?;
-        self.given_to(user, connection).await
+        let found = self.get(user).await?;
+        self.give(user, found, false).await
     }
 
-    /// The connection of a set that is being deleted: the last one that worked when there is none any more.
+    /// The connection of a set that is being deleted: the last one that worked when it cannot be built any more.
     pub async fn for_deletion(&self, user: &User<'_>) -> Result<SetConnection, Error> {
         let is_gone = |error: &Error| {
             matches!(
@@ -101,30 +105,49 @@ impl Connections {
                 Error::ConnectionMissing { .. } | Error::SecretMissing { .. } | Error::CredentialsIncomplete { .. }
             )
         };
-        // The grants of a shared connection went with it.
-        let is_ungranted = |error: &Error| user.name.is_shared() && matches!(error, Error::ConnectionMissing { .. });
-        let connection = match self.get(user.set, user.name, user.biz_id).await {
-            Err(error) if is_gone(&error) && !is_ungranted(&error) => {
-                self.kept.lock().get(user.set).cloned().ok_or(error)
+        match self.get(user).await {
+            Ok(found) => self.give(user, found, true).await,
+            Err(error) if is_gone(&error) => {
+                let kept = self.kept.lock().get(user.set).filter(|kept| kept.source.name == *user.name).cloned();
+                let Some(kept) = kept else { return Err(error) };
+                let given = self.give(user, kept, true).await?;
+                // The connection may have been replaced since.
+                let may_touch = given.connection.client.grants().cover(Touched::business(user.biz_id));
+                if may_touch { Ok(given) } else { Err(error) }
             }
-            found => found,
-        }?;
-        self.given_to(user, connection).await
+            Err(error) => Err(error),
+        }
     }
 
-    async fn given_to(&self, user: &User<'_>, connection: Connection) -> Result<SetConnection, Error> {
-        let connection = Connection { client: connection.client.on_behalf_of(user.behalf.clone()), ..connection };
-        Ok(SetConnection { connection, grants: self.grants(&user.set.namespace, user.name).await? })
+    // The client in the name of a set, within its grants.
+    async fn give(
+        &self,
+        user: &User<'_>,
+        found: KeptConnection,
+        outlives_own_connection: bool,
+    ) -> Result<SetConnection, Error> {
+        let authority = Authority {
+            source: found.source.clone(),
+            lookup: self.lookup.clone(),
+            grants: self.grants(&user.set.namespace, user.name).await?,
+            outlives_own_connection,
+        };
+        let connection = found.connection.granted(Arc::new(authority), user.behalf.clone());
+        Ok(SetConnection { connection, kept: found })
     }
 
-    async fn get(&self, set: &ObjectName, name: &ConnectionName, biz_id: i64) -> Result<Connection, Error> {
+    async fn get(&self, user: &User<'_>) -> Result<KeptConnection, Error> {
+        let (set, name) = (user.set, user.name);
+        self.drop_kept_of_another(user);
         self.note_use(set, name);
         let entry = self.entry(name);
-        self.find(&entry, name).await?;
-        // Who may not touch the business learns nothing else of the connection, which never asks CMDB about it.
-        self.check_grant(&set.namespace, name, biz_id).await?;
-        entry.state.lock().biz_id = biz_id;
-        Ok(self.live(name).await?.connection)
+        let found = self.find(&entry, name).await;
+        // Without a grant a set learns nothing else of the connection, not even whether it exists; and CMDB is not asked.
+        self.check_grant(&set.namespace, name, user.biz_id).await?;
+        found?;
+        entry.state.lock().biz_id = user.biz_id;
+        let Live { source, connection, .. } = self.live(name).await?;
+        Ok(KeptConnection { set: user.behalf.uid.clone(), source, connection })
     }
 
     /// A connection for its own sake.
@@ -163,14 +186,17 @@ impl Connections {
     /// The normalised URL that a connection leads the sets of a namespace to. Waits for nobody's CMDB: it is asked for
     /// another's set, which that must not hold up.
     pub async fn endpoint_of(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<String, Error> {
-        let found = self.lookup.find(name).await?;
+        let found = self.lookup.find(name).await;
         self.check_grant(namespace, name, biz_id).await?;
+        let found = found?;
         let entry = self.entry(name);
         let change = entry.state.lock().changes;
         let built = entry.state.lock().built.clone();
         let live = match built.live.filter(|live| built.at == change && live.spec_key == found.key) {
             Some(live) => live,
-            None => self.candidate(name, &found, &secrets::read_all(&self.client, name, &found.description).await?)?,
+            None => {
+                self.candidate(name, &found, &secrets::read_all(&self.client, name, &found.source.description).await?)?
+            }
         };
         Ok(live.connection.client.url().to_owned())
     }
@@ -183,8 +209,7 @@ impl Connections {
     }
 
     async fn check_grant(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<(), Error> {
-        let touched = Touched { biz_id, service_template_id: None, service_template_name: None };
-        if self.grants(namespace, name).await?.cover(touched) {
+        if self.grants(namespace, name).await?.cover(Touched::business(biz_id)) {
             return Ok(());
         }
         Err(engine::Error::NotGranted { biz_id, service_template: None }.into())
@@ -206,7 +231,15 @@ impl Connections {
 
     /// Keeps a connection that worked, for the deletion of a set whose connection is deleted before it.
     pub fn keep(&self, set: &ObjectName, connection: &SetConnection) {
-        self.kept.lock().insert(set.clone(), connection.connection.clone());
+        self.kept.lock().insert(set.clone(), connection.kept.clone());
+    }
+
+    // A set of the same name was there before.
+    fn drop_kept_of_another(&self, user: &User<'_>) {
+        let mut kept = self.kept.lock();
+        if kept.get(user.set).is_some_and(|kept| kept.set != user.behalf.uid) {
+            kept.remove(user.set);
+        }
     }
 
     fn knows_of_changes(&self, built: &Built) -> bool {
@@ -217,7 +250,7 @@ impl Connections {
     }
 
     async fn read(&self, entry: &Entry, name: &ConnectionName, found: &Found) -> Result<Secrets, Error> {
-        let description = &found.description;
+        let description = &found.source.description;
         let named = [Some(&description.credentials), description.certificate.as_ref()];
         // Noted before they are read: a change that comes meanwhile finds the connection.
         entry.state.lock().secrets = named.into_iter().flatten().map(|named| (named.clone(), None)).collect();
@@ -243,17 +276,14 @@ impl Connections {
         }
         let live = self.candidate(name, found, &secrets)?;
         Ok(match last {
-            Some(last) => {
-                let biz_id = entry.state.lock().biz_id;
-                succeed(last, live, biz_id).await
-            }
+            Some(last) => succeed(last, live, biz_to_check(entry, name)).await,
             None => live,
         })
     }
 
     // The connection as it is now, which CMDB was not asked over yet.
     fn candidate(&self, name: &ConnectionName, found: &Found, secrets: &Secrets) -> Result<Live, Error> {
-        let description = &found.description;
+        let description = &found.source.description;
         let (spec_key, secrets_key) = (found.key.clone(), secrets.key());
         let Secrets { secret, certificate } = secrets;
         let credentials = description.read_credentials(secret)?;
@@ -270,6 +300,7 @@ impl Connections {
         let built_at = Instant::now();
         Ok(Live {
             connection: candidate,
+            source: found.source.clone(),
             credentials_version,
             pending_credentials_error: None,
             built_at,
@@ -334,8 +365,7 @@ impl Connections {
 
     /// Whether CMDB is there and takes the credentials of a connection.
     pub async fn check(&self, name: &ConnectionName, live: &Live) -> Result<(), cmdb::Error> {
-        let biz_id = self.entry(name).state.lock().biz_id;
-        live.connection.client.check(biz_id).await
+        live.connection.client.check(biz_to_check(&self.entry(name), name)).await
     }
 
     /// Looks at the Secrets of a connection where no watch tells of them: the sets that use it when one has changed since
@@ -415,6 +445,12 @@ impl Connections {
     }
 }
 
+// The business that a connection names when it asks CMDB for its own sake: one of its sets. That of a shared connection may
+// not be granted any more; it names none.
+fn biz_to_check(entry: &Entry, name: &ConnectionName) -> i64 {
+    if name.is_shared() { 0 } else { entry.state.lock().biz_id }
+}
+
 // Newer credentials take over once CMDB has answered to them; until then those go on that worked.
 async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
     match candidate.connection.client.check(biz_id).await {
@@ -422,7 +458,7 @@ async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
             let client = last.connection.client.clone();
             client.switch_login(&candidate.connection.client);
             tracing::info!(url = client.url(), "changed credentials are in use");
-            let connection = Connection { client, ..candidate.connection };
+            let connection = BareConnection { client, ..candidate.connection };
             Live { connection, answers: Arc::clone(&last.answers), ..candidate }
         }
         Err(cmdb::Error::Ending { .. }) => last.clone(),

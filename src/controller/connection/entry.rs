@@ -8,16 +8,19 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::last_answer::{Answer, AnswerObserver};
+use super::lookup::Source;
 use crate::api::SecretRef;
 use crate::cmdb;
 use crate::controller::names::ObjectName;
-use crate::engine::Connection;
+use crate::engine::BareConnection;
 
 /// A connection that is in use.
 #[derive(Clone, Debug)]
 pub struct Live {
     /// The CMDB.
-    pub connection: Connection,
+    pub connection: BareConnection,
+    /// The object that it was built from.
+    pub source: Source,
     /// `resourceVersion` of the Secret whose credentials are in use.
     pub credentials_version: String,
     /// Why newer credentials are not in use.

@@ -12,7 +12,7 @@ use crate::api::{
     ServiceTemplateSelection,
 };
 use crate::cmdb;
-use crate::cmdb::Touched;
+use crate::cmdb::{Refusal, Touched};
 
 // Every namespace carries it, set by the API server (Kubernetes 1.22).
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -36,7 +36,13 @@ impl fmt::Debug for LiveGrants {
 }
 
 impl cmdb::Grants for LiveGrants {
-    fn cover(&self, touched: Touched<'_>) -> bool {
+    fn refusal(&self, touched: Touched<'_>) -> Option<Refusal> {
+        (!self.are_covering(touched)).then_some(Refusal::NotGranted)
+    }
+}
+
+impl LiveGrants {
+    fn are_covering(&self, touched: Touched<'_>) -> bool {
         let Some(connection) = self.connections.get(&ObjectRef::new(&self.connection)) else { return false };
         let Ok(connection) = &connection.0 else { return false };
         let Some(namespace) = self.namespaces.get(&ObjectRef::new(&self.namespace)) else { return false };

@@ -20,7 +20,8 @@ use crate::controller::watch::store::ready;
 // Longest wait for the first list of a watch.
 const FIRST_LIST: Duration = Duration::from_secs(10);
 
-/// The connections that there are.
+/// The connections that there are; a copy is the same.
+#[derive(Clone)]
 pub struct ConnectionLookup {
     /// Those of namespaces.
     pub namespaced: Store<DeserializeGuard<CmdbConnection>>,
@@ -41,8 +42,30 @@ pub struct Shared {
 pub struct Found {
     /// Tells this state of its spec from all others.
     pub key: String,
-    /// What it says.
-    pub description: Description,
+    /// The object, and what it says.
+    pub source: Source,
+}
+
+/// The connection object that a client was built from, as it was then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Its kind, namespace and name.
+    pub name: ConnectionName,
+    /// Its uid.
+    pub uid: String,
+    /// What it said of the CMDB, and of the Secrets for it.
+    pub description: Arc<Description>,
+}
+
+/// What became of the object that a client was built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// It is there, and says the same.
+    Unchanged,
+    /// It says something else, or another object has its name.
+    Changed,
+    /// There is no connection of its name.
+    Gone,
 }
 
 /// Tells the present state of an object's spec from all others, also from those of another of the same name.
@@ -54,14 +77,30 @@ impl ConnectionLookup {
     /// A connection.
     pub async fn find(&self, name: &ConnectionName) -> Result<Found, Error> {
         match name.kind {
+            ConnectionKind::CmdbConnection => wait_for(&self.namespaced).await?,
+            ConnectionKind::ClusterCmdbConnection => drop(self.shared(name).await?),
+        }
+        self.get(name)
+    }
+
+    /// What became of the object that a client was built from, as far as the watch has delivered it.
+    pub fn state_of(&self, source: &Source) -> SourceState {
+        match self.get(&source.name) {
+            Ok(found) if found.source == *source => SourceState::Unchanged,
+            Err(Error::ConnectionMissing { .. }) => SourceState::Gone,
+            Ok(_) | Err(_) => SourceState::Changed,
+        }
+    }
+
+    // A connection, as far as the watch has delivered it.
+    fn get(&self, name: &ConnectionName) -> Result<Found, Error> {
+        match name.kind {
             ConnectionKind::CmdbConnection => {
-                wait_for(&self.namespaced).await?;
                 let found = self.namespaced.get(&ObjectRef::new(&name.name).within(&name.namespace));
                 read(name, found, |connection| Description::of(&name.namespace, &connection.spec))
             }
             ConnectionKind::ClusterCmdbConnection => {
-                let shared = self.shared(name).await?;
-                let found = shared.connections.get(&ObjectRef::new(&name.name));
+                let found = self.shared.as_ref().and_then(|all| all.connections.get(&ObjectRef::new(&name.name)));
                 read(name, found, |connection| Description::of_cluster(&connection.spec))
             }
         }
@@ -107,5 +146,7 @@ fn read<K: Resource<DynamicType = ()>>(
     let found = found.ok_or_else(|| Error::ConnectionMissing { connection: name.clone() })?;
     let invalid = |reason: &str| Error::ConnectionInvalid { connection: name.clone(), reason: reason.to_owned() };
     let connection = found.0.as_ref().map_err(|object| invalid(&object.error))?;
-    Ok(Found { key: key(connection.meta()), description: describe(connection) })
+    let uid = connection.meta().uid.clone().unwrap_or_default();
+    let source = Source { name: name.clone(), uid, description: Arc::new(describe(connection)) };
+    Ok(Found { key: key(connection.meta()), source })
 }

@@ -1,5 +1,6 @@
 //! Connections: from an object and its Secrets to a client, and from what CMDB answers to their status.
 
+pub mod authority;
 pub mod build;
 pub mod cache;
 pub mod entry;

@@ -216,7 +216,8 @@ async fn version(live: &Live, previous: &ConnectionStatus, generation: i64) -> O
 }
 
 fn facts(live: Option<&Live>, version: Option<String>, generation: i64, sets: usize, context: &Context) -> Facts {
-    let schema = live.and_then(|live| match context.engine.schema(&live.connection) {
+    let schema_of = |live: &Live| context.engine.schema(live.connection.client.url(), live.connection.schema);
+    let schema = live.and_then(|live| match schema_of(live) {
         ServerSchema::Unknown => None,
         ServerSchema::Flat => Some(SchemaChoice::Flat),
         ServerSchema::BindInfo => Some(SchemaChoice::BindInfo),

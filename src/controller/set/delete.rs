@@ -134,10 +134,10 @@ async fn observe_and_plan(
     progress: &Progress,
 ) -> Result<PlannedView, engine::Error> {
     let now = || ReadRequest::interactive(Freshness::Since(tokio::time::Instant::now()));
-    // A status that was lost is found again first, as a living set's would be.
+    // A status that was lost is recovered first.
     if memory == Memory::default() {
-        let living = job.wanting(Desired::from_spec(set.set_name(), &set.object.spec));
-        memory = context.engine.view(&living, &memory, now(), progress).await?.memory;
+        let lost = job.recovering(Desired::from_spec(set.set_name(), &set.object.spec));
+        memory = context.engine.view(&lost, &memory, now(), progress).await?.memory;
     }
     context.engine.view(job, &memory, now(), progress).await
 }

@@ -12,7 +12,7 @@ use crate::engine::{Surroundings, Waits};
 // What another set wants is kept for it this long.
 const HAND_OVER: Duration = Duration::from_mins(1);
 
-/// What surrounds a set: its connection and grants, the other sets, and where its memory was made.
+/// What surrounds a set: its connection with its grants, the other sets, and where its memory was made.
 pub async fn surroundings(
     set: &CurrentSet<'_>,
     context: &Context,
@@ -24,7 +24,6 @@ pub async fn surroundings(
         set: set.uid.clone(),
         connection: connection.connection.clone(),
         others: other_sets::others(set, &context.index, &context.store, &context.connections, connection.url()).await,
-        grants: connection.grants.clone(),
         made_in,
     }
 }

@@ -208,7 +208,8 @@ fn is_as_it_was(set: &CurrentSet<'_>, connection: &Result<SetConnection, Error>)
         service_template_id: status.and_then(|status| status.service_template_id),
         service_template_name: set.object.spec.service_template.name.as_deref(),
     };
-    connection.grants.cover(touched) && status.and_then(|status| status.endpoint.as_deref()) == Some(connection.url())
+    connection.connection.client.grants().cover(touched)
+        && status.and_then(|status| status.endpoint.as_deref()) == Some(connection.url())
 }
 
 // The cache may lag behind our own last write; what it shows is then read again.

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use super::read_request::ReadRequest;
 use super::snapshot_cache::SnapshotCache;
 use crate::engine::error::Error;
+use crate::engine::job::Job;
 use crate::engine::progress::Progress;
-use crate::engine::scope::{Connection, Scope};
+use crate::engine::scope::Scope;
 use crate::engine::translate::templates;
 use crate::plan::{Observed, ServerSchema, Template};
 
@@ -34,29 +35,34 @@ pub struct ProcessTemplateLists {
 }
 
 impl ProcessTemplateLists {
-    /// The templates of a scope, as fresh as asked.
+    /// The templates of a scope, as fresh as asked; `name` is that of the service template. A list that another set has read
+    /// is shown to a set whose grants cover it.
     ///
     /// # Errors
-    /// Those of the call.
+    /// Those of the call, and when the set may not read it.
     pub async fn observe(
         &self,
-        connection: &Connection,
+        job: &Job,
         scope: Scope,
+        name: &str,
         request: ReadRequest,
         progress: &Progress,
     ) -> Result<Listing, Error> {
-        let client = &connection.client;
+        job.check_grant(Some(scope.service_template_id), Some(name))?;
+        let client = &job.connection.client;
         let read = async {
-            let listed =
-                client.list_process_templates(request.priority, scope.biz_id, scope.service_template_id).await?;
+            let listed = client.list_process_templates(request.priority, scope.service_template(name)).await?;
             Ok(templates(listed))
         };
 
         let cell = self.snapshots.cell(scope.clone());
-        let snapshot = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await?;
+        let snapshot = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await;
+        let snapshot = snapshot.map_err(|error| job.error_of(error))?;
+        // It may have waited long for the list of another set.
+        job.check_grant(Some(scope.service_template_id), Some(name))?;
 
         let observed = Observed {
-            schema: self.schema_of(connection, &snapshot.value),
+            schema: self.schema_of(client.url(), job.connection.schema, &snapshot.value),
             templates: Arc::clone(&snapshot.value),
             user: client.user(),
         };
@@ -73,18 +79,18 @@ impl ProcessTemplateLists {
         progress.excluding_wait(self.snapshots.cell(scope.clone()).forget()).await;
     }
 
-    /// How the server behind a connection keeps sockets, as far as that is known.
-    pub fn schema(&self, connection: &Connection) -> ServerSchema {
-        if connection.schema != ServerSchema::Unknown {
-            return connection.schema;
+    /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.
+    pub fn schema(&self, url: &str, configured: ServerSchema) -> ServerSchema {
+        if configured != ServerSchema::Unknown {
+            return configured;
         }
-        self.schemas.lock().get(connection.client.url()).copied().unwrap_or(ServerSchema::Unknown)
+        self.schemas.lock().get(url).copied().unwrap_or(ServerSchema::Unknown)
     }
 
-    fn schema_of(&self, connection: &Connection, templates: &[Template]) -> ServerSchema {
+    fn schema_of(&self, url: &str, configured: ServerSchema, templates: &[Template]) -> ServerSchema {
         if let Some(shown) = templates.iter().find_map(Template::schema) {
-            self.schemas.lock().insert(connection.client.url().to_owned(), shown);
+            self.schemas.lock().insert(url.to_owned(), shown);
         }
-        self.schema(connection)
+        self.schema(url, configured)
     }
 }

@@ -103,7 +103,10 @@ impl ServiceTemplates {
             job.connection.client.list_service_templates(request.priority, job.biz_id).await
         };
         let cell = self.templates.cell(Business::of(job));
-        let known = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await?.value;
+        let known = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await;
+        let known = known.map_err(|error| job.error_of(error))?.value;
+        // It may have waited long for the list of another set.
+        job.check_grant(None, None)?;
         Ok((known, if has_read.load(Ordering::Relaxed) { request.has_begun() } else { request }))
     }
 
@@ -123,12 +126,12 @@ impl ServiceTemplates {
         let (Some(name), Some(wish)) = (&job.service_template.name, &job.service_template.create_if_missing) else {
             return Err(missing(job, &known));
         };
+        job.check_grant(None, Some(name))?;
         let category_id = self.category(job, name, wish, progress).await?;
         progress.checkpoint()?;
 
         // Create it.
         let cell = self.templates.cell(Business::of(job));
-        job.check_grant(None, Some(name))?;
         match progress.excluding_wait(client.create_service_template(job.biz_id, name, category_id)).await {
             Ok(created) => {
                 let id = created.id;
@@ -137,7 +140,7 @@ impl ServiceTemplates {
             }
             Err(error) => {
                 progress.excluding_wait(cell.forget()).await;
-                Err(Arc::new(error).into())
+                Err(job.error_of(Arc::new(error)))
             }
         }
     }
@@ -152,7 +155,9 @@ impl ServiceTemplates {
         let read = job.connection.client.list_service_categories(job.biz_id);
         let not_before = Freshness::TO_WRITE.not_before();
         let cell = self.categories.cell(Business::of(job));
-        let known = progress.excluding_wait(cell.get(not_before, read)).await?.value;
+        let known = progress.excluding_wait(cell.get(not_before, read)).await;
+        let known = known.map_err(|error| job.error_of(error))?.value;
+        job.check_grant(None, Some(name))?;
 
         let is_parent = |id: i64| known.iter().any(|category| category.id == id && category.name == parent);
         let found = known.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));

@@ -10,11 +10,11 @@
 //! * Freshness: a snapshot is as old as the moment before its read was sent, so it shows every write that had finished by
 //!   then. Folding does not make it younger: what others have written since is still missing.
 //! * A reader that waited shares the result of the read that it waited for, also its error. Not shared are
-//!   [`cmdb::Error::Busy`] and [`cmdb::Error::Ending`]: they say that one caller's call did not start, and each caller has
-//!   a priority of its own.
+//!   [`cmdb::Error::Busy`], [`cmdb::Error::NotGranted`] and [`cmdb::Error::Ending`]: they say that one caller's call did
+//!   not start, and each caller has a priority and grants of its own.
 //!
 //! *Assumptions.* One key is one view of CMDB: it contains the connection with its credentials, because CMDB may show each
-//! user something else.
+//! user something else. Whether a caller may see it at all is checked by the caller, before and after.
 //!
 //! *Caveats.*
 //! * A fold waits while a read is in flight, and then changes that read's snapshot. The read may show the write already,
@@ -129,7 +129,9 @@ impl<T> SnapshotCell<T> {
                 state.last = Some(snapshot.clone());
                 Ok(snapshot)
             }
-            Err(error @ (cmdb::Error::Busy { .. } | cmdb::Error::Ending { .. })) => Err(Arc::new(error)),
+            Err(error @ (cmdb::Error::Busy { .. } | cmdb::Error::NotGranted { .. } | cmdb::Error::Ending { .. })) => {
+                Err(Arc::new(error))
+            }
             Err(error) => {
                 let error = Arc::new(error);
                 state.failed = Some((Instant::now(), Arc::clone(&error)));
@@ -163,18 +165,25 @@ mod tests {
     use tokio::time::Instant;
 
     use super::SnapshotCell;
-    use crate::cmdb::{Error, Operation};
+    use crate::cmdb::{Error, Operation, Refusal};
 
     #[tokio::test]
-    async fn a_reader_that_waited_behind_a_busy_poll_reads_for_itself() {
-        let (shared, refused) = (Arc::new(SnapshotCell::default()), Arc::new(Notify::new()));
-        let poll = shared.get(Instant::now(), async {
-            refused.notified().await;
-            Err(Error::Busy { operation: Operation::ListProcessTemplates, retry_after: Duration::from_secs(1) })
-        });
-        let work = shared.get(Instant::now(), async { Ok(7) });
-        let (poll, work, ()) = tokio::join!(poll, work, async { refused.notify_one() });
-        assert!(poll.is_err());
-        assert_eq!(*work.unwrap().value, 7);
+    async fn a_reader_that_waited_behind_a_call_that_was_not_sent_reads_for_itself() {
+        let operation = Operation::ListProcessTemplates;
+        for not_sent in [
+            Error::Busy { operation, retry_after: Duration::from_secs(1) },
+            Error::NotGranted { operation, refusal: Refusal::NotGranted },
+            Error::Ending { operation },
+        ] {
+            let (shared, refused) = (Arc::new(SnapshotCell::default()), Arc::new(Notify::new()));
+            let poll = shared.get(Instant::now(), async {
+                refused.notified().await;
+                Err(not_sent.clone())
+            });
+            let work = shared.get(Instant::now(), async { Ok(7) });
+            let (poll, work, ()) = tokio::join!(poll, work, async { refused.notify_one() });
+            assert!(poll.is_err());
+            assert_eq!(*work.unwrap().value, 7, "{not_sent}");
+        }
     }
 }

@@ -101,7 +101,8 @@ impl<J: Journal> Writes<'_, J> {
         let client = &self.job.connection.client;
         let sent = changes(properties);
         let name = self.carried.view.name_of(id);
-        let updated = client.update_process_template(scope.biz_id, scope.service_template_id, (id, &name), &sent);
+        let service_template = scope.service_template(&self.carried.view.service_template_name);
+        let updated = client.update_process_template(service_template, (id, &name), &sent);
         let updated = self.progress.excluding_wait(updated).await;
 
         match updated {
@@ -123,6 +124,8 @@ impl<J: Journal> Writes<'_, J> {
                 self.carried.note_update(key, id);
                 Ok(Course::Clean)
             }
+            // It was not sent.
+            Err(error @ cmdb::Error::NotGranted { .. }) => Err(self.job.error_of(Arc::new(error))),
             Err(error) => {
                 self.look_after_failure().await?;
                 match error {
@@ -143,7 +146,8 @@ impl<J: Journal> Writes<'_, J> {
         let client = &self.job.connection.client;
         let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, self.carried.view.name_of(*id))).collect();
         let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
-        let deleted = client.delete_process_templates(scope.biz_id, scope.service_template_id, &named);
+        let service_template = scope.service_template(&self.carried.view.service_template_name);
+        let deleted = client.delete_process_templates(service_template, &named);
 
         match self.progress.excluding_wait(deleted).await {
             Ok(()) => {
@@ -151,6 +155,8 @@ impl<J: Journal> Writes<'_, J> {
                 self.carried.tally.deleted.extend(ids);
                 Ok(Course::Clean)
             }
+            // It was not sent.
+            Err(error @ cmdb::Error::NotGranted { .. }) => Err(self.job.error_of(Arc::new(error))),
             Err(error) => {
                 self.look_after_failure().await?;
                 let listed = &self.carried.view.listing.observed.templates;

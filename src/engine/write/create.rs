@@ -153,7 +153,8 @@ impl<J: Journal> Creation<'_, '_, J> {
         let scope = &self.writes.carried.view.listing.scope;
         let specifications: Vec<_> = chunk.iter().map(|order| specification(&order.create.properties)).collect();
         let client = &job.connection.client;
-        let created = client.create_process_templates(scope.biz_id, scope.service_template_id, &specifications);
+        let service_template = scope.service_template(&self.writes.carried.view.service_template_name);
+        let created = client.create_process_templates(service_template, &specifications);
         let created = progress.excluding_wait(created).await;
 
         match created {
@@ -164,9 +165,9 @@ impl<J: Journal> Creation<'_, '_, J> {
             // CMDB repeats a transaction that lost a race, and then counts the IDs of the lost one too.
             Ok(_) => self.settle(&chunk).await,
             // It was not sent: its intents are withdrawn with those of the chunks behind it.
-            Err(cmdb::Error::Ending { .. }) => {
+            Err(error @ (cmdb::Error::NotGranted { .. } | cmdb::Error::Ending { .. })) => {
                 self.queue.push_front(Chunk { orders: chunk, after_id: Some(after_id) });
-                Err(Error::Stopped)
+                Err(job.error_of(Arc::new(error)))
             }
             Err(error) => {
                 if error.outcome() == cmdb::WriteOutcome::NotStored {

@@ -134,8 +134,8 @@ impl Writer {
         request: ReadRequest,
         progress: &Progress,
     ) -> Result<(), Error> {
-        view.check_grant(job)?;
-        let listing = self.lists.observe(&job.connection, view.listing.scope.clone(), request, progress).await?;
+        let (scope, name) = (view.listing.scope.clone(), view.service_template_name.as_str());
+        let listing = self.lists.observe(job, scope, name, request, progress).await?;
         self.plan_again(job, view, listing);
         Ok(())
     }
