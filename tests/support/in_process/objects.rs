@@ -122,6 +122,10 @@ impl Objects {
                 "creationTimestamp": MOMENT,
             }),
         );
+        // An object of the cluster has none.
+        if place.namespace.is_empty() {
+            object["metadata"]["namespace"] = Value::Null;
+        }
         Ok(self.store(&place, "ADDED", object))
     }
 
