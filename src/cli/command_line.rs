@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::exit_status::ExitStatus;
+use super::run::Companion;
 use super::{crd, doctor, plan, probe, run, validate};
 
 /// Declarative process templates for BlueKing CMDB.
@@ -51,8 +52,17 @@ impl Cli {
     /// # Errors
     /// Why the command failed, for people.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
+        self.execute_beside(Vec::new())
+    }
+
+    /// The same with long-lived tasks beside those of `ptset run`: for a program that embeds the operator, and for tests of what
+    /// a task that fails does to the process.
+    ///
+    /// # Errors
+    /// Why the command failed, for people.
+    pub fn execute_beside(self, companions: Vec<Companion>) -> anyhow::Result<ExitCode> {
         let status = match self.command {
-            Command::Run(options) => run::run(*options).map(|()| ExitStatus::Success),
+            Command::Run(options) => run::run(*options, companions),
             Command::Validate(options) => validate::validate(&options),
             Command::Plan(options) => plan::plan(&options),
             Command::Doctor(options) => doctor::doctor(&options),

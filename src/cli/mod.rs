@@ -14,3 +14,4 @@ mod run;
 mod validate;
 
 pub use command_line::{Cli, command};
+pub use run::Companion;

@@ -1,7 +1,8 @@
 //! `ptset run`: runs the controller until a signal.
 //!
 //! *Flow*: logging, HTTP endpoints, the clients of the API server, then the controller: alone, or while this instance holds
-//! the lease. On SIGTERM or SIGINT the controller finishes its writes in flight before the endpoints stop.
+//! the lease. On SIGTERM or SIGINT the controller finishes its writes in flight before the endpoints stop. When a task fails,
+//! the same happens, and the process exits with 1.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,27 +10,41 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use axum::http::Request;
+use futures::future::BoxFuture;
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::BoxError;
-use tower::buffer::BufferLayer;
+use tower::buffer::Buffer;
 use tower::filter::FilterLayer;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 
 use super::api_server::ApiServer;
+use super::exit_status::ExitStatus;
 use crate::api::FIELD_MANAGER;
 use crate::cmdb::{OpenGate, UrlPolicy, WriteGate};
 use crate::controller;
-use crate::controller::{Election, Leadership, LeadershipState, Observer as _, SecretAccess, Settings, Terms};
+use crate::controller::{
+    Election, Leadership, LeadershipState, Liveness, Observer as _, SecretAccess, Settings, TaskFailure, TaskResult,
+    Tasks, Terms,
+};
 use crate::telemetry;
-use crate::telemetry::{LogFormat, Metrics};
+use crate::telemetry::{Endpoints, LogFormat, Metrics};
 
 // Most calls in flight to the API server: each has a connection with buffers. A watch counts until its response starts.
 const API_SERVER_CALLS: usize = 16;
+
+// Longest wait for tasks that end with the process.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
+// Tasks by name.
+const CONTROLLER: &str = "controller";
+const LEASE_HOLDER: &str = "lease holder";
+const ENDPOINTS: &str = "HTTP endpoints";
 
 // Longest transaction of CMDB, in seconds.
 const TRANSACTION_LIMIT: u32 = 120;
@@ -84,17 +99,24 @@ pub struct Options {
     log_format: LogFormat,
 }
 
-/// Runs the controller until a signal.
-pub fn run(options: Options) -> anyhow::Result<()> {
+/// A long-lived task of a program that embeds the operator, with its name: it runs in the same runtime, and when it fails the
+/// operator shuts down as it does for a task of its own.
+pub type Companion = (&'static str, BoxFuture<'static, ()>);
+
+/// Runs the controller until a signal, or until one of its tasks fails.
+pub fn run(options: Options, companions: Vec<Companion>) -> anyhow::Result<ExitStatus> {
     let telemetry_guard = telemetry::start_logging(&options.log, options.log_format)?;
     // The workload is I/O bound: two worker threads serve thousands of sets.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let served = runtime.block_on(serve(options));
+    let served = runtime.block_on(serve(options, companions));
+    // A task that blocks its thread does not hold up the exit.
+    runtime.shutdown_timeout(LAST_TASKS);
     telemetry_guard.shutdown();
-    served
+    // What failed was logged where it failed.
+    served.map(|ended| if ended.is_ok() { ExitStatus::Success } else { ExitStatus::Failure })
 }
 
-async fn serve(options: Options) -> anyhow::Result<()> {
+async fn serve(options: Options, companions: Vec<Companion>) -> anyhow::Result<TaskResult> {
     // The cluster, and where connections may lead.
     let mut config = kube::Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod")?;
     // Retries are bounded elsewhere: by the terms of the election, and by the layers of the controller's client.
@@ -103,11 +125,16 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let api_server = ApiServer::of(&config);
     let policy = url_policy(&options, &api_server).await?;
 
-    // HTTP endpoints.
+    // Tasks that are needed for as long as the process runs, and HTTP endpoints.
     let listener = listen(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
-    let metrics = Arc::new(Metrics::default());
-    let (shutdown, stop_serving) = (CancellationToken::new(), CancellationToken::new());
-    tokio::spawn(stop_on_signal(shutdown.clone()));
+    let address = listener.local_addr()?;
+    let (metrics, liveness, shutdown) =
+        (Arc::new(Metrics::default()), Arc::<Liveness>::default(), CancellationToken::new());
+    let mut tasks = Tasks::new(Arc::clone(&liveness));
+    tasks.spawn_fallible("signal handler", stop_on_signal(shutdown.clone()));
+    for (name, companion) in companions {
+        tasks.spawn(name, companion);
+    }
 
     if options.create_grace_seconds <= TRANSACTION_LIMIT {
         let seconds = options.create_grace_seconds;
@@ -116,20 +143,24 @@ async fn serve(options: Options) -> anyhow::Result<()> {
              before 3.9.18 may store a process template twice; raise it, or leave it out"
         );
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "begins");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %address, "begins");
 
     // Without a lease this instance leads from the start.
     if options.lease.is_none() {
         metrics.report_standing(&LeadershipState::Leads);
     }
-    let server = tokio::spawn(telemetry::serve(listener, Arc::clone(&metrics), stop_serving.clone()));
+    let (listener, of_endpoints) = (listener.into_std()?, Arc::clone(&metrics));
+    let endpoints = Endpoints::start(listener, of_endpoints, Arc::clone(&liveness), shutdown.clone())?;
+    let stop_endpoints = endpoints.stop();
+    tasks.spawn_fallible(ENDPOINTS, endpoints.ended());
 
     // The controller, whose client writes only while this instance leads.
     let leadership = Arc::<Leadership>::default();
     let gate: Arc<dyn WriteGate> = if options.lease.is_some() { leadership.clone() } else { Arc::new(OpenGate) };
-    let client = client_behind_gate(config.clone(), &gate)?;
+    let client = client_behind_gate(config.clone(), &gate, &mut tasks)?;
     if !options.connections_anywhere {
-        tokio::spawn(api_server.watch(client.clone(), policy.clone(), shutdown.clone()));
+        let watch = api_server.watch(client.clone(), policy.clone(), shutdown.clone());
+        tasks.spawn("watch of the API server's endpoints", watch);
     }
     let settings = Settings {
         instance: instance(),
@@ -141,33 +172,47 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         removal_delay: Duration::from_secs(options.removal_delay_seconds.into()),
         url_policy: policy,
         write_gate: gate,
+        liveness: Arc::clone(&liveness),
     };
     let work = {
         let metrics = Arc::clone(&metrics);
         move |stop| controller::run(client.clone(), settings.clone(), metrics.clone(), metrics.clone(), stop)
     };
 
-    // Run it until the shutdown.
-    if let Some(name) = options.lease {
-        let election = Election {
+    // Run it until the shutdown, or until a task fails.
+    let ended = if let Some(name) = options.lease {
+        let election = Arc::new(Election {
             namespace: options.lease_namespace.unwrap_or_else(|| config.default_namespace.clone()),
             client: kube::Client::try_from(config).map_err(unusable)?,
             name,
             identity: identity(),
             terms: Terms::of_seconds(options.lease_duration_seconds),
-        };
-        election.run(&leadership, |standing| metrics.report_standing(standing), work, &shutdown).await;
+            working: TaskTracker::new(),
+        });
+        tasks.spawn_fallible(LEASE_HOLDER, {
+            let (election, leadership, shutdown) = (Arc::clone(&election), Arc::clone(&leadership), shutdown.clone());
+            let report_standing = move |standing: &LeadershipState| metrics.report_standing(standing);
+            async move { election.run(&leadership, report_standing, work, &shutdown).await }
+        });
+        let ended = tasks.run_until(LEASE_HOLDER, &shutdown).await;
+        if ended.is_err() {
+            election.give_back(&leadership).await;
+        }
+        ended
     } else {
-        work(shutdown).await;
-    }
+        tasks.spawn_fallible(CONTROLLER, work(shutdown.clone()));
+        tasks.run_until(CONTROLLER, &shutdown).await
+    };
 
     // A client of the endpoints that sends or reads slowly does not hold up the exit.
-    stop_serving.cancel();
-    if let Ok(served) = tokio::time::timeout(Duration::from_secs(2), server).await {
-        served??;
+    stop_endpoints.cancel();
+    let _ = tokio::time::timeout(LAST_TASKS, tasks.until_ended(ENDPOINTS, &shutdown)).await;
+    // A stall is found outside of the tasks.
+    let ended = ended.and(liveness.failure().map_or(Ok(()), |why| Err(TaskFailure::Stalled(why))));
+    if ended.is_ok() {
+        tracing::info!("ends: no write is under way");
     }
-    tracing::info!("ends: no write is under way");
-    Ok(())
+    Ok(ended)
 }
 
 // Binds the address; where the kernel has no IPv6, the default becomes every IPv4 address.
@@ -192,7 +237,11 @@ fn namespaces(given: Vec<String>) -> anyhow::Result<Vec<String>> {
 }
 
 // A client that writes only while the gate is open. The gate is checked again before each retry.
-fn client_behind_gate(config: kube::Config, gate: &Arc<dyn WriteGate>) -> anyhow::Result<kube::Client> {
+fn client_behind_gate(
+    config: kube::Config,
+    gate: &Arc<dyn WriteGate>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<kube::Client> {
     let gate = Arc::clone(gate);
     let check = move |request: Request<Body>| -> Result<Request<Body>, BoxError> {
         if request.method().is_safe() || gate.is_open() {
@@ -203,8 +252,16 @@ fn client_behind_gate(config: kube::Config, gate: &Arc<dyn WriteGate>) -> anyhow
     };
     let builder = ClientBuilder::try_from(config).map_err(unusable)?;
     let gated = builder.with_layer(&FilterLayer::new(check));
-    let retried =
-        gated.with_layer(&BufferLayer::new(API_SERVER_CALLS)).with_layer(&RetryLayer::new(RetryPolicy::server_retry()));
+    let (send_worker, worker) = std::sync::mpsc::sync_channel(1);
+    let buffer = tower::layer::layer_fn(move |service| {
+        let (buffer, worker) = Buffer::pair(service, API_SERVER_CALLS);
+        // Received right below.
+        let _ = send_worker.send(worker);
+        buffer
+    });
+    let buffered = gated.with_layer(&buffer);
+    tasks.spawn("queue of API server requests", worker.recv()?);
+    let retried = buffered.with_layer(&RetryLayer::new(RetryPolicy::server_retry()));
     Ok(retried.with_layer(&ConcurrencyLimitLayer::new(API_SERVER_CALLS)).build())
 }
 
@@ -238,14 +295,21 @@ fn unusable(error: kube::Error) -> anyhow::Error {
     }
 }
 
-async fn stop_on_signal(shutdown: CancellationToken) {
+async fn stop_on_signal(shutdown: CancellationToken) -> TaskResult {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    if let (Ok(mut terminate), Ok(mut interrupt)) = signals {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let (mut terminate, mut interrupt) = match signals {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            let failure = TaskFailure::Failed { task: "signal handler", reason: error.to_string() };
+            tracing::error!("{failure}; shutting down");
+            return Err(failure);
         }
-        tracing::info!("stops: writes under way are finished first");
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
+    tracing::info!("stops: writes under way are finished first");
     shutdown.cancel();
+    Ok(())
 }

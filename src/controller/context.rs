@@ -10,10 +10,12 @@ use kube::api::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource as _};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connection::cache::Connections;
 use super::kubernetes::events::Events;
 use super::kubernetes::retry_state::RetryState;
+use super::liveness::Liveness;
 use super::names::ObjectName;
 use super::observer::Observer;
 use super::reason::UNJUDGED;
@@ -59,6 +61,10 @@ pub struct Context {
     pub queue: Arc<Queue>,
     /// Ends the controller.
     pub shutdown: CancellationToken,
+    /// The progress of the process.
+    pub liveness: Arc<Liveness>,
+    /// The reconciles of sets in flight. They go on when what started them has failed.
+    pub reconciles: TaskTracker,
 }
 
 impl Context {

@@ -3,7 +3,8 @@
 //! # Flow
 //! Watches of sets, connections, and (cluster-wide) of shared connections, namespaces and Secrets feed one kube controller for
 //! each kind. Sets and connections wake one another through [`Waker`]. On shutdown no reconcile starts; those in flight stop
-//! after the call that they are in and store what it gave; then the last events are published.
+//! after the call that they are in and store what it gave; then the last events are published. A task that fails has the same
+//! effect as a shutdown, and is returned as the error ([`super::tasks`]).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use kube::{Client, CustomResourceExt, Resource as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connection::build::Bounds;
 use super::connection::cache::Connections;
@@ -34,6 +36,7 @@ use super::set::stored_set::StoredSet;
 use super::set::supervise;
 use super::settings::{SecretAccess, Settings};
 use super::snapshot::StateSource;
+use super::tasks::{TaskResult, Tasks};
 use super::watch::cluster::Cluster;
 use super::watch::queue::Queue;
 use super::watch::readiness::Readiness;
@@ -51,17 +54,25 @@ const LAST_WRITES: Duration = Duration::from_secs(8);
 // Longest wait for the last events before the end.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
 
+// The task whose end is that of the controller.
+const SETS: &str = "controller of sets";
+
 /// Runs until `shutdown`: then no reconcile starts, and those in flight stop after their present call and save what it gave.
 /// That takes no longer than this call may, and half a minute.
+///
+/// # Errors
+/// When one of its tasks panicked or ended before `shutdown`. It has stopped then in the same way.
 pub async fn run(
     client: Client,
     settings: Settings,
     observer: Arc<dyn Observer>,
     cmdb_observer: Arc<dyn cmdb::Observer>,
     shutdown: CancellationToken,
-) {
+) -> TaskResult {
+    let shutdown = shutdown.child_token();
+    let mut tasks = Tasks::new(Arc::clone(&settings.liveness));
     let (events, publishing) = events::queue(client.clone(), settings.instance.clone());
-    let publishing = tokio::spawn(publishing);
+    tasks.spawn("event publisher", publishing);
 
     // Watches.
     let namespaces = &settings.namespaces;
@@ -106,7 +117,9 @@ pub async fn run(
         client,
         limiters,
         queue,
-        shutdown,
+        shutdown: shutdown.clone(),
+        liveness: Arc::clone(&settings.liveness),
+        reconciles: TaskTracker::new(),
     });
     let source: Arc<dyn StateSource> = context.clone();
     observer.controller_started(Arc::downgrade(&source));
@@ -114,35 +127,49 @@ pub async fn run(
 
     // Connections beside sets, until the last set has ended.
     let end_of_sets = CancellationToken::new();
-    tokio::spawn(reconcile::run(connections, woken.connections, Arc::clone(&context), end_of_sets.clone()));
+    tasks.spawn(
+        "controller of CmdbConnections",
+        reconcile::run(connections, woken.connections, Arc::clone(&context), end_of_sets.clone()),
+    );
     if let Some(Cluster { connections, namespaces, .. }) = cluster {
-        tokio::spawn(reconcile::run(connections, woken.cluster_connections, Arc::clone(&context), end_of_sets.clone()));
+        tasks.spawn(
+            "controller of ClusterCmdbConnections",
+            reconcile::run(connections, woken.cluster_connections, Arc::clone(&context), end_of_sets.clone()),
+        );
         let of_namespaces = Arc::clone(&context);
         let wake = move |namespace: &str| {
             of_namespaces.wake_sets(&of_namespaces.connections.users_of_shared(namespace));
         };
-        tokio::spawn(namespaces.run(wake, end_of_sets.clone()));
+        tasks.spawn("watch of namespaces", namespaces.run(wake, end_of_sets.clone()));
     }
-    reconcile_sets(sets, woken.sets, &context, &settings, &readiness).await;
+    tasks.spawn(SETS, reconcile_sets(sets, woken.sets, Arc::clone(&context), settings, readiness.clone()));
+    let result = tasks.run_until(SETS, &shutdown).await;
 
+    // Where the controller of sets has failed, its reconciles are still in flight.
+    context.reconciles.close();
+    tokio::select! {
+        () = context.reconciles.wait() => {}
+        () = last_writes(&context) => {}
+    }
     end_of_sets.cancel();
     readiness.close();
     drop(context);
-    if tokio::time::timeout(LAST_EVENTS, publishing).await.is_err() {
+    if tokio::time::timeout(LAST_EVENTS, tasks.join(&shutdown)).await.is_err() {
         tracing::debug!("some events were not published before the end");
     }
+    result
 }
 
 // Reconciles sets until the shutdown, and until those in flight then have ended.
 async fn reconcile_sets(
     mut sets: Controller<StoredSet>,
     woken: UnboundedReceiver<ObjectRef<StoredSet>>,
-    context: &Arc<Context>,
-    settings: &Settings,
-    readiness: &Readiness,
+    context: Arc<Context>,
+    settings: Settings,
+    readiness: Readiness,
 ) {
     if settings.secrets == SecretAccess::Watch {
-        let of_secret = Arc::clone(context);
+        let of_secret = Arc::clone(&context);
         let health = readiness.of(&Secret::plural(&()), &settings.namespaces);
         let changed = streams::touched::<PartialObjectMeta<Secret>>(&context.client, &settings.namespaces, &health);
         sets = sets.watches_stream(changed, move |changed| {
@@ -171,7 +198,7 @@ async fn reconcile_sets(
                 }
             },
             |_, never, _| match *never {},
-            Arc::clone(context),
+            Arc::clone(&context),
         )
         .for_each(|result| {
             match result {
@@ -195,7 +222,7 @@ async fn reconcile_sets(
     tokio::select! {
         () = running => {}
         () = idle_at_shutdown => {}
-        () = last_writes(context) => tracing::warn!("some reconciles did not end in time: the API server does not answer"),
+        () = last_writes(&context) => tracing::warn!("some reconciles did not end in time: the API server does not answer"),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::liveness::Liveness;
 use crate::cmdb::{UrlPolicy, WriteGate};
 
 /// How Secret changes are detected.
@@ -36,4 +37,6 @@ pub struct Settings {
     pub url_policy: UrlPolicy,
     /// Whether writes to CMDB may begin.
     pub write_gate: Arc<dyn WriteGate>,
+    /// The progress of the process, which its tasks and reconciles report.
+    pub liveness: Arc<Liveness>,
 }

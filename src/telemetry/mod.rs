@@ -12,4 +12,4 @@ mod traces;
 pub use logging::{LogFormat, Logs, TelemetryGuard, logs, start_logging};
 pub use metrics::Metrics;
 pub use readiness::ReadinessReport;
-pub use server::serve;
+pub use server::Endpoints;

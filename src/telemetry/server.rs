@@ -1,45 +1,174 @@
 //! The HTTP endpoints `/healthz`, `/readyz` and `/metrics`.
+//!
+//! # Flow
+//! They are served by a thread of their own, which also counts the ticks by which [`Liveness`] finds a stall. `/healthz` fails
+//! while the process is stalled, and while it shuts down because one of its tasks has failed; `/readyz` fails then too, and
+//! has a line that says why. A process that stays stalled exits.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
+use crate::controller::{Liveness, TICK, TaskFailure, TaskResult};
 
-/// Serves the endpoints until `shutdown` is cancelled and the requests in flight are answered.
-///
-/// # Errors
-/// When the socket fails.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, shutdown: CancellationToken) -> std::io::Result<()> {
+// Scrapes at a time: one may wait for a lock that a stalled task of the controller holds.
+const SCRAPES: usize = 4;
+
+// Ticks of a stall after which the process shuts down, as only a restart ends it: a minute. The process exits half a minute
+// later where the stall keeps it from that.
+const SHUTDOWN_AFTER: u64 = 120;
+const EXIT_AFTER: u64 = 180;
+
+/// The endpoints, on a thread of their own: they answer also while every thread of the controller's runtime is blocked.
+pub struct Endpoints {
+    stop: CancellationToken,
+    ended: oneshot::Receiver<std::io::Result<()>>,
+}
+
+impl Endpoints {
+    /// Starts to serve, and to watch the progress of the runtime that it is called in; one that stays stalled cancels
+    /// `shutdown`.
+    ///
+    /// # Errors
+    /// When the thread or its runtime cannot be started.
+    pub fn start(
+        listener: TcpListener,
+        metrics: Arc<Metrics>,
+        liveness: Arc<Liveness>,
+        shutdown: CancellationToken,
+    ) -> std::io::Result<Self> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().max_blocking_threads(SCRAPES).enable_all().build()?;
+        let stop = CancellationToken::new();
+        let (end, ended) = oneshot::channel();
+        let (until, observed) = (stop.clone(), Handle::current());
+        let thread = std::thread::Builder::new().name("endpoints".to_owned());
+        thread.spawn(move || {
+            runtime.block_on(async {
+                let never = watch_progress(&liveness, &observed, &shutdown);
+                let served = async {
+                    let served = serve(listener, metrics, Arc::clone(&liveness), until).await;
+                    // The receiver is gone when the process exits anyway.
+                    let _ = end.send(served);
+                };
+                // The progress is watched until the process exits: the rest of a shutdown may stall too.
+                futures::join!(never, served)
+            })
+        })?;
+        Ok(Self { stop, ended })
+    }
+
+    /// What stops them, when the requests in flight are answered.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Waits for their end.
+    ///
+    /// # Errors
+    /// When they ended before they were stopped.
+    pub async fn ended(self) -> TaskResult {
+        const TASK: &str = "HTTP endpoints";
+        let failure = match self.ended.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => TaskFailure::Failed { task: TASK, reason: error.to_string() },
+            // The sender is dropped by a panic alone.
+            Err(_) => TaskFailure::Panicked { task: TASK, message: "see the lines before".to_owned() },
+        };
+        tracing::error!("{failure}; shutting down");
+        Err(failure)
+    }
+}
+
+#[derive(Clone)]
+struct Served {
+    metrics: Arc<Metrics>,
+    liveness: Arc<Liveness>,
+}
+
+async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    liveness: Arc<Liveness>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let router = Router::new()
-        .route("/healthz", get(|| std::future::ready("ok\n")))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/metrics", get(render))
-        .with_state(metrics);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+        .with_state(Served { metrics, liveness });
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    let (is_ready, text) = metrics.readiness().render();
-    (if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+// Counts ticks, and ends a process that stays stalled. A task from outside is given to the runtime with each tick: it shows
+// that there is progress; and where one worker is blocked that was to wait for I/O, it makes another do that.
+async fn watch_progress(liveness: &Arc<Liveness>, runtime: &Handle, shutdown: &CancellationToken) -> Infallible {
+    let mut is_stalled = false;
+    loop {
+        tokio::time::sleep(TICK).await;
+        liveness.tick();
+        let beaten = Arc::clone(liveness);
+        drop(runtime.spawn(async move { beaten.beat() }));
+        let stall = liveness.stall();
+        match &stall {
+            Some((ticks, why)) if *ticks >= EXIT_AFTER => {
+                tracing::error!("{why}; exiting without a shutdown");
+                std::process::exit(1);
+            }
+            Some((ticks, why)) if *ticks == SHUTDOWN_AFTER => {
+                tracing::error!("{why}; shutting down: only a restart ends that");
+                liveness.fail(why.clone());
+                shutdown.cancel();
+            }
+            Some((_, why)) if !is_stalled => tracing::error!("{why}; /healthz fails until that ends"),
+            None if is_stalled => tracing::info!("the process makes progress again"),
+            _ => {}
+        }
+        is_stalled = stall.is_some();
+    }
 }
 
-async fn render(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> impl IntoResponse {
+async fn healthy(State(Served { liveness, .. }): State<Served>) -> impl IntoResponse {
+    match liveness.problem() {
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        None => (StatusCode::OK, "ok\n".to_owned()),
+    }
+}
+
+async fn ready(State(Served { metrics, liveness }): State<Served>) -> impl IntoResponse {
+    let (is_ready, mut text) = metrics.readiness().render();
+    let problem = liveness.problem();
+    if let Some(why) = &problem {
+        let _ = writeln!(text, "process: {why}");
+    }
+    (if is_ready && problem.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+}
+
+// On another thread: a scrape that waits for the controller does not delay /healthz.
+async fn render(State(Served { metrics, .. }): State<Served>, headers: HeaderMap) -> Result<Response, StatusCode> {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (content_type, text) = if accept.contains("application/openmetrics-text") {
-        ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.render())
+    let is_open_metrics = accept.contains("application/openmetrics-text");
+    let rendered = tokio::task::spawn_blocking(move || metrics.render()).await;
+    let text = rendered.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let (content_type, text) = if is_open_metrics {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
     } else {
-        ("text/plain; version=0.0.4; charset=utf-8", to_plain_text(&metrics.render()))
+        ("text/plain; version=0.0.4; charset=utf-8", to_plain_text(&text))
     };
-    ([(header::CONTENT_TYPE, content_type)], text)
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
 // The older Prometheus text format, for clients that do not accept OpenMetrics: it has neither units nor an end marker, and

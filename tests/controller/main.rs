@@ -8,4 +8,5 @@ mod line;
 mod neighbour;
 mod outage;
 mod sharing;
+mod tasks;
 mod watches;

@@ -25,6 +25,7 @@ mod rotation;
 mod secrets;
 mod server_version;
 mod side_by_side;
+mod tasks;
 #[cfg(feature = "otel")]
 mod traces;
 mod verdicts;

@@ -37,6 +37,10 @@ struct Shared {
     version: watch::Sender<u64>,
     requests: Mutex<Vec<Recorded>>,
     is_silent: AtomicBool,
+    // Watches deliver nothing.
+    are_watches_held: watch::Sender<bool>,
+    // How often all watches were ended.
+    watch_epoch: watch::Sender<u64>,
     failing: Mutex<Vec<Failing>>,
 }
 
@@ -105,6 +109,16 @@ impl ApiServer {
     /// From now on it answers nothing, or again.
     pub fn set_silent(&self, is_silent: bool) {
         self.shared.is_silent.store(is_silent, Ordering::Relaxed);
+    }
+
+    /// From now on no watch delivers anything; or again, with what has changed meanwhile.
+    pub fn hold_watches(&self, are_held: bool) {
+        self.shared.are_watches_held.send_replace(are_held);
+    }
+
+    /// Ends all watches, which are started again where they were.
+    pub fn end_watches(&self) {
+        self.shared.watch_epoch.send_modify(|epoch| *epoch += 1);
     }
 
     /// The requests that came, oldest first.

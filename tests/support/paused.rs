@@ -15,7 +15,7 @@ use cmdb_sim::{self as sim, Effect, Fault, Refuse, Simulator};
 use process_template_operator::api::{GROUP, VERSION};
 use process_template_operator::cmdb::{self, OpenGate, Operation, UrlPolicy};
 use process_template_operator::controller::{
-    self, ControllerState, ReadinessCheck, SecretAccess, Settings, StateSource,
+    self, ControllerState, ReadinessCheck, SecretAccess, Settings, StateSource, TaskFailure, TaskResult,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -45,7 +45,7 @@ pub struct Paused {
     pub deadline: Duration,
     sim: Option<Simulator>,
     outage: Option<Outage>,
-    operator: Option<(CancellationToken, JoinHandle<()>)>,
+    operator: Option<(CancellationToken, JoinHandle<TaskResult>)>,
 }
 
 // What CMDB comes back with, and where; the socket is not listened to, and keeps others from its port.
@@ -71,11 +71,22 @@ pub struct Told {
     reconciles: Mutex<Vec<(Instant, &'static str)>>,
     probe: Mutex<Option<Weak<dyn StateSource>>>,
     gates: Mutex<BTreeMap<ReadinessCheck, Result<String, String>>>,
+    panics: Mutex<Option<Panics>>,
+}
+
+/// At what an observer panics, within the task that tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panics {
+    /// The end of each call of this operation.
+    AtCall(Operation),
+    /// The next thing that a watch tells of its health.
+    AtWatch,
 }
 
 impl cmdb::Observer for Told {
     fn call_finished(&self, operation: Operation, outcome: &'static str, _: Duration) {
         self.calls.lock().unwrap().push(Call { operation, outcome, at: Instant::now() });
+        self.may_panic(Panics::AtCall(operation));
     }
 }
 
@@ -86,6 +97,7 @@ impl controller::Observer for Told {
 
     fn readiness_changed(&self, gate: ReadinessCheck, state: Result<String, String>) {
         self.gates.lock().unwrap().insert(gate, state);
+        self.may_panic(Panics::AtWatch);
     }
 
     fn controller_started(&self, probe: Weak<dyn StateSource>) {
@@ -94,6 +106,16 @@ impl controller::Observer for Told {
 }
 
 impl Told {
+    /// From now on it panics so.
+    pub fn panic(&self, panics: Option<Panics>) {
+        *self.panics.lock().unwrap() = panics;
+    }
+
+    fn may_panic(&self, at: Panics) {
+        let panics = *self.panics.lock().unwrap();
+        assert_ne!(panics, Some(at), "as the test wants it");
+    }
+
     /// What is true of the operator now.
     pub fn readings(&self) -> ControllerState {
         let probe = self.probe.lock().unwrap().as_ref().and_then(Weak::upgrade).unwrap();
@@ -227,6 +249,7 @@ impl Paused {
             removal_delay: Duration::from_secs(10),
             url_policy: UrlPolicy::none(),
             write_gate: Arc::new(OpenGate),
+            liveness: Arc::default(),
         };
         change(&mut settings);
         let stop = CancellationToken::new();
@@ -235,12 +258,32 @@ impl Paused {
         self.operator = Some((stop, tokio::spawn(running)));
     }
 
+    /// Waits until the controller ends by itself, and gives why.
+    pub async fn operator_failed(&mut self) -> TaskFailure {
+        let (_stop, running) = self.operator.take().unwrap();
+        running.await.unwrap().unwrap_err()
+    }
+
+    /// A condition of the connection: its status, reason and message.
+    pub fn connection_condition(&self, type_: &str) -> Option<(String, String, String)> {
+        let connection = self.api.get(&Place::new(GROUP, "cmdbconnections", NAMESPACE, "default"))?;
+        let conditions = connection["status"]["conditions"].as_array()?;
+        let condition = conditions.iter().find(|condition| condition["type"] == type_)?;
+        let text = |key: &str| condition[key].as_str().unwrap().to_owned();
+        Some((text("status"), text("reason"), text("message")))
+    }
+
+    /// Whether the connection is Ready.
+    pub fn is_connection_ready(&self) -> bool {
+        self.connection_condition("Ready").is_some_and(|(status, ..)| status == "True")
+    }
+
     /// Tells the controller to stop, and waits for its end; for how long.
     pub async fn stop_operator(&mut self) -> Duration {
         let (stop, running) = self.operator.take().unwrap();
         let told = Instant::now();
         stop.cancel();
-        running.await.unwrap();
+        running.await.unwrap().unwrap();
         told.elapsed()
     }
 

@@ -45,6 +45,7 @@ impl AnswerObserver {
 
 impl Observer for AnswerObserver {
     fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration) {
+        self.observer.call_finished(operation, outcome, elapsed);
         // A call that was not made, or that others took the turn of, says nothing.
         if !matches!(outcome, "busy" | "throttled") {
             let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
@@ -52,6 +53,5 @@ impl Observer for AnswerObserver {
             let answer = Answer { at: Instant::now(), is_good: !is_bad, refuses };
             *self.last.lock() = Some(answer);
         }
-        self.observer.call_finished(operation, outcome, elapsed);
     }
 }

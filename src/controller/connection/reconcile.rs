@@ -15,6 +15,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::entry::Live;
 use super::name::ConnectionName;
@@ -82,7 +83,7 @@ pub async fn run<K: ConnectionObject + 'static>(
             .reconcile_on(waker::stream(woken))
             .run(
                 |object, context| async move {
-                    Ok::<controller::Action, Infallible>(reconcile(&object, &context).await.into())
+                    Ok::<controller::Action, Infallible>(supervised(object, context).await.into())
                 },
                 |_, never, _| match *never {},
                 Arc::clone(&context),
@@ -107,6 +108,65 @@ pub async fn run<K: ConnectionObject + 'static>(
     }
 }
 
+// A panic ends only this reconcile: the status says so, and it is retried with backoff.
+async fn supervised<K: ConnectionObject + 'static>(object: Arc<DeserializeGuard<K>>, context: Arc<Context>) -> Action {
+    let name = name_of(&*object);
+    let watched = {
+        let (object, context, liveness) = (Arc::clone(&object), Arc::clone(&context), Arc::clone(&context.liveness));
+        let reconcile = async move { reconcile(&object, &context).await };
+        liveness.watch(format!("the reconcile of {name}"), reconcile)
+    };
+    let panic = match AbortOnDropHandle::new(tokio::spawn(watched)).await {
+        Ok(action) => return action,
+        Err(panic) => panic,
+    };
+
+    tracing::error!(connection = %name, %panic, "reconcile panicked (bug)");
+    let state = context.connection_states.of(&name.object(), object.meta().uid.as_deref().unwrap_or_default());
+    let wait = state.next_backoff();
+    state.back_off(wait);
+    // A task of its own too: what made the reconcile panic may make this panic.
+    let report = {
+        let (name, context) = (name.clone(), Arc::clone(&context));
+        async move { report_panic(&object, &name, &context).await }
+    };
+    if let Err(panic) = AbortOnDropHandle::new(tokio::spawn(report)).await {
+        tracing::error!(connection = %name, %panic, "a panic could not be reported in the status (bug)");
+    }
+    Action::requeue(wait)
+}
+
+// Where the panicked reconcile has written the status itself, the watch brings what stands now: see `check_and_report`.
+async fn report_panic<K: ConnectionObject>(object: &DeserializeGuard<K>, name: &ConnectionName, context: &Context) {
+    let Ok(connection) = &object.0 else { return };
+    let previous = connection.status().cloned().unwrap_or_default();
+    let conditions = conditions::from_error(&Error::Panicked);
+    let generation = object.meta().generation.unwrap_or_default();
+    let status = status::failed(&previous, generation, Time(Timestamp::now()), &conditions);
+    let target = target(object);
+    let state = context.connection_states.of(&target.name, &target.uid);
+    state.note_unreported();
+    if status == previous {
+        state.status_reported();
+    } else if write::<K>(context, name, &target, &status).await {
+        state.status_reported();
+        context.events.turned(connection.object_ref(&()), &previous.conditions, &conditions);
+    }
+}
+
+fn name_of<K: ConnectionObject>(object: &DeserializeGuard<K>) -> ConnectionName {
+    ConnectionName { kind: K::KIND, namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
+
+fn target<K: ConnectionObject>(object: &DeserializeGuard<K>) -> Target {
+    let metadata = object.meta();
+    Target {
+        name: name_of(object).object(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
 async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Context) -> Action {
     let wait = check_and_report::<K>(object, context).await;
     match wait {
@@ -119,13 +179,7 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
 // Checks one connection: the wait until the next check; None: there is nothing to check before it changes.
 async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Context) -> Option<Duration> {
     let metadata = object.meta();
-    let name =
-        ConnectionName { kind: K::KIND, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
-    let target = Target {
-        name: name.object(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-    };
+    let (name, target) = (name_of(object), target(object));
     let generation = metadata.generation.unwrap_or_default();
 
     // Its sets hear of a change, whatever is wrong with it.
@@ -136,6 +190,9 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
     }
     let state = context.connection_states.of(&target.name, &target.uid);
     if let Some(left) = state.begin_reconcile(generation, false, None).backoff_left {
+        if state.is_unreported() {
+            report_panic(object, &name, context).await;
+        }
         return Some(left);
     }
     let Ok(connection) = &object.0 else {

@@ -66,6 +66,20 @@ pub fn compose(previous: &ConnectionStatus, facts: &Facts, conditions: &Conditio
     status
 }
 
+/// The status of a connection of which nothing new is known but that its reconcile failed.
+pub fn failed(previous: &ConnectionStatus, generation: i64, now: Time, conditions: &ConditionSet) -> ConnectionStatus {
+    let facts = Facts {
+        generation,
+        now,
+        schema: None,
+        version: None,
+        sets: 0,
+        requests_per_second: None,
+        credentials_version: None,
+    };
+    ConnectionStatus { sets: previous.sets, ..compose(previous, &facts, conditions) }
+}
+
 // Kubernetes advises against fractions in an API.
 fn whole(rate: f64) -> Option<i32> {
     i32::try_from(outside::whole(rate.max(1.0).round_ties_even())?).ok()

@@ -239,6 +239,11 @@ impl StateHandle<'_> {
         self.with(|object| !std::mem::replace(&mut object.is_unreported, true))
     }
 
+    /// Whether the status cannot tell how things stand.
+    pub fn is_unreported(&self) -> bool {
+        self.with(|object| object.is_unreported)
+    }
+
     /// Notes that the status tells how things stand.
     pub fn status_reported(&self) {
         self.with(|object| object.is_unreported = false);

@@ -9,12 +9,15 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::lease::{LeaseAction, LeaseObserver, Terms};
 use super::state::LeadershipState;
 use crate::cmdb::WriteGate;
+use crate::controller::tasks::{TaskFailure, TaskResult, panicked};
 
 /// Whether this process leads, by its own clock: open from a renewal until the lease counts as lost.
 #[derive(Debug, Default)]
@@ -50,6 +53,8 @@ pub struct Election {
     pub identity: String,
     /// How long a lease lasts.
     pub terms: Terms,
+    /// The work that was started under the lease, and that has not ended.
+    pub working: TaskTracker,
 }
 
 /// Why a call for the lease failed.
@@ -70,28 +75,49 @@ struct Held {
 }
 
 impl Election {
-    /// Leads whenever the lease is ours, until `shutdown`: `work` is begun with a token that tells it to end, and ends when
-    /// all that it had under way has ended. `report_standing` is told of each change.
+    /// Leads whenever the lease is ours, until `shutdown`: `work` is started with a token that stops it, and ends when all that
+    /// it had in flight has ended. `report_standing` is called on each change.
+    ///
+    /// # Errors
+    /// When the work failed. The lease is given back then.
     pub async fn run<W>(
         &self,
         leadership: &Leadership,
         report_standing: impl Fn(&LeadershipState),
         work: impl Fn(CancellationToken) -> W,
         shutdown: &CancellationToken,
-    ) where
-        W: Future<Output = ()> + Send + 'static,
+    ) -> TaskResult
+    where
+        W: Future<Output = TaskResult> + Send + 'static,
     {
         while let Some(held) = self.acquire(&report_standing, shutdown).await {
             leadership.set(Some(held.sent_at + self.terms.renew_deadline()));
             tracing::info!(lease = self.name, identity = self.identity, "leads");
             report_standing(&LeadershipState::Leads);
-            let held = self.hold(held, leadership, &report_standing, &work, shutdown).await;
+            let (held, worked) = self.hold(held, leadership, &report_standing, &work, shutdown).await;
             leadership.set(None);
             report_standing(&LeadershipState::StandsBy);
             if let Some(held) = held {
                 self.release(held).await;
             }
+            worked?;
             self.pause(self.terms.retry(), shutdown).await;
+        }
+        Ok(())
+    }
+
+    /// Gives the lease back if it is ours: for a holder that has failed. Waits for the work first, which `shutdown` must have
+    /// stopped.
+    pub async fn give_back(&self, leadership: &Leadership) {
+        self.working.close();
+        self.working.wait().await;
+        leadership.set(None);
+        match self.look().await {
+            Ok(Some(lease)) => self.release(Held { lease, sent_at: Instant::now() }).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(lease = self.name, %error, "the lease could not be given back and will expire");
+            }
         }
     }
 
@@ -145,7 +171,7 @@ impl Election {
         }
     }
 
-    // Works and renews until the work has ended; gives the lease if it is still ours then.
+    // Works and renews until the work has ended; gives the lease if it is still ours then, and how the work ended.
     async fn hold<W>(
         &self,
         mut held: Held,
@@ -153,22 +179,19 @@ impl Election {
         report_standing: impl Fn(&LeadershipState),
         work: impl Fn(CancellationToken) -> W,
         shutdown: &CancellationToken,
-    ) -> Option<Held>
+    ) -> (Option<Held>, TaskResult)
     where
-        W: Future<Output = ()> + Send + 'static,
+        W: Future<Output = TaskResult> + Send + 'static,
     {
         let stop = shutdown.child_token();
-        let mut working = tokio::spawn(work(stop.clone()));
+        let mut working = self.working.spawn(work(stop.clone()));
         let mut is_ours = true;
         let mut next = held.sent_at + self.terms.retry();
         loop {
             tokio::select! {
                 biased;
                 ended = &mut working => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "the controller ended by a defect and is begun again");
-                    }
-                    return is_ours.then_some(held);
+                    return (is_ours.then_some(held), how_it_ended(ended, &stop));
                 }
                 () = sleep_until(next), if is_ours => {}
             }
@@ -268,6 +291,18 @@ impl Election {
     }
 }
 
+fn how_it_ended(ended: Result<TaskResult, JoinError>, stop: &CancellationToken) -> TaskResult {
+    const CONTROLLER: &str = "controller";
+    let failure = match ended {
+        Ok(Ok(())) if stop.is_cancelled() => return Ok(()),
+        Ok(Err(failure)) => return Err(failure),
+        Ok(Ok(())) => TaskFailure::Ended(CONTROLLER),
+        Err(error) => panicked(CONTROLLER, error),
+    };
+    tracing::error!("{failure}; shutting down");
+    Err(failure)
+}
+
 fn time_of(lease: &Lease) -> Option<i64> {
     Some(lease.spec.as_ref()?.renew_time.as_ref()?.0.as_microsecond())
 }
@@ -336,6 +371,7 @@ mod tests {
                 name: "ptset".to_owned(),
                 identity: "me".to_owned(),
                 terms: Terms::of_seconds(15),
+                working: TaskTracker::new(),
             }
         }
 
@@ -390,7 +426,7 @@ mod tests {
         leadership: Arc<Leadership>,
         report_standing: Arc<Mutex<Vec<LeadershipState>>>,
         shutdown: CancellationToken,
-        task: tokio::task::JoinHandle<()>,
+        task: tokio::task::JoinHandle<TaskResult>,
     }
 
     impl Running {
@@ -407,8 +443,11 @@ mod tests {
                         told.push(standing.clone());
                     }
                 };
-                let work = |stop: CancellationToken| async move { stop.cancelled().await };
-                election.run(&open, tell, work, &stop).await;
+                let work = |stop: CancellationToken| async move {
+                    stop.cancelled().await;
+                    Ok(())
+                };
+                election.run(&open, tell, work, &stop).await
             });
             Self { leadership, report_standing, shutdown, task }
         }
@@ -419,7 +458,7 @@ mod tests {
 
         async fn ends_within(self, time: Duration) {
             self.shutdown.cancel();
-            timeout(time, self.task).await.unwrap().unwrap();
+            timeout(time, self.task).await.unwrap().unwrap().unwrap();
         }
     }
 
@@ -482,5 +521,51 @@ mod tests {
             assert_eq!(running.report_standing(), [LeadershipState::Leads, LeadershipState::StandsBy]);
             running.ends_within(SECOND).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_whose_work_fails_gives_the_lease_back_and_names_the_task() {
+        let ended = |result: TaskResult| async move { result };
+        for (returns, expected) in [
+            (Ok(()), TaskFailure::Ended("controller")),
+            (Err(TaskFailure::Ended("watch of namespaces")), TaskFailure::Ended("watch of namespaces")),
+        ] {
+            let (server, leadership, shutdown) = (Server::default(), Leadership::default(), CancellationToken::new());
+            server.takes(Some(Duration::ZERO));
+            let work = |_| ended(returns.clone());
+            let result = server.election().run(&leadership, |_| {}, work, &shutdown).await;
+            assert_eq!(result, Err(expected));
+            assert!(!leadership.is_open());
+            assert_eq!(server.holder(), json!(""));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_panicked_gives_the_lease_back_when_its_work_has_ended() {
+        let (server, leadership, shutdown) =
+            (Server::new(Duration::ZERO), Leadership::default(), CancellationToken::new());
+        let election = Arc::new(server.election());
+        let held = {
+            let (election, shutdown) = (Arc::clone(&election), shutdown.clone());
+            tokio::spawn(async move {
+                let work = |stop: CancellationToken| async move {
+                    stop.cancelled().await;
+                    sleep(SECOND).await;
+                    Ok(())
+                };
+                let panics = |standing: &LeadershipState| assert_ne!(*standing, LeadershipState::StandsBy);
+                election.run(&Leadership::default(), panics, work, &shutdown).await
+            })
+        };
+        sleep(5 * SECOND).await;
+        server.lease(|lease| lease.as_mut().unwrap()["metadata"]["resourceVersion"] = json!("another"));
+        server.takes(None);
+        assert!(held.await.unwrap_err().is_panic());
+        server.takes(Some(Duration::ZERO));
+        assert_eq!(server.holder(), json!("me"));
+        shutdown.cancel();
+        election.give_back(&leadership).await;
+        assert_eq!(server.holder(), json!(""));
+        assert!(election.working.is_empty());
     }
 }

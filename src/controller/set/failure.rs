@@ -1,5 +1,7 @@
 //! Failed reconciles: what is logged, published and counted of them.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
@@ -10,6 +12,7 @@ use super::schedule;
 use super::status::compose::{self, Subject};
 use super::status::journal::StatusJournal;
 use super::stored_set::StoredSet;
+use crate::api::{ProcessTemplateSetStatus, RECONCILE_REQUESTED_AT};
 use crate::cmdb;
 use crate::controller::action::Action;
 use crate::controller::context::Context;
@@ -67,34 +70,76 @@ pub fn note(set: &CurrentSet<'_>, context: &Context, stopped: Option<&Error>) {
 pub async fn malformed(object: &StoredSet, context: &Context, reason: &str) -> Action {
     let error = Error::Malformed(reason.chars().take(300).collect());
     context.note_outcome(error.label());
-    let target = Target {
-        name: ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() },
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-    };
+    let target = target(object);
     let ObjectName { namespace, name } = &target.name;
     tracing::warn!(namespace, name, %error, "the object cannot be read as a ProcessTemplateSet");
 
     let state = context.sets.of(&target.name, &target.uid);
     let again = Action::requeue(state.next_backoff());
-    let previous = match read_status(&context.client, &target).await {
-        Ok(Some(previous)) => previous,
-        Ok(None) => return again,
+    match read_status(&context.client, &target).await {
+        Ok(Some((_, previous))) => {
+            let subject = subject(object, previous, None);
+            if say(context, &target, subject, &error).await { Action::await_change() } else { again }
+        }
+        Ok(None) => again,
         Err(error) => {
             tracing::warn!(namespace, name, %error, "the status could not be read");
-            return again;
+            again
+        }
+    }
+}
+
+/// Says in the status of a set that its reconcile panicked; the next is not before `wait` is over.
+pub async fn panicked(object: &StoredSet, context: &Context, wait: Duration) {
+    let target = target(object);
+    // Before the write, whose watch event would start the next at once.
+    context.sets.of(&target.name, &target.uid).back_off(wait);
+    let ObjectName { namespace, name } = &target.name;
+    let (resource_version, previous) = match read_status(&context.client, &target).await {
+        Ok(Some(read)) => read,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(namespace, name, %error, "the status could not be read");
+            return;
         }
     };
 
-    let now = Time(Timestamp::now());
+    // A reconcile that was requested has been: it would otherwise be started again without a wait.
+    let requested_at = object.annotations().get(RECONCILE_REQUESTED_AT).cloned();
+    let subject = subject(object, previous, requested_at);
+    let before = subject.previous.conditions.clone();
+    let target = Target { resource_version, ..target };
+    if say(context, &target, subject, &Error::Panicked).await {
+        context.events.turned(object.object_ref(&()), &before, &conditions::from_error(&Error::Panicked));
+    }
+}
+
+fn target(object: &StoredSet) -> Target {
+    Target {
+        name: ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() },
+        uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+    }
+}
+
+// What is said of an object of which only the metadata count.
+fn subject(object: &StoredSet, previous: ProcessTemplateSetStatus, requested_at: Option<String>) -> Subject {
     let generation = object.meta().generation.unwrap_or_default();
-    let subject = Subject { generation, keys: Vec::new(), previous, requested_at: None, now };
-    let status = compose::unobserved(&subject, &conditions::from_error(&error));
+    let keys = object.read().map(|set| set.spec.processes.into_iter().map(|process| process.name).collect());
+    let keys = keys.unwrap_or_default();
+    Subject { generation, keys, previous, requested_at, now: Time(Timestamp::now()) }
+}
+
+// Writes a status without a look at CMDB; whether that succeeded.
+async fn say(context: &Context, target: &Target, subject: Subject, error: &Error) -> bool {
+    let ObjectName { namespace, name } = &target.name;
+    let state = context.sets.of(&target.name, &target.uid);
+    let status = compose::unobserved(&subject, &conditions::from_error(error));
     let mut journal = StatusJournal::new(&context.client, &*context.observer, &state, subject, target.clone());
     match journal.write(status).await {
-        Ok(_) => return Action::await_change(),
+        Ok(_) => return true,
         Err(WriteError::Outdated) => {}
         Err(WriteError::Failed(reason)) => tracing::warn!(namespace, name, reason, "the status could not be updated"),
     }
-    again
+    false
 }

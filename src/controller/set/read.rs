@@ -24,11 +24,18 @@ pub async fn stored_size(client: &Client, target: &Target) -> Result<usize, Writ
     Ok(text.len())
 }
 
-/// Reads the status of an object that cannot be read as a set; None when it is gone or another of the same name.
-pub async fn read_status(client: &Client, target: &Target) -> Result<Option<ProcessTemplateSetStatus>, Failure> {
+/// Reads the resource version and the status of an object that may not be readable as a set; None when it is gone or another
+/// of the same name.
+pub async fn read_status(
+    client: &Client,
+    target: &Target,
+) -> Result<Option<(String, ProcessTemplateSetStatus)>, Failure> {
     let resource = ApiResource::erase::<ProcessTemplateSet>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.name.namespace, &resource);
     let found = bounded(api.get_opt(&target.name.name)).await?;
     let found = found.filter(|object| object.metadata.uid.as_deref() == Some(&target.uid));
-    Ok(found.map(|object| serde_json::from_value(object.data["status"].clone()).unwrap_or_default()))
+    Ok(found.map(|object| {
+        let status = serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
+        (object.metadata.resource_version.unwrap_or_default(), status)
+    }))
 }

@@ -1,5 +1,5 @@
-//! Every reconcile runs as a task of its own that nothing drops: a panic ends only that reconcile, and one that makes no
-//! progress is told to stop between two calls.
+//! Every reconcile runs as a task of its own that nothing drops. A panic ends only that reconcile: the status says
+//! `InternalError`, and the reconcile is retried with backoff. One that makes no progress is told to stop between two calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, trace_span};
 
+use super::failure;
 use super::reconcile::reconcile;
 use super::stored_set::StoredSet;
 use crate::controller::action::Action;
@@ -28,9 +29,11 @@ pub async fn supervised(
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let span = trace_span!(target: "traces", parent: None, "reconcile", namespace, name, outcome = Empty,
                            otel.status_code = Empty);
-    let mut task = tokio::spawn({
+    let mut task = context.reconciles.spawn({
         let (object, context, progress) = (Arc::clone(&object), Arc::clone(&context), Arc::clone(&progress));
-        async move { reconcile(object, &context, &progress).await }.instrument(span.clone())
+        let liveness = Arc::clone(&context.liveness);
+        let reconcile = async move { reconcile(object, &context, &progress).await }.instrument(span.clone());
+        liveness.watch(format!("the reconcile of ProcessTemplateSet \"{namespace}/{name}\""), reconcile)
     });
     let ended = tokio::select! {
         ended = &mut task => ended,
@@ -42,11 +45,16 @@ pub async fn supervised(
     match ended {
         Ok(action) => action,
         Err(panic) => {
-            tracing::error!(namespace, name, %panic, "the reconcile panicked: a defect");
+            tracing::error!(namespace, name, %panic, "reconcile panicked (bug)");
             span.in_scope(|| context.note_outcome(Error::Panicked.label()));
-            Action::requeue(
-                context.sets.of(&ObjectName { namespace, name }, &object.uid().unwrap_or_default()).next_backoff(),
-            )
+            let wait =
+                context.sets.of(&ObjectName { namespace, name }, &object.uid().unwrap_or_default()).next_backoff();
+            // A task of its own too: what made the reconcile panic may make this panic.
+            let report = async move { failure::panicked(&object, &context, wait).await };
+            if let Err(panic) = tokio::spawn(report).await {
+                tracing::error!(%panic, "a panic could not be reported in the status (bug)");
+            }
+            Action::requeue(wait)
         }
     }
 }

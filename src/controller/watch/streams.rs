@@ -127,7 +127,13 @@ where
 {
     let begin = move || watch(api.clone(), config.clone()).boxed();
     stream::unfold((begin(), begin), |(mut events, begin)| async move {
-        let event = events.next().await?;
+        // A watch has no end of its own: without one, what it feeds would never change again.
+        let event = loop {
+            match events.next().await {
+                Some(event) => break event,
+                None => events = begin(),
+            }
+        };
         if event.as_ref().is_err_and(readiness::is_lost) {
             events = begin();
         }

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode, Uri};
 use futures::stream;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use url::form_urlencoded;
 
 use super::ApiServer;
@@ -113,16 +113,26 @@ impl ApiServer {
         let number = |key: &str| address.query.get(key).and_then(|text| text.parse::<u64>().ok());
         let ends_at = Instant::now() + Duration::from_secs(number("timeoutSeconds").unwrap_or(290));
         let told = self.shared.objects.lock().unwrap().changes_until(number("resourceVersion").unwrap_or_default());
-        let begin = (self.clone(), self.shared.version.subscribe(), told, address.place);
-        let lines = stream::unfold(begin, move |(server, mut version, mut told, collection)| async move {
+        let shared = &self.shared;
+        let events = (shared.version.subscribe(), shared.are_watches_held.subscribe(), shared.watch_epoch.subscribe());
+        let begin = (self.clone(), events, told, address.place);
+        let lines = stream::unfold(begin, move |(server, mut events, mut told, collection)| async move {
             loop {
+                let (version, held, epoch) = &mut events;
                 version.borrow_and_update();
-                let (all, lines) = server.lines_after(told, &collection, is_metadata);
-                told = all;
-                if !lines.is_empty() {
-                    return Some((Ok::<_, std::io::Error>(lines), (server, version, told, collection)));
+                if !*held.borrow_and_update() {
+                    let (all, lines) = server.lines_after(told, &collection, is_metadata);
+                    told = all;
+                    if !lines.is_empty() {
+                        return Some((Ok::<_, std::io::Error>(lines), (server, events, told, collection)));
+                    }
                 }
-                timeout_at(ends_at, version.changed()).await.ok()?.ok()?;
+                tokio::select! {
+                    changed = version.changed() => changed.ok()?,
+                    changed = held.changed() => changed.ok()?,
+                    _ = epoch.changed() => return None,
+                    () = sleep_until(ends_at) => return None,
+                }
             }
         });
         Response::builder().header(CONTENT_TYPE, "application/json").body(Body::from_stream(lines)).unwrap()
