@@ -2,6 +2,7 @@
 //! runtime.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+mod conflicts;
 mod drain;
 mod in_process;
 mod line;

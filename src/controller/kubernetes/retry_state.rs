@@ -15,6 +15,12 @@ use crate::outside;
 /// First and longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
+// First and longest wait after a conflict, where the watch has delivered what the write conflicted with: others write too.
+const CACHE_CAUGHT_UP: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+// The same where it has not: it will wake the reconcile, and if it is broken, the object is read past the cache after this.
+const CACHE_BEHIND: (Duration, Duration) = (Duration::from_secs(15), Duration::from_mins(5));
+
 /// The state of every object of one kind, by name.
 #[derive(Debug, Default)]
 pub struct RetryState {
@@ -39,6 +45,8 @@ struct ObjectState {
     target: Option<(i64, ServiceTemplateSelector)>,
     // Resource version of our own last write: an older object in the cache is out of date.
     written: Option<u64>,
+    // A write found another version than the one that it was computed from.
+    conflict: Option<Conflict>,
     // Digest of the status that stood when it was last looked at, or that we have written since.
     status: Option<u64>,
     backoff: Option<ExponentialBackoff>,
@@ -58,6 +66,24 @@ struct ObjectState {
     ready_in: Option<i64>,
 }
 
+// Conflicts without a successful report in between.
+#[derive(Clone, Copy, Debug)]
+struct Conflict {
+    count: u32,
+    // The version that the cache must have reached.
+    needs: Option<u64>,
+    at: Instant,
+}
+
+impl Conflict {
+    // What is left of the wait before a reconcile of this version.
+    fn left(self, seen: Option<u64>) -> Duration {
+        let (shortest, longest) = if seen < self.needs { CACHE_BEHIND } else { CACHE_CAUGHT_UP };
+        let wait = shortest.saturating_mul(2_u32.saturating_pow(self.count.saturating_sub(1))).min(longest);
+        wait.saturating_sub(self.at.elapsed())
+    }
+}
+
 /// What is known when a reconcile starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Begun {
@@ -75,6 +101,7 @@ impl ObjectState {
             generation_since: Instant::now(),
             target: None,
             written: None,
+            conflict: None,
             status: None,
             backoff: None,
             failing: None,
@@ -192,6 +219,23 @@ impl StateHandle<'_> {
         self.with(|object| object.written = object.written.max(written));
     }
 
+    /// Notes that a write conflicted: the object has this version now, or a newer one. The next reconcile waits until the watch
+    /// has delivered that.
+    pub fn note_conflict(&self, version: Option<u64>) {
+        self.with(|object| {
+            // What the cache shows is read past it if it is still older then.
+            object.written = object.written.max(version);
+            let count = object.conflict.map_or(0, |conflict| conflict.count).saturating_add(1);
+            object.conflict = Some(Conflict { count, needs: object.written, at: Instant::now() });
+        });
+    }
+
+    /// What is left of the wait after a conflict for a reconcile of this version.
+    pub fn conflict_left(&self, resource_version: &str) -> Option<Duration> {
+        let seen = resource_version.parse().ok();
+        self.with(|object| object.conflict.map(|conflict| conflict.left(seen))).filter(|left| !left.is_zero())
+    }
+
     /// Notes that our finalizer was removed from an object that is being deleted: it is gone or about to be, and every copy
     /// in the cache is out of date.
     pub fn note_released(&self) {
@@ -246,7 +290,7 @@ impl StateHandle<'_> {
 
     /// Notes that the status tells how things stand.
     pub fn status_reported(&self) {
-        self.with(|object| object.is_unreported = false);
+        self.with(|object| (object.is_unreported, object.conflict) = (false, None));
     }
 
     /// How long ago CMDB was looked at, or since when we try.
@@ -365,5 +409,25 @@ mod tests {
         assert_eq!(begin_reconcile(), None, "it is looked at once more");
         objects.of(&name(), "uid").back_off(Duration::from_mins(10));
         assert_eq!(begin_reconcile(), Some(Duration::from_mins(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_waits_for_the_watch_and_backs_off_where_that_delivers_nothing() {
+        let objects = RetryState::default();
+        let state = objects.of(&name(), "uid");
+        let first = Duration::from_secs(15);
+        assert_eq!((state.conflict_left("7"), state.is_outdated("7")), (None, false));
+        state.note_conflict(Some(8));
+        assert_eq!(state.conflict_left("7"), Some(first));
+        assert_eq!(state.conflict_left("8"), Some(Duration::from_millis(50)), "the watch has delivered it");
+        tokio::time::advance(first).await;
+        assert_eq!((state.conflict_left("7"), state.is_outdated("7")), (None, true), "it is read past the cache");
+        state.note_conflict(Some(9));
+        assert_eq!(state.conflict_left("8"), Some(first * 2));
+        assert_eq!(state.conflict_left("9"), Some(Duration::from_millis(100)));
+        state.status_reported();
+        assert_eq!(state.conflict_left("8"), None);
+        state.note_conflict(Some(10));
+        assert_eq!(state.conflict_left("9"), Some(first));
     }
 }

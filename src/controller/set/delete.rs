@@ -165,12 +165,19 @@ async fn wait(
     // What starts again at once is not blocked.
     if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
         context.note_outcome(error.label());
-        return schedule::retry(set, stopped, None);
+        return match error {
+            Error::Engine(engine::Error::Outdated) => schedule::after_conflict(set, journal.conflicting_version()),
+            _ => schedule::retry(set, stopped, None),
+        };
     }
     match journal.write(status).await {
-        Ok(_) | Err(WriteError::Outdated) => {
+        Ok(_) => {
             set.state.status_reported();
             context.note_outcome(stopped.map_or("ok", Error::label));
+        }
+        Err(WriteError::Outdated) => {
+            context.note_outcome(stopped.map_or("ok", Error::label));
+            return schedule::after_conflict(set, journal.conflicting_version());
         }
         Err(WriteError::Failed(reason)) => failure::unreported(set, context, &Error::ApiServer(reason)),
     }

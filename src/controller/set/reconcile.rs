@@ -49,6 +49,10 @@ pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Pro
         Ok(set) => set,
         Err(error) => return failure::malformed(&object, context, &error.to_string()).await,
     };
+    let resource_version = object.meta().resource_version.as_deref().unwrap_or_default();
+    if let Some(left) = CurrentSet::new(&cached, &context.sets).state.conflict_left(resource_version) {
+        return Action::in_backoff(left);
+    }
     let set = match newest(&cached, context).await {
         Ok(Some(set)) => set,
         Ok(None) => return Action::await_change(),

@@ -28,7 +28,7 @@ use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::{self, ConditionSet};
 use crate::controller::kubernetes::status_writer::WriteError;
 use crate::controller::names::ObjectName;
-use crate::engine::{Disposition, Tally};
+use crate::engine::{self, Disposition, Tally};
 
 /// Writes the status if it changed, publishes events, and returns when the next reconcile is due.
 pub async fn report(
@@ -75,7 +75,7 @@ async fn report_outcome(
     let before = journal.subject.previous.clone();
     if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
         publish_writes(set, context, &before, outcome);
-        return Ok(schedule::again());
+        return Ok(after_retry_now(set, journal, stopped));
     }
     let conditions = match decide(set, connection, outcome) {
         Decided::Say(conditions) => conditions,
@@ -104,7 +104,7 @@ async fn report_outcome(
         // The event of a write that made the set Ready is enough.
         Ok(true) if !(has_written_to_cmdb && conditions.ready) => context.events_of(set).turned(&before, &conditions),
         Ok(_) => {}
-        Err(WriteError::Outdated) => return Ok(schedule::again()),
+        Err(WriteError::Outdated) => return Ok(schedule::after_conflict(set, journal.conflicting_version())),
         Err(WriteError::Failed(reason)) => return Err(Error::ApiServer(reason)),
     }
     Ok(schedule::next(
@@ -117,6 +117,13 @@ async fn report_outcome(
             removal_delay: context.removal_delay,
         },
     ))
+}
+
+fn after_retry_now(set: &CurrentSet<'_>, journal: &StatusJournal<'_>, stopped: Option<&Error>) -> Action {
+    match stopped {
+        Some(Error::Engine(engine::Error::Outdated)) => schedule::after_conflict(set, journal.conflicting_version()),
+        _ => schedule::again(),
+    }
 }
 
 // What the status is to say.

@@ -11,6 +11,9 @@
 //! * After a start of the operator: a set at rest at some part of its interval ([`first_look`]), so that a start costs CMDB no
 //!   more than any other time.
 //!
+//! * A write that conflicts, because somebody has changed the set: when the watch has delivered that; where it does not, after
+//!   15 seconds, and twice as long each time (`RetryState::note_conflict`).
+//!
 //! # Guarantees
 //! A backoff is kept whatever wakes the set, except by an edit, a requested reconcile, and a change of what it depends on
 //! (`RetryState::wake`).
@@ -113,9 +116,16 @@ pub fn next(set: &CurrentSet<'_>, left: &Left<'_>) -> Action {
     }
 }
 
-/// The next reconcile of a set that changed during this one.
+/// The next reconcile of a set that was stopped between two steps.
 pub fn again() -> Action {
     Action::requeue(AGAIN)
+}
+
+/// The next reconcile of a set that changed during this one to this version, or a newer one: when the watch has delivered that.
+pub fn after_conflict(set: &CurrentSet<'_>, version: Option<u64>) -> Action {
+    set.state.note_conflict(version);
+    // It may have been delivered already. If not, the next reconcile waits for it without a request.
+    again()
 }
 
 /// The next reconcile after an error; at `due` if that is earlier, because time decides something then.

@@ -25,6 +25,8 @@ pub struct StatusJournal<'a> {
     pub subject: Subject,
     /// Where it is written to.
     pub target: Target,
+    // The target has the version that is stored: it was read, or written, after a conflict.
+    is_merged: bool,
 }
 
 impl<'a> StatusJournal<'a> {
@@ -36,7 +38,13 @@ impl<'a> StatusJournal<'a> {
         subject: Subject,
         target: Target,
     ) -> Self {
-        Self { client, observer, state, subject, target }
+        Self { client, observer, state, subject, target, is_merged: false }
+    }
+
+    /// The oldest version that the object can have after a write of this reconcile conflicted.
+    pub fn conflicting_version(&self) -> Option<u64> {
+        let version: u64 = self.target.resource_version.parse().ok()?;
+        Some(if self.is_merged { version } else { version.saturating_add(1) })
     }
 
     // Replaces the stored status.
@@ -70,11 +78,13 @@ impl<'a> StatusJournal<'a> {
             let mut status = standing.clone();
             put_ids(&mut status, &self.subject.previous, ours);
             if status == standing {
+                self.is_merged = true;
                 return Ok(());
             }
             match self.replace(&status).await {
                 Err(WriteError::Outdated) => {}
                 done => {
+                    self.is_merged = done.is_ok();
                     self.subject.previous = status;
                     return done;
                 }
