@@ -5,3 +5,4 @@ mod builds;
 mod floors;
 mod ignored;
 mod outside;
+mod tasks;

@@ -232,7 +232,7 @@ impl StateHandle<'_> {
 
     /// What is left of the wait after a conflict for a reconcile of this version.
     pub fn conflict_left(&self, resource_version: &str) -> Option<Duration> {
-        let seen = resource_version.parse().ok();
+        let seen = outside::resource_version(resource_version);
         self.with(|object| object.conflict.map(|conflict| conflict.left(seen))).filter(|left| !left.is_zero())
     }
 

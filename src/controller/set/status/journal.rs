@@ -12,6 +12,7 @@ use crate::controller::kubernetes::status_writer::{Target, WriteError, replace_s
 use crate::controller::observer::Observer;
 use crate::controller::set::read::read;
 use crate::engine::{self, Journal, PlannedView};
+use crate::outside;
 
 /// Tries to put IDs into a status that others write too.
 const MERGE_TRIES: usize = 10;
@@ -43,7 +44,7 @@ impl<'a> StatusJournal<'a> {
 
     /// The oldest version that the object can have after a write of this reconcile conflicted.
     pub fn conflicting_version(&self) -> Option<u64> {
-        let version: u64 = self.target.resource_version.parse().ok()?;
+        let version = outside::resource_version(&self.target.resource_version)?;
         Some(if self.is_merged { version } else { version.saturating_add(1) })
     }
 
