@@ -11,7 +11,9 @@ fn no_circle_of_files() {
     let circles = total(|graph| graph.circles().len());
     println!("\nfloors: files={files} edges={edges} circles={circles}");
     for (root, graph) in &graphs {
+        println!("{}", graph.report());
         assert!(graph.unresolved.is_empty(), "paths of {root} that lead nowhere: {:#?}", graph.unresolved);
+        assert!(graph.hidden.is_empty(), "code of {root} that hides what it uses: {:#?}", graph.hidden);
         assert!(graph.files.len() > 30 && graph.ties().count() > 60, "only a few files of {root} were read");
     }
     let reports: Vec<_> = graphs.iter().map(|(root, graph)| format!("{root}\n{}", graph.report())).collect();

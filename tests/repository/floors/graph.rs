@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::reader;
 use super::resolve::Target;
 use super::sources::Sources;
-use super::tree::{Kind, Tree, crate_roots};
+use super::tree::{Kind, Reference, Segments, Tree, crate_roots};
 
 /// The files of a source root, and what they use of each other.
 #[derive(Default)]
@@ -17,6 +17,10 @@ pub struct Graph {
     pub edges: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
     /// Paths that start in the crate and lead nowhere, with their file.
     pub unresolved: BTreeSet<String>,
+    /// Code that hides dependencies from this test, with its file.
+    pub hidden: BTreeSet<String>,
+    /// Paths that start in another crate, each with its file.
+    pub foreign: BTreeSet<(String, Segments)>,
 }
 
 impl Graph {
@@ -36,6 +40,10 @@ impl Graph {
             if found.is_empty() && (reference.path[0] == "crate" || reference.kind != Kind::Guess) {
                 self.unresolved.insert(format!("{file}: {}", reference.path.join("::")));
             }
+            // A single name outside of a `use` is a variable, or of the prelude.
+            if found == [Target::Foreign] && (reference.path.len() > 1 || reference.kind == Kind::Import) {
+                self.foreign.insert((file.clone(), reference.path.clone()));
+            }
             for target in found {
                 if let Target::Item(scope, name) = target
                     && tree.scopes[scope].file != *file
@@ -45,6 +53,17 @@ impl Graph {
                 }
             }
         }
+        // A method call is no path: only in the type's own file is an inherent method found by whoever uses the type.
+        for (scope, path) in &tree.implemented {
+            let file = &tree.scopes[*scope].file;
+            let reference = Reference { scope: *scope, path: path.clone(), kind: Kind::Path };
+            let is_elsewhere =
+                |target: &Target| matches!(target, Target::Item(scope, _) if tree.scopes[*scope].file != *file);
+            if tree.resolve(&reference).iter().any(is_elsewhere) {
+                self.hidden.insert(format!("{file}: impl {}, a type of another file", path.join("::")));
+            }
+        }
+        self.hidden.extend(tree.hidden);
         self.files.extend(tree.files);
     }
 

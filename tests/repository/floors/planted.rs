@@ -83,6 +83,7 @@ fn through_types_patterns_and_impls() {
         "fn f() { use crate::b; fn g(x: b::B) {} }",
         "mod inner { use super::super::b; fn f(x: b::B) {} }",
         "#[cfg(feature = \"x\")] fn f(x: crate::b::B) {}",
+        "#[serde(bound = \"T: Into<super::b::B> + Clone\")] struct S<T>(T);",
     ] {
         let a = format!("pub struct A;\n{code}");
         assert_circle(&[("lib.rs", "mod a;\nmod b;"), ("a.rs", &a), BACK], &["a.rs -> b.rs: B", "b.rs -> a.rs: A"]);
@@ -149,6 +150,35 @@ fn a_tree_without_a_circle_passes() {
             "tests.rs -> a/user.rs",
         ]
     );
+}
+
+#[test]
+fn through_a_module_that_an_attribute_names() {
+    let a = "pub struct A { #[serde(with = \"super::b\")] x: u8 }";
+    let b = ("b.rs", "use crate::a::A;\npub fn serialize(_: A) {}");
+    assert_circle(&[("lib.rs", "mod a;\nmod b;"), ("a.rs", a), b], &["a.rs -> b.rs: serialize", "b.rs -> a.rs: A"]);
+}
+
+#[test]
+fn code_that_hides_what_it_uses_is_reported() {
+    for (code, hidden) in [
+        ("use super::b::*;", "a.rs: use super::b::*"),
+        ("include!(\"x.in\");", "a.rs: include!"),
+        ("#[path = \"b.rs\"] mod b;", "a.rs: #[path]"),
+        ("macro_rules! m { ($x:ident) => { pub type T = crate::$x::B; } }", "a.rs: a variable of a macro in a path"),
+        ("macro_rules! m { ($x:ident) => { use super::super::$x as y; } }", "a.rs: a variable of a macro in a path"),
+        ("impl super::b::B { fn f(&self) {} }", "a.rs: impl super::b::B, a type of another file"),
+        ("use crate::b::B as Other;\nimpl<T> Other { fn f(&self) {} }", "a.rs: impl Other, a type of another file"),
+    ] {
+        let sources = [("lib.rs", "mod a;\nmod b;"), ("a.rs", code), ("b.rs", "pub struct B;"), ("a/b.rs", "")];
+        let graph = Graph::of(&sources.map(|(path, text)| (path.to_owned(), text.to_owned())).into());
+        assert_eq!(graph.hidden.iter().collect::<Vec<_>>(), [hidden], "{code}");
+    }
+    // Neither the crate's own root in a macro, nor tests, nor a trait for a type of another file hide anything.
+    let code = "macro_rules! m { ($x:expr) => { $crate::b::b($x); $x::b() } }\n#[cfg(test)]\nmod tests { use super::*; }\n\
+                impl Clone for super::b::B { }";
+    let graph = graph(&[("lib.rs", "mod a;\nmod b;"), ("a.rs", code), ("b.rs", "pub struct B;\npub fn b() {}")]);
+    assert!(graph.hidden.is_empty(), "{:#?}", graph.hidden);
 }
 
 #[test]

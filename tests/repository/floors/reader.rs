@@ -4,11 +4,12 @@ use proc_macro2::TokenStream;
 use syn::visit::{self, Visit};
 use syn::{
     Attribute, Block, ImplItemFn, Item, ItemMacro, ItemMod, ItemUse, Macro, Meta, PatIdent, Path, Stmt, Type, UseTree,
+    WhereClause,
 };
 
 use super::item::{head, is_for_tests};
 use super::sources::Sources;
-use super::tokens::{paths, strings};
+use super::tokens::{has_variable_in_path, paths, strings};
 use super::tree::{Binding, Kind, Reference, Segments, Tree};
 
 /// Reads the crate with this root file.
@@ -49,6 +50,11 @@ impl Reader<'_> {
         self.tree.references.push(Reference { scope: self.scope, path, kind });
     }
 
+    fn hidden(&mut self, what: &str) {
+        let file = &self.tree.scopes[self.scope].file;
+        self.tree.hidden.insert(format!("{file}: {what}"));
+    }
+
     fn guess(&mut self, tokens: TokenStream) {
         for (path, kind) in paths(tokens) {
             self.refer(path, kind);
@@ -63,8 +69,9 @@ impl Reader<'_> {
             }
             UseTree::Group(group) => return group.items.iter().for_each(|tree| self.import(tree, path.clone())),
             UseTree::Glob(_) => {
+                self.hidden(&format!("use {}::*", path.join("::")));
                 self.tree.scopes[self.scope].globs.push(path.clone());
-                return self.refer(path, Kind::Path);
+                return self.refer(path, Kind::Import);
             }
             UseTree::Name(name) => (name.ident.to_string(), None),
             UseTree::Rename(rename) => (rename.ident.to_string(), Some(rename.rename.to_string())),
@@ -76,7 +83,7 @@ impl Reader<'_> {
         if name != "_" {
             self.tree.bind(self.scope, &name, Binding::Import(path.clone()));
         }
-        self.refer(path, Kind::Path);
+        self.refer(path, Kind::Import);
     }
 
     // A custom resource is generated from its specification, under its kind.
@@ -107,6 +114,12 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         for attribute in attributes {
             self.generated_by(attribute);
         }
+        if let Item::Impl(block) = item
+            && block.trait_.is_none()
+            && let Type::Path(named) = &*block.self_ty
+        {
+            self.tree.implemented.push((self.scope, segments(&named.path)));
+        }
         visit::visit_item(self, item);
     }
 
@@ -117,6 +130,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
+        module.attrs.iter().for_each(|attribute| self.visit_attribute(attribute));
         let name = module.ident.to_string();
         let folder = format!("{}/{name}", self.folder).trim_start_matches('/').to_owned();
         let scope = if let Some((_, items)) = &module.content {
@@ -176,17 +190,34 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_macro(&mut self, called: &'ast Macro) {
+        if called.path.is_ident("include") {
+            self.hidden("include!");
+        }
+        if has_variable_in_path(called.tokens.clone()) {
+            self.hidden("a variable of a macro in a path");
+        }
         self.refer(segments(&called.path), Kind::Macro);
         self.guess(called.tokens.clone());
     }
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
         visit::visit_attribute(self, attribute);
+        if attribute.path().is_ident("path") {
+            self.hidden("#[path]");
+        }
         if let Meta::List(list) = &attribute.meta {
             self.guess(list.tokens.clone());
             for text in strings(list.tokens.clone()) {
                 if let Ok(named) = syn::parse_str::<Type>(&text) {
                     self.visit_type(&named);
+                } else if let Ok(bounds) = syn::parse_str::<WhereClause>(&format!("where {text}")) {
+                    self.visit_where_clause(&bounds);
+                }
+                // A module that `serde(with)` names.
+                if let Ok(module) = syn::parse_str::<Path>(&text) {
+                    for function in ["serialize", "deserialize"] {
+                        self.refer([segments(&module), vec![function.to_owned()]].concat(), Kind::Guess);
+                    }
                 }
             }
         }

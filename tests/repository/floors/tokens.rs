@@ -61,6 +61,24 @@ fn starts_path(tokens: &[TokenTree], is_in_use: bool) -> bool {
     !(is_member || is_variable || is_rename || is_mark(last, '\'') || ends_in_colons(before))
 }
 
+/// Whether a variable of a macro follows a name in a path, as in `crate::$x`; a variant of `Self` hides nothing. A path that
+/// starts with a variable is given by the call of the macro, where it is found.
+pub fn has_variable_in_path(tokens: TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let inside =
+        tokens.iter().any(|token| matches!(token, TokenTree::Group(group) if has_variable_in_path(group.stream())));
+    let is_crate = |at: usize| matches!(&tokens[at], TokenTree::Ident(name) if name == "crate");
+    let is_variable = |at: usize| at > 0 && is_mark(tokens.get(at - 1), '$') && !is_crate(at);
+    let follows_a_name = |at: usize| {
+        is_variable(at)
+            && at > 3
+            && ends_in_colons(&tokens[..at - 1])
+            && matches!(&tokens[at - 4], TokenTree::Ident(name) if name != "Self")
+            && !is_variable(at - 4)
+    };
+    inside || (0..tokens.len()).any(follows_a_name)
+}
+
 /// Every string among the tokens of an attribute.
 pub fn strings(tokens: TokenStream) -> Vec<String> {
     let inside = |token| match token {

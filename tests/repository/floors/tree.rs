@@ -18,6 +18,10 @@ pub struct Tree {
     pub macros: BTreeMap<String, usize>,
     /// Files that are part of the crate.
     pub files: BTreeSet<String>,
+    /// Code that hides dependencies from this test, each with its file.
+    pub hidden: BTreeSet<String>,
+    /// Types with an inherent `impl`, as a path in a scope.
+    pub implemented: Vec<(usize, Segments)>,
 }
 
 /// A module, or a block of statements that has items of its own.
@@ -59,7 +63,9 @@ pub struct Reference {
 /// How a path was found.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// Where Rust has a path.
+    /// In a `use`.
+    Import,
+    /// Elsewhere, where Rust has a path.
     Path,
     /// As the name of a macro that is called.
     Macro,
