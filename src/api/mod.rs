@@ -23,12 +23,14 @@ pub use endpoint::{
     DEFAULT_MAX_CONCURRENT, DEFAULT_REQUESTS_PER_SECOND, DEFAULT_TIMEOUT_SECONDS, EndpointSpec, LimitsSpec,
     SchemaChoice, TlsSpec, TransportChoice,
 };
-pub use process::{BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol};
+pub use process::{
+    BOTH_FORMS_MESSAGE, BindRow, ExtraProperty, FAMILY_MESSAGE, IpAddress, Port, Process, Protocol, TEMPORARY_PREFIX,
+};
 pub use process_template_set::{
     AdoptionPolicy, CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, ConnectionKind, ConnectionRef,
     CreateIfMissing, DEFAULT_CONNECTION_NAME, DEFAULT_RESYNC_INTERVAL_SECONDS, DeletionPolicy, DriftPolicy,
-    EXACTLY_ONE_MESSAGE, IMMUTABLE_MESSAGE, LockPolicy, MAX_PROCESSES, ProcessTemplateSet, ProcessTemplateSetSpec,
-    ReplacePolicy, ServiceTemplateSelector,
+    EXACTLY_ONE_MESSAGE, IMMUTABLE_MESSAGE, LockPolicy, MAX_PROCESSES, NEW_NAME_MESSAGE, ProcessTemplateSet,
+    ProcessTemplateSetSpec, ReplacePolicy, ServiceTemplateSelector,
 };
 pub use property::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
 pub use schema::{

@@ -174,6 +174,9 @@ pub struct BindRow {
     pub unlocked: Option<Vec<BindCell>>,
 }
 
+/// How the process names start under which the operator parks a template, while its name is still taken. No set may use one.
+pub const TEMPORARY_PREFIX: &str = "ptset-";
+
 /// A property that this schema does not model: a private build's own, or one that the server ignores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -213,7 +216,7 @@ pub struct Process {
     /// `bk_func_name`: the name of the executable. Not empty. CMDB never changes it on a template that exists.
     #[schemars(schema_with = "schema::name_text")]
     pub func_name: String,
-    /// `bk_start_param_regex`: the start parameters that tell this process from others of the same executable. No two processes of a set may give the same startParamRegex, be it empty, with the same funcName; absent ones do not clash.
+    /// `bk_start_param_regex`: the start parameters that tell this process from others of the same executable. Processes of a set with the same funcName must give different ones, or none of them any: an empty one is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::short_text")]
     pub start_param_regex: Option<String>,

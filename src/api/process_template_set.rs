@@ -26,6 +26,10 @@ pub const EXACTLY_ONE_MESSAGE: &str = "exactly one of id and name must be set";
 /// What is said when a wish to create comes without a name.
 pub const CREATE_NEEDS_NAME_MESSAGE: &str = "createIfMissing needs name";
 
+/// What is said when CMDB would refuse the name of a service template that is to be created.
+pub const NEW_NAME_MESSAGE: &str =
+    "createIfMissing needs a name that CMDB accepts: without white space and without any of \\ | / : * , < > \" ? #";
+
 /// What is said when a category is not named in exactly one way.
 pub const CATEGORY_MESSAGE: &str = "either id, or parent and name must be set";
 
@@ -155,6 +159,10 @@ pub struct ProcessTemplateSetSpec {
     schema::rule("has(self.id) != has(self.name)", EXACTLY_ONE_MESSAGE),
     schema::rule("!has(self.createIfMissing) || has(self.name)", CREATE_NEEDS_NAME_MESSAGE),
     schema::rule(
+        r#"!has(self.createIfMissing) || !has(self.name) || !self.name.matches('[\\s\\\\|/:*,<>"?#]')"#,
+        NEW_NAME_MESSAGE,
+    ),
+    schema::rule(
         "(has(self.id) ? has(oldSelf.id) && self.id == oldSelf.id : !has(oldSelf.id)) && (has(self.name) ? has(oldSelf.name) && self.name == oldSelf.name : !has(oldSelf.name))",
         IMMUTABLE_MESSAGE,
     ),
@@ -168,7 +176,7 @@ pub struct ServiceTemplateSelector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::service_template_name")]
     pub name: Option<String>,
-    /// Create the service template when the business has none of that name. What it made is never deleted.
+    /// Create the service template when the business has none of that name, which then has no white space and none of \ | / : * , < > " ? #. What it made is never deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_if_missing: Option<CreateIfMissing>,
 }

@@ -8,8 +8,9 @@ use super::properties::ports;
 use crate::api::{
     BOTH_FORMS_MESSAGE, BindRow, CATEGORY_MESSAGE, CREATE_NEEDS_NAME_MESSAGE, CategorySelector, EXACTLY_ONE_MESSAGE,
     EXTRA_IS_MODELLED_MESSAGE, ExtraProperty, FAMILY_MESSAGE, FUNC_NAME, IMMUTABLE_MESSAGE, LONG_TEXT_BYTES,
-    MAX_BIND_ROWS, MAX_EXTRA_PROPERTIES, MAX_PROCESSES, PROCESS_NAME, Port, Process, ProcessTemplateSetSpec, Property,
-    SHORT_TEXT_BYTES, ServiceTemplateSelector, TWO_LISTS_MESSAGE, WHITE_SPACE_MESSAGE, bytes_message,
+    MAX_BIND_ROWS, MAX_EXTRA_PROPERTIES, MAX_PROCESSES, NEW_NAME_MESSAGE, PROCESS_NAME, Port, Process,
+    ProcessTemplateSetSpec, Property, SHORT_TEXT_BYTES, ServiceTemplateSelector, TEMPORARY_PREFIX, TWO_LISTS_MESSAGE,
+    WHITE_SPACE_MESSAGE, bytes_message,
 };
 
 const MAX_ID: i64 = 9_007_199_254_740_991;
@@ -56,6 +57,7 @@ pub fn check(spec: &ProcessTemplateSetSpec) -> Vec<Violation> {
         checker.process(process);
     }
     checker.unique(&spec.processes);
+    checker.empty_beside_absent(spec);
     checker.violations
 }
 
@@ -141,6 +143,8 @@ impl Checker {
             let fits = (1..=SHORT_TEXT_BYTES).contains(&name.chars().count());
             self.require("serviceTemplate.name", fits, "a name has 1 to 256 characters");
             self.require("serviceTemplate.name", name.trim() == name, WHITE_SPACE_MESSAGE);
+            let can_be_created = selector.create_if_missing.is_none() || !name.contains(is_forbidden_in_new_name);
+            self.require("serviceTemplate", can_be_created, NEW_NAME_MESSAGE);
         }
         if let Some(create) = &selector.create_if_missing {
             self.category(&create.category);
@@ -261,6 +265,13 @@ impl Checker {
             self.base = format!("spec.processes[{index}]");
 
             let name = process.process_name.as_ref().unwrap_or(&process.name);
+            if name.starts_with(TEMPORARY_PREFIX) {
+                let field = if process.process_name.is_some() { "processName" } else { "name" };
+                self.say(
+                    field,
+                    format!("must not start with {TEMPORARY_PREFIX:?}: temporary names of the operator do"),
+                );
+            }
             if keys.insert(&process.name, index).is_some() {
                 self.say("name", "Duplicate value: a key stands once in a set");
             } else if let Some(first) = names.insert(name, index) {
@@ -268,7 +279,8 @@ impl Checker {
                 self.say("processName", format!("the process name {name:?} is that of process {other:?} already"));
             }
 
-            if let Some(regex) = process.start_param_regex.as_ref()
+            let regex = process.start_param_regex.as_deref();
+            if let Some(regex) = regex
                 && let Some(first) = pairs.insert((&process.func_name, regex), index)
             {
                 let other = &processes[first].name;
@@ -279,6 +291,39 @@ impl Checker {
             }
         }
     }
+
+    // CMDB lets processes of one function have no start parameter, but none of them beside an empty one: it refuses the create
+    // of the absent one, or every later update of it (1113020).
+    fn empty_beside_absent(&mut self, spec: &ProcessTemplateSetSpec) {
+        let mut empty = HashMap::new();
+        for process in spec.processes.iter().filter(|process| process.start_param_regex.as_deref() == Some("")) {
+            empty.entry(&process.func_name).or_insert(&process.name);
+        }
+        for (index, process) in spec.processes.iter().enumerate() {
+            if process.start_param_regex.is_none()
+                && !is_unmanaged(spec, process, Property::StartParamRegex)
+                && let Some(other) = empty.get(&process.func_name)
+            {
+                self.item = Some(index);
+                self.base = format!("spec.processes[{index}]");
+                self.say(
+                    "startParamRegex",
+                    format!("is absent, and that of process {other:?} of the same funcName is empty: CMDB takes only one of them"),
+                );
+            }
+        }
+    }
+}
+
+fn is_unmanaged(spec: &ProcessTemplateSetSpec, process: &Process, property: Property) -> bool {
+    let names = |list: &Option<Vec<Property>>| list.as_ref().is_some_and(|list| list.contains(&property));
+    names(&process.unmanaged) || names(&spec.unmanaged) && !names(&process.locked) && !names(&process.unlocked)
+}
+
+// Characters that CMDB refuses in the names of service templates, as in all names of its business topology
+// (bk-cmdb#5255, #7880): white space and `\\ | / : * , < > " ? #`.
+fn is_forbidden_in_new_name(character: char) -> bool {
+    matches!(character, ' ' | '\t' | '\n' | '\u{c}' | '\r') || r#"\|/:*,<>"?#"#.contains(character)
 }
 
 fn texts(process: &Process) -> impl Iterator<Item = (Property, &str)> {

@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::{Observed, SetName, Template};
-use crate::api::{PROCESS_NAME, Property};
-
-const PREFIX: &str = "ptset-";
+use crate::api::{PROCESS_NAME, Property, TEMPORARY_PREFIX};
 
 /// The temporary name of an item. A listed template of that name, or with it for its start parameter, is that item's,
 /// with or without a status that says so.
@@ -19,7 +17,7 @@ pub fn temporary_name(set: &SetName, key: &str) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    let mut name = PREFIX.to_owned();
+    let mut name = TEMPORARY_PREFIX.to_owned();
     for byte in &hasher.finalize()[..8] {
         let _ = write!(name, "{byte:02x}");
     }
@@ -32,7 +30,7 @@ pub(super) fn marked(observed: &Observed) -> BTreeMap<&str, Vec<&Template>> {
     for template in observed.templates.iter() {
         let text = |name: &str| template.properties.get(name).and_then(|pair| pair.value.as_text());
         let marks = [text(PROCESS_NAME), text(Property::StartParamRegex.cmdb_name())];
-        for mark in marks.into_iter().flatten().filter(|mark| mark.starts_with(PREFIX)) {
+        for mark in marks.into_iter().flatten().filter(|mark| mark.starts_with(TEMPORARY_PREFIX)) {
             marked.entry(mark).or_default().push(template);
         }
     }

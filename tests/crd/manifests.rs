@@ -18,6 +18,8 @@ const TWO_LISTS: &str = "a property may stand in one of locked, unlocked and unm
 const FAMILY: &str = "an IPv6 ip goes with TCP6 or UDP6, an IPv4 ip with TCP or UDP";
 const FORMS: &str = "bindInfo and bindIp, port, protocol are two forms of one thing: use one of them";
 const ONE_WAY: &str = "exactly one of id and name must be set";
+const NEW_NAME: &str =
+    "createIfMissing needs a name that CMDB accepts: without white space and without any of \\ | / : * , < > \" ? #";
 const CATEGORY: &str = "either id, or parent and name must be set";
 const MODELLED: &str = "must not be a property that has a field of its own";
 const IMMUTABLE: &str = "must not change: make a new set instead";
@@ -640,7 +642,49 @@ fn unique_in_a_set(table: &Table) {
         .set("a function twice without start parameter", two(pair("a", "f", json!(null)), pair("b", "f", json!(null))))
         .accepted();
     table
-        .set("a function with and without start parameter", two(pair("a", "f", json!("")), pair("b", "f", json!("x"))))
+        .set("an empty start parameter beside another", two(pair("a", "f", json!("")), pair("b", "f", json!("x"))))
+        .accepted();
+    // CMDB refuses the create of the absent one (1113020), or its every update if it was there first.
+    let beside = "that of process \"a\" of the same funcName is empty";
+    table
+        .set(
+            "an absent start parameter after an empty one",
+            two(pair("a", "f", json!("")), pair("b", "f", json!(null))),
+        )
+        .offline_only("processes[1].startParamRegex", beside);
+    table
+        .set(
+            "an absent start parameter before an empty one",
+            two(pair("b", "f", json!(null)), pair("a", "f", json!(""))),
+        )
+        .offline_only("processes[0].startParamRegex", beside);
+    table
+        .set(
+            "an absent start parameter of another function",
+            two(pair("a", "f", json!("")), pair("b", "g", json!(null))),
+        )
+        .accepted();
+    let unmanaged = merged(pair("b", "f", json!(null)), json!({ "unmanaged": ["startParamRegex"] }));
+    table.set("an unmanaged start parameter beside an empty one", two(pair("a", "f", json!("")), unmanaged)).accepted();
+    // The operator's own temporary names.
+    let temporary = "must not start with \"ptset-\"";
+    table
+        .set("a key like a temporary name", two(pair("ptset-x", "f", json!("x")), pair("b", "g", json!("x"))))
+        .offline_only("processes[0].name", temporary);
+    table
+        .set(
+            "a name like a temporary name",
+            two(
+                merged(pair("a", "f", json!("x")), json!({ "processName": "ptset-0123456789abcdef" })),
+                pair("b", "g", json!("x")),
+            ),
+        )
+        .offline_only("processes[0].processName", temporary);
+    table
+        .set(
+            "a key like a temporary name, of a process with another name",
+            two(merged(pair("ptset-x", "f", json!("x")), json!({ "processName": "x" })), pair("b", "g", json!("x"))),
+        )
         .accepted();
 }
 
@@ -654,6 +698,26 @@ fn service_templates(table: &Table) {
         .selector("an id that would be created", json!({ "id": 5, "createIfMissing": wish }))
         .refused("", "createIfMissing needs name");
     table.selector("a name that would be created", json!({ "name": "web", "createIfMissing": wish })).accepted();
+    for forbidden in
+        ["a b", "a\tb", "a\u{c}b", "a|b", "a/b", "a:b", "a*b", "a,b", "a<b", "a>b", "a\"b", "a?b", "a#b", "a\\b"]
+    {
+        table
+            .selector(
+                &format!("the name {forbidden:?} that would be created"),
+                json!({ "name": forbidden, "createIfMissing": wish }),
+            )
+            .refused("", NEW_NAME);
+        table.selector(&format!("the name {forbidden:?} that exists"), json!({ "name": forbidden })).accepted();
+    }
+    // CMDB knows ASCII's white space only.
+    for allowed in ["a\u{3000}b", "a\u{a0}b", "a\u{b}b", "a.b", "a'b", "a(b)", "a;b", "a&b", "a%b"] {
+        table
+            .selector(
+                &format!("the name {allowed:?} that would be created"),
+                json!({ "name": allowed, "createIfMissing": wish }),
+            )
+            .accepted();
+    }
     table
         .selector("both, to be created", json!({ "id": 5, "name": "web", "createIfMissing": wish }))
         .refused("", ONE_WAY);
