@@ -10,6 +10,7 @@
 mod applied;
 mod changes;
 mod examples;
+mod kustomize;
 mod lint;
 mod manifests;
 mod schema;

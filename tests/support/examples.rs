@@ -11,7 +11,7 @@ use super::files::{entries, files};
 pub const NAMESPACES: [&str; 2] = ["blueking", "ptset-system"];
 
 /// Folders for other programs.
-const OF_OTHERS: [&str; 2] = ["argocd", "flux"];
+const OF_OTHERS: [&str; 3] = ["argocd", "flux", "kustomize"];
 
 pub fn folder() -> PathBuf {
     crate::repository().join("examples")

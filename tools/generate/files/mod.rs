@@ -4,6 +4,7 @@ mod authorities;
 mod chart;
 mod command_line;
 mod crds;
+mod kustomize;
 mod metrics;
 mod resources;
 mod values;
@@ -19,5 +20,9 @@ pub struct File {
 /// Every generated file, in the order of their subjects.
 pub fn all() -> anyhow::Result<Vec<File>> {
     let references = [metrics::files()?, resources::files()?, command_line::files()?];
-    Ok([crds::files()?, chart::files()?, authorities::files()].into_iter().chain(references).flatten().collect())
+    Ok([crds::files()?, kustomize::files()?, chart::files()?, authorities::files()]
+        .into_iter()
+        .chain(references)
+        .flatten()
+        .collect())
 }
