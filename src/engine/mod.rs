@@ -23,6 +23,7 @@ pub use progress::Progress;
 pub use scope::{BareConnection, Connection, Scope};
 pub use translate::shown_schema;
 pub use view::{PlannedView, ScopeView};
+use write::apply::carry_out;
 pub use write::create::CHUNK;
 pub use write::journal::Journal;
 use write::writes::Writer;
@@ -89,7 +90,7 @@ impl Engine {
         progress: &Progress,
         journal: &mut J,
     ) -> Carried {
-        self.writer.carry_out(job, view, progress, journal).await
+        carry_out(&self.writer, job, view, progress, journal).await
     }
 
     /// The time until a set's intents can be decided at the latest; None: it has none.

@@ -36,166 +36,168 @@ enum Batch {
     Delete(Vec<i64>),
 }
 
-impl Writer {
-    /// Carries out a plan, and what it makes possible. A list at the end confirms the writes, so nothing is reported as
-    /// done that no list has shown.
-    pub async fn carry_out<J: Journal>(
-        &self,
-        job: &Job,
-        view: PlannedView,
-        progress: &Progress,
-        journal: &mut J,
-    ) -> Carried {
-        let carried = Carried { view, tally: Tally::default(), stopped: None };
-        let mut writes = Writes { writer: self, job, progress, ledger: Ledger::new(journal), carried };
-        if writes.carried.view.plan.has_writes() {
-            writes.carried.stopped = writes.write().await.err();
-        }
-        writes.finish().await
+/// Carries out a plan, and what it makes possible. A list at the end confirms the writes, so nothing is reported as
+/// done that no list has shown.
+pub async fn carry_out<J: Journal>(
+    writer: &Writer,
+    job: &Job,
+    view: PlannedView,
+    progress: &Progress,
+    journal: &mut J,
+) -> Carried {
+    let carried = Carried { view, tally: Tally::default(), stopped: None };
+    let mut writes = Writes { writer, job, progress, ledger: Ledger::new(journal), carried };
+    if writes.carried.view.plan.has_writes() {
+        writes.carried.stopped = write(&mut writes).await.err();
     }
+    finish(writes).await
 }
 
-impl<J: Journal> Writes<'_, J> {
-    async fn write(&mut self) -> Result<(), Error> {
-        let scope = &self.carried.view.listing.scope;
-        let _write_guard = self.progress.excluding_wait(self.writer.locks.take(&scope.writer_key())).await;
-        self.progress.checkpoint()?;
+async fn write<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
+    let scope = &writes.carried.view.listing.scope;
+    let _write_guard = writes.progress.excluding_wait(writes.writer.locks.take(&scope.writer_key())).await;
+    writes.progress.checkpoint()?;
 
-        // While we waited for the lock, other sets may have written.
-        self.look_again(ReadRequest::interactive(Freshness::TO_WRITE)).await?;
-        self.write_all().await
-    }
+    // While we waited for the lock, other sets may have written.
+    writes.look_again(ReadRequest::interactive(Freshness::TO_WRITE)).await?;
+    write_all(writes).await
+}
 
-    async fn write_all(&mut self) -> Result<(), Error> {
-        for _ in 0..MOST_PLANS {
-            if !self.carried.view.plan.has_writes() {
-                break;
-            }
-            self.write_plan().await?;
-            self.look_again(ReadRequest::interactive(Freshness::TO_WRITE)).await?;
+async fn write_all<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
+    for _ in 0..MOST_PLANS {
+        if !writes.carried.view.plan.has_writes() {
+            break;
         }
-        Ok(())
+        write_plan(writes).await?;
+        writes.look_again(ReadRequest::interactive(Freshness::TO_WRITE)).await?;
     }
+    Ok(())
+}
 
-    async fn write_plan(&mut self) -> Result<(), Error> {
-        for batch in batches(&self.carried.view.plan) {
-            self.progress.checkpoint()?;
-            self.carried.view.check_grant(self.job)?;
-            let course = match batch {
-                Batch::Create(orders) => create(self, orders).await?,
-                Batch::Update { key, id, properties } => self.update(&key, id, &properties).await?,
-                Batch::Delete(ids) => self.delete(&ids).await?,
-            };
-            if course == Course::PlanAgain {
-                break;
-            }
+async fn write_plan<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
+    for batch in batches(&writes.carried.view.plan) {
+        writes.progress.checkpoint()?;
+        writes.carried.view.check_grant(writes.job)?;
+        let course = match batch {
+            Batch::Create(orders) => create(writes, orders).await?,
+            Batch::Update { key, id, properties } => update(writes, &key, id, &properties).await?,
+            Batch::Delete(ids) => delete(writes, &ids).await?,
+        };
+        if course == Course::PlanAgain {
+            break;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    async fn update(&mut self, key: &str, id: i64, properties: &Properties) -> Result<Course, Error> {
-        let created = self.carried.tally.created.len();
-        self.ledger.begin_change(&self.carried.view, key, id, created).await?;
+async fn update<J: Journal>(
+    writes: &mut Writes<'_, J>,
+    key: &str,
+    id: i64,
+    properties: &Properties,
+) -> Result<Course, Error> {
+    let created = writes.carried.tally.created.len();
+    writes.ledger.begin_change(&writes.carried.view, key, id, created).await?;
 
-        let scope = &self.carried.view.listing.scope;
-        let client = &self.job.connection.client;
-        let sent = changes(properties);
-        let name = self.carried.view.name_of(id);
-        let service_template = scope.service_template(&self.carried.view.service_template_name);
-        let updated = client.update_process_template(service_template, (id, &name), &sent);
-        let updated = self.progress.excluding_wait(updated).await;
+    let scope = &writes.carried.view.listing.scope;
+    let client = &writes.job.connection.client;
+    let sent = changes(properties);
+    let name = writes.carried.view.name_of(id);
+    let service_template = scope.service_template(&writes.carried.view.service_template_name);
+    let updated = client.update_process_template(service_template, (id, &name), &sent);
+    let updated = writes.progress.excluding_wait(updated).await;
 
-        match updated {
-            Ok(now) if !is_renamed(properties, &now) => {
-                self.look_after_failure().await?;
-                self.refuse_because(key, RENAME_IGNORED.to_owned());
-                Ok(Course::PlanAgain)
-            }
-            Ok(_) => {
-                let user = client.user().unwrap_or_default();
-                self.fold(|templates| {
+    match updated {
+        Ok(now) if !is_renamed(properties, &now) => {
+            writes.look_after_failure().await?;
+            writes.refuse_because(key, RENAME_IGNORED.to_owned());
+            Ok(Course::PlanAgain)
+        }
+        Ok(_) => {
+            let user = client.user().unwrap_or_default();
+            writes
+                .fold(|templates| {
                     for template in templates.iter_mut().filter(|template| template.id == id) {
                         template.update(properties);
                         template.modifier.clone_from(&user);
                     }
                 })
                 .await;
-                self.writer.rejected_items.remove(&self.job.set, key);
-                self.carried.note_update(key, id);
-                Ok(Course::Clean)
-            }
-            // It was not sent.
-            Err(error @ cmdb::Error::NotGranted { .. }) => Err(self.job.error_of(Arc::new(error))),
-            Err(error) => {
-                self.look_after_failure().await?;
-                match error {
-                    error if error.is_item_error() => {
-                        self.refuse(key, &error);
-                        Ok(Course::PlanAgain)
-                    }
-                    // It was deleted meanwhile.
-                    cmdb::Error::NotFound { .. } => Ok(Course::PlanAgain),
-                    error => Err(Arc::new(error).into()),
+            writes.writer.rejected_items.remove(&writes.job.set, key);
+            writes.carried.note_update(key, id);
+            Ok(Course::Clean)
+        }
+        // It was not sent.
+        Err(error @ cmdb::Error::NotGranted { .. }) => Err(writes.job.error_of(Arc::new(error))),
+        Err(error) => {
+            writes.look_after_failure().await?;
+            match error {
+                error if error.is_item_error() => {
+                    writes.refuse(key, &error);
+                    Ok(Course::PlanAgain)
                 }
+                // It was deleted meanwhile.
+                cmdb::Error::NotFound { .. } => Ok(Course::PlanAgain),
+                error => Err(Arc::new(error).into()),
             }
         }
     }
+}
 
-    async fn delete(&mut self, ids: &[i64]) -> Result<Course, Error> {
-        let scope = &self.carried.view.listing.scope;
-        let client = &self.job.connection.client;
-        let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, self.carried.view.name_of(*id))).collect();
-        let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
-        let service_template = scope.service_template(&self.carried.view.service_template_name);
-        let deleted = client.delete_process_templates(service_template, &named);
+async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<Course, Error> {
+    let scope = &writes.carried.view.listing.scope;
+    let client = &writes.job.connection.client;
+    let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, writes.carried.view.name_of(*id))).collect();
+    let named: Vec<(i64, &str)> = names.iter().map(|(id, name)| (*id, name.as_str())).collect();
+    let service_template = scope.service_template(&writes.carried.view.service_template_name);
+    let deleted = client.delete_process_templates(service_template, &named);
 
-        match self.progress.excluding_wait(deleted).await {
-            Ok(()) => {
-                self.fold(|templates| templates.retain(|template| !ids.contains(&template.id))).await;
-                self.carried.tally.deleted.extend(ids);
-                Ok(Course::Clean)
+    match writes.progress.excluding_wait(deleted).await {
+        Ok(()) => {
+            writes.fold(|templates| templates.retain(|template| !ids.contains(&template.id))).await;
+            writes.carried.tally.deleted.extend(ids);
+            Ok(Course::Clean)
+        }
+        // It was not sent.
+        Err(error @ cmdb::Error::NotGranted { .. }) => Err(writes.job.error_of(Arc::new(error))),
+        Err(error) => {
+            writes.look_after_failure().await?;
+            let listed = &writes.carried.view.listing.observed.templates;
+            let gone = |id: &&i64| !listed.iter().any(|template| template.id == **id);
+            let gone: Vec<i64> = ids.iter().filter(gone).copied().collect();
+            // Some were gone already, or the delete was done in spite of the error: the others are tried once more.
+            if gone.is_empty() {
+                return Err(Arc::new(error).into());
             }
-            // It was not sent.
-            Err(error @ cmdb::Error::NotGranted { .. }) => Err(self.job.error_of(Arc::new(error))),
-            Err(error) => {
-                self.look_after_failure().await?;
-                let listed = &self.carried.view.listing.observed.templates;
-                let gone = |id: &&i64| !listed.iter().any(|template| template.id == **id);
-                let gone: Vec<i64> = ids.iter().filter(gone).copied().collect();
-                // Some were gone already, or the delete was done in spite of the error: the others are tried once more.
-                if gone.is_empty() {
-                    return Err(Arc::new(error).into());
-                }
-                self.carried.tally.deleted.extend(gone);
-                Ok(Course::PlanAgain)
-            }
+            writes.carried.tally.deleted.extend(gone);
+            Ok(Course::PlanAgain)
         }
     }
+}
 
-    // Confirms the writes by a list, or stores what they gave.
-    async fn finish(mut self) -> Carried {
-        let may_go_on = !matches!(self.carried.stopped, Some(Error::Stopped | Error::Outdated));
-        let confirmed = if may_go_on { self.confirm().await } else { Ok(()) };
+// Confirms the writes by a list, or stores what they gave.
+async fn finish<J: Journal>(mut writes: Writes<'_, J>) -> Carried {
+    let may_go_on = !matches!(writes.carried.stopped, Some(Error::Stopped | Error::Outdated));
+    let confirmed = if may_go_on { confirm(&mut writes).await } else { Ok(()) };
 
-        // After a confirmation the caller's report stores the last IDs. Without one they are stored here.
-        if (!may_go_on || confirmed.is_err())
-            && let Err(error) = self.ledger.record(&self.carried.view, self.carried.tally.created.len()).await
-        {
-            self.carried.stopped = Some(error);
-        }
-        if let Err(error) = confirmed {
-            self.carried.stopped.get_or_insert(error);
-        }
-        self.carried
+    // After a confirmation the caller's report stores the last IDs. Without one they are stored here.
+    if (!may_go_on || confirmed.is_err())
+        && let Err(error) = writes.ledger.record(&writes.carried.view, writes.carried.tally.created.len()).await
+    {
+        writes.carried.stopped = Some(error);
     }
-
-    async fn confirm(&mut self) -> Result<(), Error> {
-        let writer_key = self.carried.view.listing.scope.writer_key();
-        let written_at = Instant::now();
-        self.progress.excluding_wait(self.writer.locks.quiet(&writer_key, CONFIRMATION_PATIENCE)).await;
-        self.progress.checkpoint()?;
-        self.look_again(ReadRequest::interactive(Freshness::Since(written_at))).await
+    if let Err(error) = confirmed {
+        writes.carried.stopped.get_or_insert(error);
     }
+    writes.carried
+}
+
+async fn confirm<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
+    let writer_key = writes.carried.view.listing.scope.writer_key();
+    let written_at = Instant::now();
+    writes.progress.excluding_wait(writes.writer.locks.quiet(&writer_key, CONFIRMATION_PATIENCE)).await;
+    writes.progress.checkpoint()?;
+    writes.look_again(ReadRequest::interactive(Freshness::Since(written_at))).await
 }
 
 fn is_renamed(sent: &Properties, now: &cmdb::ProcessTemplate) -> bool {
