@@ -24,6 +24,9 @@ pub struct ConnectionStatus {
     /// Version of CMDB; only transport Direct shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The last value of the annotation cmdb.bk.tencent.com/reconcile-requested-at that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
     /// `ProcessTemplateSet` objects that use the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sets: Option<i32>,

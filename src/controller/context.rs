@@ -42,13 +42,13 @@ pub struct Context {
     /// State of each set.
     pub sets: RetryState,
     /// State of each connection.
-    pub connection_states: RetryState,
+    pub connection_states: Arc<RetryState>,
     /// The sets as the watch delivered them.
     pub store: Store<StoredSet>,
     /// The same by business and service template.
     pub index: Arc<SetIndex>,
     /// Wakes reconciles.
-    pub waker: Waker,
+    pub waker: Arc<Waker>,
     /// Time for which what has left a set is not deleted yet.
     pub removal_delay: Duration,
     /// Events that wait to be published.

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::build::Bounds;
-use super::connection::cache::Connections;
+use super::connection::cache::{Connections, TurnedConnection};
 use super::connection::lookup::ConnectionLookup;
 use super::connection::reconcile;
 use super::context::Context;
@@ -97,6 +97,14 @@ pub async fn run(
 
     // What reconciles use.
     let (waker, woken) = waker::waker();
+    let (waker, connection_states) = (Arc::new(waker), Arc::<RetryState>::default());
+    let turned: TurnedConnection = {
+        let (waker, states) = (Arc::clone(&waker), Arc::clone(&connection_states));
+        Arc::new(move |connection| {
+            states.wake(&connection.object());
+            waker.connection(connection);
+        })
+    };
     let limiters = Arc::new(cmdb::Limiters::new(shutdown.clone()));
     let bounds = Bounds {
         url_policy: Arc::new(settings.url_policy.clone()),
@@ -105,9 +113,9 @@ pub async fn run(
     };
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), settings.secrets, lookup, bounds, cmdb_observer),
+        connections: Connections::new(client.clone(), settings.secrets, lookup, bounds, cmdb_observer, turned),
         sets: RetryState::default(),
-        connection_states: RetryState::default(),
+        connection_states,
         store: sets.store(),
         index,
         waker,

@@ -10,4 +10,5 @@ mod neighbour;
 mod outage;
 mod sharing;
 mod tasks;
+mod verdicts;
 mod watches;

@@ -53,6 +53,9 @@ const REREAD_AFTER: Duration = Duration::from_secs(30);
 // Where Secrets are not watched, all who come this soon after one read share what it read.
 const READ_FOR_ALL: Duration = Duration::from_secs(1);
 
+/// Wakes a connection over which CMDB's answers have turned from good to bad, or back.
+pub type TurnedConnection = Arc<dyn Fn(&ConnectionName) + Send + Sync>;
+
 /// The clients in use.
 pub struct Connections {
     client: Client,
@@ -61,6 +64,7 @@ pub struct Connections {
     bounds: Bounds,
     shared_bounds: Bounds,
     lookup: ConnectionLookup,
+    turned: TurnedConnection,
     entries: Mutex<HashMap<ConnectionName, Arc<Entry>>>,
     // By set: the connection that it uses.
     uses: Mutex<HashMap<ObjectName, ConnectionName>>,
@@ -76,6 +80,7 @@ impl Connections {
         lookup: ConnectionLookup,
         bounds: Bounds,
         observer: Arc<dyn Observer>,
+        turned: TurnedConnection,
     ) -> Self {
         let for_any_url = Arc::new(bounds.url_policy.for_any_url());
         Self {
@@ -85,6 +90,7 @@ impl Connections {
             shared_bounds: Bounds { url_policy: for_any_url, ..bounds.clone() },
             bounds,
             lookup,
+            turned,
             entries: Mutex::default(),
             uses: Mutex::default(),
             kept: Mutex::default(),
@@ -208,6 +214,19 @@ impl Connections {
         state.built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
     }
 
+    /// Notes with which error the calls of a set have failed.
+    pub fn note_error(&self, name: &ConnectionName, error: &Arc<cmdb::Error>) {
+        let entry = self.entry(name);
+        if let Some(live) = &entry.state.lock().built.live {
+            live.answers.note_error(error);
+        }
+    }
+
+    /// The sets that use a connection.
+    pub fn users(&self, name: &ConnectionName) -> Vec<ObjectName> {
+        self.entry(name).state.lock().users.iter().cloned().collect()
+    }
+
     async fn check_grant(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<(), Error> {
         if self.grants(namespace, name).await?.cover(Touched::business(biz_id)) {
             return Ok(());
@@ -292,7 +311,8 @@ impl Connections {
             _ => None,
         };
         let bounds = if name.is_shared() { &self.shared_bounds } else { &self.bounds }.clone();
-        let answers = Arc::new(AnswerObserver::new(Arc::clone(&self.observer)));
+        let (turned, of) = (Arc::clone(&self.turned), name.clone());
+        let answers = Arc::new(AnswerObserver::new(Arc::clone(&self.observer), Box::new(move || turned(&of))));
         let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
         let key = format!("{spec_key} {secrets_key}");
         let candidate = description.connect(credentials, identity, bounds, key, answers.clone()).map_err(invalid)?;

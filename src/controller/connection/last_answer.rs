@@ -1,4 +1,9 @@
-//! What was last heard from CMDB over a connection.
+//! What was last heard from CMDB over a connection, from the calls of sets as from checks: the connection's verdict follows it.
+//!
+//! # Flow
+//! The client reports each call ([`AnswerObserver`]). When answers turn from good to bad, or back, the connection is woken; a
+//! set whose reconcile was stopped by the error hands it in ([`AnswerObserver::note_error`]). The reconcile of the connection
+//! then judges without a call of its own ([`AnswerObserver::news`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::cmdb::{Observer, Operation};
+use crate::cmdb::{self, ErrorClass, Observer, Operation};
 
 /// What was last heard from CMDB over a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,27 +24,108 @@ pub struct Answer {
     pub refuses: bool,
 }
 
+/// What the answers since the last verdict say of a connection.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// CMDB answers and takes the credentials.
+    Good,
+    /// Calls fail, so long ago; no set has said yet why.
+    Failing(Duration),
+    /// Calls fail: why.
+    Bad(Arc<cmdb::Error>),
+}
+
+/// Wakes a connection whose answers have turned.
+pub type Turned = Box<dyn Fn() + Send + Sync>;
+
 /// Hears what CMDB answers.
 pub struct AnswerObserver {
     observer: Arc<dyn Observer>,
-    last: Mutex<Option<Answer>>,
+    turned: Turned,
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    last: Option<Answer>,
+    // Why calls fail, while they do.
+    error: Option<Arc<cmdb::Error>>,
+    // The answer that the last verdict knew.
+    judged: Option<Instant>,
+    // The connection was woken, and has not looked yet.
+    is_woken: bool,
 }
 
 impl std::fmt::Debug for AnswerObserver {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("AnswerObserver").field("last", &self.last).finish_non_exhaustive()
+        formatter.debug_struct("AnswerObserver").field("heard", &self.heard).finish_non_exhaustive()
     }
 }
 
 impl AnswerObserver {
     /// Nothing is heard yet; `observer` hears it too.
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { observer, last: Mutex::default() }
+    pub fn new(observer: Arc<dyn Observer>, turned: Turned) -> Self {
+        Self { observer, turned, heard: Mutex::default() }
     }
 
     /// What was last heard.
     pub fn last(&self) -> Option<Answer> {
-        *self.last.lock()
+        self.heard.lock().last
+    }
+
+    /// Notes with which error calls fail at present.
+    pub fn note_error(&self, error: &Arc<cmdb::Error>) {
+        let mut heard = self.heard.lock();
+        if is_bad(error) && heard.last.is_some_and(|last| !last.is_good) {
+            heard.error = Some(Arc::clone(error));
+        }
+    }
+
+    /// What is new since the last verdict. The next turn wakes the connection again.
+    pub fn news(&self) -> News {
+        let mut heard = self.heard.lock();
+        heard.is_woken = false;
+        match (heard.last, &heard.error) {
+            (Some(last), _) if heard.judged.is_some_and(|judged| last.at <= judged) => News::None,
+            (None, _) => News::None,
+            (Some(Answer { is_good: true, .. }), _) => News::Good,
+            (Some(last), None) => News::Failing(last.at.elapsed()),
+            (Some(_), Some(error)) => News::Bad(Arc::clone(error)),
+        }
+    }
+
+    /// The connection asks CMDB itself: its own answer wakes nothing.
+    pub fn begin_check(&self) {
+        self.heard.lock().is_woken = true;
+    }
+
+    /// Notes that a verdict stands which knows of this answer.
+    pub fn judged(&self, answer: Option<Answer>) {
+        let mut heard = self.heard.lock();
+        heard.is_woken = false;
+        heard.judged = heard.judged.max(answer.map(|answer| answer.at));
+    }
+}
+
+// Whether it says that CMDB is not there, or does not take the credentials.
+fn is_bad(error: &cmdb::Error) -> bool {
+    match error.class() {
+        ErrorClass::Authentication
+        | ErrorClass::Unavailable
+        | ErrorClass::OutcomeUnknown
+        | ErrorClass::Protocol
+        | ErrorClass::Configuration => true,
+        ErrorClass::Invalid
+        | ErrorClass::Conflict
+        | ErrorClass::NotFound
+        | ErrorClass::Permission
+        | ErrorClass::NotGranted
+        | ErrorClass::Throttled
+        | ErrorClass::Busy
+        | ErrorClass::Halted
+        | ErrorClass::Ending => false,
     }
 }
 
@@ -47,11 +133,24 @@ impl Observer for AnswerObserver {
     fn call_finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration) {
         self.observer.call_finished(operation, outcome, elapsed);
         // A call that was not made, or that others took the turn of, says nothing.
-        if !matches!(outcome, "busy" | "throttled") {
-            let is_bad = matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
-            let refuses = outcome == "authentication";
-            let answer = Answer { at: Instant::now(), is_good: !is_bad, refuses };
-            *self.last.lock() = Some(answer);
+        if matches!(outcome, "busy" | "throttled") {
+            return;
+        }
+        let is_good = !matches!(outcome, "authentication" | "unavailable" | "outcome_unknown" | "protocol");
+        let has_turned = {
+            let mut heard = self.heard.lock();
+            let answer = Answer { at: Instant::now(), is_good, refuses: outcome == "authentication" };
+            let has_turned = heard.last.replace(answer).is_none_or(|before| before.is_good != is_good);
+            if is_good {
+                heard.error = None;
+            }
+            // One wake is enough until the connection has looked.
+            let wakes = has_turned && !heard.is_woken;
+            heard.is_woken |= wakes;
+            wakes
+        };
+        if has_turned {
+            (self.turned)();
         }
     }
 }

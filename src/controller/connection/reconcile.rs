@@ -1,4 +1,12 @@
 //! Reconciles connections: whether CMDB answers over them, and what their status says.
+//!
+//! # Flow
+//! 1. The verdict follows what the sets see ([`super::last_answer`]): a turn of CMDB's answers, from good to bad or back, wakes
+//!    the connection, which then judges by them without a call of its own.
+//! 2. Where there is no newer answer, CMDB is asked: when none came for ten minutes; when the last was bad, after half the time
+//!    for which calls have failed, from one second to ten minutes; at once when somebody requests it with the annotation
+//!    `reconcile-requested-at`.
+//! 3. When refused credentials are taken again, the sets that they had stopped are woken.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -18,16 +26,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::entry::Live;
+use super::last_answer::News;
 use super::name::ConnectionName;
 use super::status::{self, Facts};
-use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, SchemaChoice};
-use crate::cmdb::Transport;
+use crate::api::{
+    ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus, RECONCILE_REQUESTED_AT, SchemaChoice,
+};
+use crate::cmdb::{self, Transport};
 use crate::controller::action::Action;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions;
 use crate::controller::kubernetes::retry_state::StateHandle;
 use crate::controller::kubernetes::status_writer::{Target, WriteError, replace_status};
+use crate::controller::reason::Reason;
 use crate::controller::watch::store::ready;
 use crate::controller::watch::waker;
 use crate::engine;
@@ -35,6 +47,12 @@ use crate::plan::ServerSchema;
 
 // CMDB is asked when it has not answered anything for this long.
 const CHECK_AFTER: Duration = Duration::from_mins(10);
+
+// First wait before a connection that failed is checked again.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+// Longest wait for the watch to deliver a connection that has changed during its reconcile.
+const OUTDATED: Duration = Duration::from_secs(15);
 
 // Where no watch tells of Secrets, they are polled this often.
 const SECRETS_EVERY: Duration = Duration::from_mins(1);
@@ -148,7 +166,7 @@ async fn report_panic<K: ConnectionObject>(object: &DeserializeGuard<K>, name: &
     state.note_unreported();
     if status == previous {
         state.status_reported();
-    } else if write::<K>(context, name, &target, &status).await {
+    } else if write::<K>(context, name, &target, &status).await.is_ok() {
         state.status_reported();
         context.events.turned(connection.object_ref(&()), &previous.conditions, &conditions);
     }
@@ -189,7 +207,11 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
         context.wake_sets(&users);
     }
     let state = context.connection_states.of(&target.name, &target.uid);
-    if let Some(left) = state.begin_reconcile(generation, false, None).backoff_left {
+    let requested_at = object.annotations().get(RECONCILE_REQUESTED_AT).cloned();
+    let handled_at =
+        object.0.as_ref().ok().and_then(K::status).and_then(|status| status.last_handled_reconcile_at.clone());
+    let is_requested = requested_at != handled_at;
+    if let Some(left) = state.begin_reconcile(generation, is_requested, None).backoff_left {
         if state.is_unreported() {
             report_panic(object, &name, context).await;
         }
@@ -217,13 +239,17 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
 
     let previous = connection.status().cloned().unwrap_or_default();
     let checked = match &live {
-        Ok(live) => check(&name, live, context).await,
+        Ok(live) => match check(&name, live, is_requested, sets, context).await {
+            Checked::Later => return Some(FIRST_ANSWER),
+            Checked::Now(checked) => checked,
+        },
         Err(error) => Err(error.clone()),
     };
     // A call that was not sent says nothing of the connection.
     if context.shutdown.is_cancelled() {
         return None;
     }
+    let answer = live.as_ref().ok().and_then(Live::last_answer);
     let conditions = match (&checked, &live) {
         (Err(error), _) => conditions::from_error(error),
         (Ok(()), live) => {
@@ -235,17 +261,40 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
         _ => None,
     };
 
-    let facts = facts(live.as_ref().ok(), version, generation, sets, context);
+    let facts = Facts { requested_at, ..facts(live.as_ref().ok(), version, generation, sets, context) };
     let status = status::compose(&previous, &facts, &conditions);
     let error = checked.as_ref().err();
     let status = conditions::in_first_words(&previous, status, |status| &mut status.conditions, error);
     if let Err(error) = &checked {
         tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
     }
-    if status != previous && write::<K>(context, &name, &target, &status).await {
-        context.events.turned(connection.object_ref(&()), &previous.conditions, &conditions);
+    if status != previous {
+        match write::<K>(context, &name, &target, &status).await {
+            Ok(()) => context.events.turned(connection.object_ref(&()), &previous.conditions, &conditions),
+            // The watch delivers what has changed; the verdict is the same then, without another call.
+            Err(WriteError::Outdated) => return Some(OUTDATED),
+            Err(WriteError::Failed(_)) => {}
+        }
+    }
+    if let Ok(live) = &live {
+        live.answers.judged(answer);
+    }
+    if checked.is_ok() && was_refused(&previous) {
+        wake_refused_sets(&name, context);
     }
     Some(next(&state, checked.err().as_ref()))
+}
+
+fn was_refused(previous: &ConnectionStatus) -> bool {
+    let ready = previous.conditions.iter().find(|condition| condition.type_ == "Ready");
+    ready.is_some_and(|ready| ready.reason == Reason::Unauthorized.as_str())
+}
+
+// Sets whose credentials were refused wait for a change, which this is.
+fn wake_refused_sets(name: &ConnectionName, context: &Context) {
+    let mut users = context.connections.users(name);
+    users.retain(|set| context.sets.is_failing(set, Reason::Unauthorized.as_str()));
+    context.wake_sets(&users);
 }
 
 fn count_sets(name: &ConnectionName, context: &Context) -> usize {
@@ -253,13 +302,31 @@ fn count_sets(name: &ConnectionName, context: &Context) -> usize {
     sets.iter().filter(|set| set.claims().is_some_and(|claims| claims.connection == *name)).count()
 }
 
-// CMDB is asked only where its answers to the sets do not tell.
-async fn check(name: &ConnectionName, live: &Live, context: &Context) -> Result<(), Error> {
-    if live.last_answer().is_some_and(|last| last.is_good && last.at.elapsed() < CHECK_AFTER) {
-        return Ok(());
+// The result of a check, or that a set will have one soon.
+enum Checked {
+    Now(Result<(), Error>),
+    Later,
+}
+
+// CMDB is asked only where its answers to the sets do not tell, or somebody has requested it.
+async fn check(name: &ConnectionName, live: &Live, is_requested: bool, sets: usize, context: &Context) -> Checked {
+    let failed = |error: Arc<cmdb::Error>| Checked::Now(Err(Error::Engine(engine::Error::Cmdb(error))));
+    if !is_requested {
+        match live.answers.news() {
+            News::Good => return Checked::Now(Ok(())),
+            News::Bad(error) => return failed(error),
+            News::Failing(since) if sets > 0 && since < FIRST_ANSWER => return Checked::Later,
+            News::None | News::Failing(_) => {}
+        }
+        if live.last_answer().is_some_and(|last| last.is_good && last.at.elapsed() < CHECK_AFTER) {
+            return Checked::Now(Ok(()));
+        }
     }
-    let checked = context.connections.check(name, live).await;
-    checked.map_err(|error| Error::Engine(engine::Error::Cmdb(Arc::new(error))))
+    live.answers.begin_check();
+    match context.connections.check(name, live).await {
+        Ok(()) => Checked::Now(Ok(())),
+        Err(error) => failed(Arc::new(error)),
+    }
 }
 
 // Asked for once for each generation: it is for people, and nothing hangs on it.
@@ -284,6 +351,7 @@ fn facts(live: Option<&Live>, version: Option<String>, generation: i64, sets: us
         now: Time(Timestamp::now()),
         schema,
         version,
+        requested_at: None,
         sets,
         requests_per_second: live.map(|live| live.connection.client.learned_rate()),
         credentials_version: live.map(|live| live.credentials_version.clone()),
@@ -295,19 +363,16 @@ async fn write<K: ConnectionObject>(
     name: &ConnectionName,
     target: &Target,
     status: &ConnectionStatus,
-) -> bool {
-    match replace_status::<K>(&context.client, &mut target.clone(), status).await {
-        Ok(()) => {
-            context.observer.status_written(K::KIND.as_str());
-            return true;
-        }
-        // The watch delivers it again; what is missing then is written then.
+) -> Result<(), WriteError> {
+    let written = replace_status::<K>(&context.client, &mut target.clone(), status).await;
+    match &written {
+        Ok(()) => context.observer.status_written(K::KIND.as_str()),
         Err(WriteError::Outdated) => tracing::debug!(connection = %name, "the connection has changed meanwhile"),
         Err(WriteError::Failed(reason)) => {
             tracing::warn!(connection = %name, reason, "the status of the connection could not be updated");
         }
     }
-    false
+    written
 }
 
 fn next(state: &StateHandle<'_>, error: Option<&Error>) -> Duration {
@@ -315,13 +380,19 @@ fn next(state: &StateHandle<'_>, error: Option<&Error>) -> Duration {
         state.reset_backoff();
         return CHECK_AFTER;
     };
-    let backoff = state.next_backoff();
+    let wait = match error {
+        // A refusal may be over soon, and nobody may change anything: the wait grows with the time that it has lasted.
+        Error::Engine(engine::Error::Cmdb(_)) => (state.failing_for() / 2).clamp(FIRST_RETRY, CHECK_AFTER),
+        _ => state.next_backoff(),
+    };
     let wait = match error.disposition() {
         engine::Disposition::RetryLater(Some(after)) => after,
-        engine::Disposition::RetryLater(None) | engine::Disposition::RetryNow => backoff,
-        engine::Disposition::WaitForChange => CHECK_AFTER,
+        engine::Disposition::WaitForChange if !matches!(error, Error::Engine(engine::Error::Cmdb(_))) => CHECK_AFTER,
+        engine::Disposition::RetryLater(None) | engine::Disposition::RetryNow | engine::Disposition::WaitForChange => {
+            wait
+        }
     };
-    // Not before that, though its own status and the sets that fail wake it.
+    // Not before that, though its own status wakes it. A turn of CMDB's answers ends the wait.
     state.back_off(wait);
     wait
 }

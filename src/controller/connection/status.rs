@@ -21,6 +21,8 @@ pub struct Facts {
     pub schema: Option<SchemaChoice>,
     /// Version of CMDB.
     pub version: Option<String>,
+    /// Value of the annotation that requests a reconcile.
+    pub requested_at: Option<String>,
     /// Sets that use it.
     pub sets: usize,
     /// Calls a second that CMDB takes at present.
@@ -50,6 +52,7 @@ pub fn compose(previous: &ConnectionStatus, facts: &Facts, conditions: &Conditio
     let mut status = previous.clone();
     conditions.write_to(&mut status.conditions, facts.generation, &facts.now);
     status.observed_generation = Some(facts.generation);
+    status.last_handled_reconcile_at.clone_from(&facts.requested_at);
     status.sets = i32::try_from(facts.sets).ok();
     if previous.observed_generation != Some(facts.generation) {
         // It may lead elsewhere now.
@@ -73,6 +76,7 @@ pub fn failed(previous: &ConnectionStatus, generation: i64, now: Time, condition
         now,
         schema: None,
         version: None,
+        requested_at: previous.last_handled_reconcile_at.clone(),
         sets: 0,
         requests_per_second: None,
         credentials_version: None,

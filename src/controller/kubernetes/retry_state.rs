@@ -51,6 +51,7 @@ struct ObjectState {
     status: Option<u64>,
     backoff: Option<ExponentialBackoff>,
     failing: Option<&'static str>,
+    failing_since: Option<Instant>,
     // The last reconcile failed and its status could not be updated.
     is_unreported: bool,
     // No reconcile before this: our own status writes wake the controller too.
@@ -105,6 +106,7 @@ impl ObjectState {
             status: None,
             backoff: None,
             failing: None,
+            failing_since: None,
             is_unreported: false,
             backoff_until: None,
             is_woken: false,
@@ -128,6 +130,11 @@ impl RetryState {
             object.backoff_until = None;
             object.is_woken = true;
         }
+    }
+
+    /// Whether the last reconcile of an object failed for this reason.
+    pub fn is_failing(&self, name: &ObjectName, label: &'static str) -> bool {
+        self.by_name.lock().get(name).is_some_and(|object| object.failing == Some(label))
     }
 
     /// Forgets an object that is gone: its uid, and the service template that it named.
@@ -270,7 +277,12 @@ impl StateHandle<'_> {
 
     /// Notes that nothing is outstanding: the next wait is the first again.
     pub fn reset_backoff(&self) {
-        self.with(|object| object.backoff = None);
+        self.with(|object| (object.backoff, object.failing_since) = (None, None));
+    }
+
+    /// Notes a failure; for how long it has failed without a success in between.
+    pub fn failing_for(&self) -> Duration {
+        self.with(|object| object.failing_since.get_or_insert_with(Instant::now).elapsed())
     }
 
     /// Notes that a look failed; whether for another reason than the last.

@@ -59,7 +59,7 @@ pub fn note(set: &CurrentSet<'_>, context: &Context, stopped: Option<&Error>) {
         if matches!(**error, cmdb::Error::Authentication { .. }) {
             context.connections.reread_credentials(&set.connection);
         }
-        context.waker.connection(&set.connection);
+        context.connections.note_error(&set.connection, error);
     }
     if is_new {
         context.events_of(set).failed(error);
