@@ -39,6 +39,10 @@ image: ## The image, as an archive in target/image: one static binary from scrat
 e2e: ## The whole story with real pods, on a node that this starts (CLUSTER=current: your cluster)
 	@tests/lanes/e2e/run $(CLUSTER)
 
+.PHONY: hostile
+hostile: ## A hostile tenant and its CMDB beside a healthy tenant: whether it is harmed, for every behaviour
+	@tests/lanes/hostile/run
+
 .PHONY: bench
 bench: ## Print the performance table
 	cargo build --release --package cmdb-sim
@@ -51,6 +55,6 @@ generate: ## Write every generated file: the CRDs, what the chart and the docume
 .PHONY: lint
 lint: ## Check format, lints and licences
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --test crd_changes --test argocd --test chart --test e2e --test helm --test kubernetes_versions --test metrics_asked -- -D warnings
+	cargo clippy --workspace --all-targets --test crd_changes --test argocd --test chart --test e2e --test helm --test hostile --test kubernetes_versions --test metrics_asked -- -D warnings
 	cargo clippy --package process-template-operator --features otel --lib --bins --test operator -- -D warnings
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2"; exit 1; fi

@@ -12,6 +12,7 @@ mod fence;
 mod foreign_status;
 mod golden;
 mod history;
+mod hostile;
 mod judges;
 mod kubectl;
 mod leader;

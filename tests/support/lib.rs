@@ -39,6 +39,7 @@ pub mod error_rows;
 pub mod examples;
 pub mod files;
 pub mod held;
+pub mod hostile;
 pub mod hunt;
 pub mod hunt_cluster;
 pub mod in_process;
