@@ -229,7 +229,7 @@ impl Load {
         let late = after(switched).filter(|record| record.credential == key).count();
         assert!(late <= IN_FLIGHT, "{late} requests with the old key");
         let settled = after(switched).filter(|record| record.credential != key).nth(2 * IN_FLIGHT);
-        let settled = settled.expect("the sets go on with the new key").sequence;
+        let settled = settled.unwrap_or_else(|| panic!("the sets do not use the new key")).sequence;
         after(settled).filter(|record| record.credential == key).count()
     }
 
