@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CLUSTER ?= local
+SECONDS ?= 60
 
 .PHONY: help
 help: ## Show what can be made
@@ -18,6 +19,10 @@ sandbox: ## The same control plane, simulator and operator in the foreground, fo
 .PHONY: test
 test: ## Run every test, against a real control plane
 	@tests/run
+
+.PHONY: fuzz
+fuzz: ## Feed the operator odd bytes for SECONDS: answers of a CMDB, Secrets, objects
+	PTSET_FUZZ_SECONDS=$(SECONDS) cargo test --package process-template-operator --lib -- --show-output fuzz::
 
 .PHONY: judges
 judges: ## Ask other tools too: crdify, Helm 4, the oldest and the newest Kubernetes

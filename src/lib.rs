@@ -8,6 +8,8 @@ pub mod cli;
 pub mod cmdb;
 pub mod controller;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 pub mod outside;
 pub mod plan;
 pub mod telemetry;

@@ -20,6 +20,9 @@ enum Codes {
 }
 use Codes::{Absent, Is, Other};
 
+/// Longest name of a property or a parameter in a text, in bytes.
+const MAX_FIELD: usize = 256;
+
 const ANY: RangeInclusive<u16> = 0..=u16::MAX;
 
 /// Codes, HTTP statuses, their class, whether a single item of a batch may have caused it, and why. The first row that
@@ -166,6 +169,12 @@ pub fn is_out_of_reach(reply: &Reply) -> bool {
     }
 }
 
+// The codes of all rows.
+#[cfg(test)]
+pub(super) fn codes() -> Vec<i64> {
+    ROWS.iter().filter_map(|row| if let Is(code) = row.0 { Some(code) } else { None }).collect()
+}
+
 struct Meaning {
     class: Class,
     item: bool,
@@ -207,14 +216,19 @@ fn by_text(reply: &Reply) -> Option<Meaning> {
 fn quoted(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once('\'')?;
     let (name, _) = rest.split_once('\'')?;
-    Some(name).filter(|name| name.starts_with(|letter: char| letter.is_ascii_alphabetic()))
+    Some(name).filter(|name| is_name(name) && name.starts_with(|letter: char| letter.is_ascii_alphabetic()))
 }
 
 // The name in the text of 1199998, since 3.14.7: `field work_path contains space: …`.
 fn with_outer_space(text: &str) -> Option<&str> {
     let (before, _) = text.split_once(" contains space")?;
     let (_, name) = before.rsplit_once("field ")?;
-    Some(name).filter(|name| !name.is_empty() && !name.contains(' '))
+    Some(name).filter(|name| is_name(name))
+}
+
+// Whether it can be the name of a property or a parameter.
+fn is_name(text: &str) -> bool {
+    (1..=MAX_FIELD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -41,7 +41,8 @@ impl Reply {
     }
 
     /// The reply of a call that this client rejected or gave up.
-    pub(super) fn local(operation: Operation, message: String) -> Self {
+    pub(super) fn local(operation: Operation, mut message: String) -> Self {
+        message.truncate(message.floor_char_boundary(MAX_TEXT_BYTES));
         Self { operation, code: None, http_status: None, message, request_id: None, obstacle: None }
     }
 

@@ -4,6 +4,8 @@ mod action;
 mod connection;
 mod context;
 mod error;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod kubernetes;
 mod leader;
 mod liveness;

@@ -1,11 +1,14 @@
 //! Hostile servers, within the process: what their answers can do to it.
 
+pub(crate) mod fuzz;
+pub(crate) mod generate;
 mod replies;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::http::scripted::{Piece, Script};
+pub(crate) use super::http::scripted::Piece;
+use super::http::scripted::Script;
 use super::{
     Client, Config, Credentials, Limiters, Limits, Observer, OpenGate, Operation, Tls, Transport, UrlPolicy,
     UserCredential,

@@ -30,6 +30,9 @@ pub fn note_outcome(span: &Span, outcome: &str) {
     span.record("otel.status_code", if outcome == "ok" { "OK" } else { "ERROR" });
 }
 
+/// Most bytes of the cause of an outage that are shown with it.
+const MAX_CAUSE_BYTES: usize = 400;
+
 /// Sends the calls of one client.
 pub struct Sender {
     login: CurrentLogin,
@@ -283,6 +286,7 @@ fn error_of(operation: Operation, rejected: Rejected) -> Error {
         Rejected::Busy(retry_after) => Error::Busy { operation, retry_after },
         Rejected::ShuttingDown => Error::Ending { operation },
         Rejected::Down(cause, retry_after) => {
+            let cause = cause.get(..cause.floor_char_boundary(MAX_CAUSE_BYTES)).unwrap_or_default();
             let message = format!("no answer lately ({cause}), so the call was not made");
             Error::Unavailable { reply: Reply::local(operation, message), retry_after: Some(retry_after) }
         }

@@ -87,3 +87,26 @@ impl RejectedPolls {
         self.by_number.range(..number).map(|(_, poll)| poll)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::RejectedPolls;
+    use crate::cmdb::PollKey;
+
+    #[test]
+    fn polls_that_do_not_come_again_are_forgotten_behind_one_that_does() {
+        let mut polls = RejectedPolls::default();
+        let mut now = Instant::now();
+        for number in 0..10_000 {
+            let key = PollKey::of(number);
+            polls.insert(PollKey::of("keeps coming"), now, now);
+            polls.insert(key, now, now);
+            now += Duration::from_secs(1);
+            assert!(polls.by_number.len() <= 500 && polls.numbers.len() == polls.by_number.len());
+        }
+    }
+}
