@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod deletion;
+mod matrix;
 mod silence;
+mod stories;
+mod takings;
 mod world;

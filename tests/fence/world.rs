@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cmdb_sim::RequestRecord;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use process_template_operator::api::{FINALIZER, GROUP, ProcessTemplateSet, VERSION};
@@ -33,12 +34,14 @@ pub const LONG: Duration = Duration::from_mins(30);
 /// One world.
 pub struct Fence {
     pub paused: Paused,
+    /// Requests per second of the connections.
+    pub rate: u32,
 }
 
 impl Fence {
     /// A world whose operator does not run yet. The shared connection grants the business to the shop.
     pub fn new() -> Self {
-        let fence = Self { paused: Paused::new() };
+        let fence = Self { paused: Paused::new(), rate: 20 };
         let api = &fence.paused.api;
         // An operator that cannot see the CRD takes it for deleted, and leaves the templates of every set.
         let crd = json!({ "metadata": { "name": format!("processtemplatesets.{GROUP}") } });
@@ -57,6 +60,8 @@ impl Fence {
         }
         fence.put_secret("system", "cmdb", "c2hhcmVk");
         fence.put_secret(SHOP, "cmdb", "b3du");
+        fence.put_secret("system", "other", "b3RoZXI=");
+        fence.put_secret(SHOP, "other", "b3RoZXI=");
         fence.share("shared", &to_shop());
         fence.service_template(GRANTED, "web");
         fence.service_template(FOREIGN, "web");
@@ -72,7 +77,10 @@ impl Fence {
 
     /// Starts the operator for all namespaces.
     pub fn start(&mut self) {
-        self.paused.start_operator_with(|settings| settings.namespaces = Vec::new());
+        self.paused.start_operator_with(|settings| {
+            settings.namespaces = Vec::new();
+            settings.removal_delay = Duration::ZERO;
+        });
     }
 
     /// Puts credentials of an application, in base64, into a Secret.
@@ -102,16 +110,39 @@ impl Fence {
         self.paused.api.apply(&shared(name), &connection);
     }
 
+    /// Makes a connection of the shop with this spec, or gives it this spec.
+    pub fn put_own(&self, name: &str, spec: &Value) {
+        let connection = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "CmdbConnection", "metadata": { "name": name },
+            "spec": spec,
+        });
+        self.paused.api.apply(&own(name), &connection);
+    }
+
+    /// The ID of a service template.
+    pub fn id_of(&self, biz_id: i64, name: &str) -> i64 {
+        let state = self.paused.sim().state();
+        state.service_templates.iter().find(|it| it.bk_biz_id == biz_id && it.name == name).unwrap().id
+    }
+
     /// Makes a service template, and gives its ID.
     pub fn service_template(&self, biz_id: i64, name: &str) -> i64 {
+        self.service_templates(biz_id, [name])[0]
+    }
+
+    /// Makes service templates, and gives their IDs.
+    pub fn service_templates<'n>(&self, biz_id: i64, names: impl IntoIterator<Item = &'n str>) -> Vec<i64> {
         self.paused.sim().update_state(|state| {
             if !state.businesses.iter().any(|business| business.bk_biz_id == biz_id) {
                 state.businesses.push(serde_json::from_value(json!({ "bk_biz_id": biz_id })).unwrap());
             }
-            let id = 1 + state.service_templates.iter().map(|template| template.id).max().unwrap_or_default();
-            let template = json!({ "id": id, "name": name, "bk_biz_id": biz_id, "service_category_id": 2 });
-            state.service_templates.push(serde_json::from_value(template).unwrap());
-            id
+            let last = state.service_templates.iter().map(|template| template.id).max().unwrap_or_default();
+            let named = (last + 1..).zip(names).map(|(id, name)| {
+                let template = json!({ "id": id, "name": name, "bk_biz_id": biz_id, "service_category_id": 2 });
+                state.service_templates.push(serde_json::from_value(template).unwrap());
+                id
+            });
+            named.collect()
         })
     }
 
@@ -156,6 +187,23 @@ impl Fence {
         sets.patch_metadata(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// Gives the namespace of the shop another label.
+    pub async fn label(&self, team: &str) {
+        let namespaces: Api<Namespace> = Api::all(self.paused.api.client());
+        let patch = Patch::Merge(json!({ "metadata": { "labels": { "team": team } } }));
+        namespaces.patch_metadata(SHOP, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Gives a set a reference to another connection.
+    pub async fn repoint(&self, name: &str, connection: &Value) {
+        let sets: Api<ProcessTemplateSet> = Api::namespaced(self.paused.api.client(), SHOP);
+        let mut connection = connection.clone();
+        // A kind that the reference does not name must not stay.
+        connection["kind"] = connection["kind"].take();
+        let patch = Patch::Merge(json!({ "spec": { "connectionRef": connection } }));
+        sets.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
     /// A set as it is now; None: it is gone.
     pub fn seen(&self, namespace: &str, name: &str) -> Option<Seen> {
         let set = self.paused.api.get(&set_of(namespace, name))?;
@@ -185,6 +233,11 @@ impl Fence {
     /// The requests that CMDB has received.
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.paused.sim().requests()
+    }
+
+    /// The requests that were made for sets: a connection that is checked names no business, or none that it lists.
+    pub fn of_businesses(&self) -> Vec<RequestRecord> {
+        self.requests().into_iter().filter(|record| record.body["bk_biz_id"] != 0).collect()
     }
 
     /// The requests of one call.
@@ -221,6 +274,11 @@ pub fn to_shop() -> Value {
 /// Where a shared connection is.
 pub fn shared(name: &str) -> Place {
     Place::new(GROUP, "clustercmdbconnections", "", name)
+}
+
+/// Where a connection of the shop is.
+pub fn own(name: &str) -> Place {
+    Place::new(GROUP, "cmdbconnections", SHOP, name)
 }
 
 fn set_of(namespace: &str, name: &str) -> Place {

@@ -110,7 +110,7 @@ async fn nothing_crosses_the_fence_between_tenants() {
 
     let foreign = world.requests(|record| record.body["bk_biz_id"] == FOREIGN);
     crossings.refused("calls in a business that nobody is granted", foreign.is_empty());
-    println!("fence: crossings={} refused={}", crossings.tried, crossings.refused);
+    println!("tenants: crossings={} refused={}", crossings.tried, crossings.refused);
     assert_eq!(crossings.refused, crossings.tried);
     world.end().await;
 }
