@@ -93,8 +93,8 @@ pub enum Error {
         /// Why.
         refusal: Refusal,
     },
-    /// The process is shutting down: the call was not sent.
-    #[error("{} was not sent: the operator ends", .operation.as_str())]
+    /// The process is shutting down, or the set has changed: the call was not sent.
+    #[error("{} was not sent: the operator ends, or the set has changed", .operation.as_str())]
     Ending {
         /// The call.
         operation: Operation,

@@ -32,7 +32,7 @@ pub enum ErrorClass {
     Halted,
     /// The connection does not grant it: the call was not sent.
     NotGranted,
-    /// The process is shutting down: the call was not sent.
+    /// The process is shutting down, or the set has changed: the call was not sent.
     Ending,
     /// A server failed, or no answer came: a write may or may not have been stored.
     OutcomeUnknown,

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::audit::Subject;
 use super::grants::Authority;
+use super::limits::lanes::Lanes;
+use super::limits::wait::Wait;
 use super::wire::{Ids, List};
 use super::{
     Behalf, Client, Error, Grants, Operation, Priority, ProcessTemplate, Properties, ServiceCategory, ServiceTemplate,
@@ -26,13 +29,34 @@ pub struct GrantedClient {
     client: Client,
     grants: Arc<dyn Grants>,
     behalf: Arc<Behalf>,
+    wait: Wait,
 }
 
 impl GrantedClient {
-    /// A client as one set uses it, within these grants; the audit log names the set.
+    /// A client as one set uses it, within these grants; the audit log names the set, and calls queue in the lane of its
+    /// namespace.
     #[must_use]
     pub fn new(client: Client, grants: Arc<dyn Grants>, behalf: Behalf) -> Self {
-        Self { client, grants, behalf: Arc::new(behalf) }
+        let wait = Wait { lanes: Lanes::of(&behalf.namespace), ..Wait::default() };
+        Self { client, grants, behalf: Arc::new(behalf), wait }
+    }
+
+    /// The same whose calls queue in these lanes.
+    #[must_use]
+    pub fn in_lanes(&self, lanes: Lanes) -> Self {
+        Self { wait: Wait { lanes, ..self.wait.clone() }, ..self.clone() }
+    }
+
+    /// The same whose calls wait in the queue until this is cancelled. A call in flight is not cancelled.
+    #[must_use]
+    pub fn waiting_until(&self, superseded: CancellationToken) -> Self {
+        Self { wait: Wait { superseded, ..self.wait.clone() }, ..self.clone() }
+    }
+
+    /// Namespace of the set.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.behalf.namespace
     }
 
     /// The client of the connection, which acts for no set.
@@ -207,7 +231,7 @@ impl GrantedClient {
     }
 
     fn authority<'a>(&'a self, touched: Touched<'a>) -> Authority<'a> {
-        Authority::new(&*self.grants, touched)
+        Authority::new(&*self.grants, touched, &self.wait)
     }
 }
 

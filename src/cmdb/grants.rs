@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use super::limits::wait::Wait;
 use super::{Error, Operation, Refusal};
 
 /// What is about to be listed or written to.
@@ -63,22 +64,28 @@ impl Grants for Unbounded {
     }
 }
 
-/// The right to make one call: asked before each of its requests.
+/// The right to make one call: asked before each of its requests; and how the call waits for the limiter.
 #[derive(Clone, Copy)]
 pub(super) struct Authority<'a> {
     grants: &'a dyn Grants,
     touched: Touched<'a>,
+    wait: &'a Wait,
 }
 
 impl<'a> Authority<'a> {
     /// The right to touch this, as far as these grants cover it.
-    pub fn new(grants: &'a dyn Grants, touched: Touched<'a>) -> Self {
-        Self { grants, touched }
+    pub fn new(grants: &'a dyn Grants, touched: Touched<'a>, wait: &'a Wait) -> Self {
+        Self { grants, touched, wait }
     }
 
     /// The right of a connection to find out whether CMDB takes its credentials.
     pub fn own() -> Self {
-        Self { grants: &Unbounded, touched: Touched::business(0) }
+        Self { grants: &Unbounded, touched: Touched::business(0), wait: Wait::of_none() }
+    }
+
+    /// How the call waits.
+    pub fn wait(self) -> &'a Wait {
+        self.wait
     }
 
     /// Whether a request may be sent now.

@@ -42,6 +42,7 @@ pub use http::transport::Transport;
 pub use http::url_policy::UrlPolicy;
 pub use limits::client_limits::Limits;
 pub use limits::jitter::jitter;
+pub use limits::lanes::{LaneMember, Lanes};
 pub use limits::limiters::Limiters;
 pub use limits::priority::{PollKey, Priority};
 pub use limits::readings::LimiterReadings;

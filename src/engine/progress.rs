@@ -1,4 +1,7 @@
 //! Progress of one reconcile, and its end: it is stopped between calls to CMDB, never within one.
+//!
+//! A reconcile whose set has changed meanwhile is *superseded*: its waits end at once, and the next reconcile works with what
+//! the set is now. What is in flight is waited for, and what it gave is stored.
 
 use std::time::Duration;
 
@@ -12,24 +15,40 @@ use super::error::Error;
 #[derive(Debug)]
 pub struct Progress {
     stop: CancellationToken,
-    // None: it waits for something that has a limit of its own.
-    last_progress: Mutex<Option<Instant>>,
+    superseded: CancellationToken,
+    // When it last made progress. None: it waits for something that has a limit of its own.
+    moved_at: Mutex<Option<Instant>>,
 }
 
 impl Progress {
     /// Progress of a reconcile that is stopped with `stop`.
     #[must_use]
     pub fn new(stop: CancellationToken) -> Self {
-        Self { stop, last_progress: Mutex::new(Some(Instant::now())) }
+        Self { stop, superseded: CancellationToken::new(), moved_at: Mutex::new(Some(Instant::now())) }
+    }
+
+    /// The same, whose waits end with `superseded`: its set has changed.
+    #[must_use]
+    pub fn superseded_with(self, superseded: CancellationToken) -> Self {
+        Self { superseded, ..self }
+    }
+
+    /// Cancelled when the set has changed.
+    #[must_use]
+    pub fn superseded(&self) -> &CancellationToken {
+        &self.superseded
     }
 
     /// Called between calls: notes progress.
     ///
     /// # Errors
-    /// [`Error::Stopped`] when no further call may start.
+    /// [`Error::Stopped`] when no further call may start, [`Error::Outdated`] when the set has changed.
     pub fn checkpoint(&self) -> Result<(), Error> {
         self.note();
-        if self.stop.is_cancelled() { Err(Error::Stopped) } else { Ok(()) }
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        if self.superseded.is_cancelled() { Err(Error::Outdated) } else { Ok(()) }
     }
 
     /// Does work that is not stopped at once: it has `grace` after the reconcile was stopped.
@@ -57,16 +76,30 @@ impl Progress {
         // On the heap: else the future of a reconcile would be as large as all its waits together.
         let wait = Box::pin(wait);
         async move {
-            *self.last_progress.lock() = None;
+            *self.moved_at.lock() = None;
             let _waiting = Waiting(self);
             wait.await
+        }
+    }
+
+    /// Waits for something that can be given up at any moment: neither a call nor what is stored after one. That time does not
+    /// count as time without progress either.
+    ///
+    /// # Errors
+    /// [`Error::Outdated`] when the set has changed.
+    pub async fn wait_for<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
+        let wait = self.excluding_wait(wait);
+        tokio::select! {
+            biased;
+            () = self.superseded.cancelled() => Err(Error::Outdated),
+            waited = wait => Ok(waited),
         }
     }
 
     /// Finishes, and stops the reconcile, when there was no progress for `limit`.
     pub async fn expired(&self, limit: Duration) {
         loop {
-            let last_progress = self.last_progress.lock().unwrap_or_else(Instant::now);
+            let last_progress = self.moved_at.lock().unwrap_or_else(Instant::now);
             if last_progress.elapsed() >= limit {
                 self.stop.cancel();
                 return;
@@ -76,7 +109,7 @@ impl Progress {
     }
 
     fn note(&self) {
-        *self.last_progress.lock() = Some(Instant::now());
+        *self.moved_at.lock() = Some(Instant::now());
     }
 }
 

@@ -21,6 +21,7 @@ use crate::cmdb::grants::Authority;
 use crate::cmdb::intake::budget::Share;
 use crate::cmdb::limits::caller::Caller;
 use crate::cmdb::limits::limiter::{CallOutcome, Permit, Rejected};
+use crate::cmdb::limits::wait::Wait;
 use crate::cmdb::{Config, Error, Observer, Operation, Priority, Reply, Transport, WriteGate};
 use crate::outside::later;
 
@@ -160,7 +161,7 @@ impl Sender {
         }
         let login = self.login();
         // Its failure says nothing about the calls: the permit is dropped without an outcome.
-        let _permit = login.limiter.admit(Priority::Interactive).await.ok()?;
+        let _permit = login.limiter.admit(Priority::Interactive, Wait::of_none()).await.ok()?;
         let mut share = Share::new(&self.endpoint.replies, &self.endpoint.host);
         version::ask(&login.http, &self.endpoint.url, &mut share).await
     }
@@ -204,7 +205,7 @@ impl Sender {
         authority: Authority<'_>,
     ) -> Result<(Arc<Login>, Permit), Error> {
         loop {
-            let admitted = self.login().limiter.admit(priority).await;
+            let admitted = self.login().limiter.admit(priority, authority.wait()).await;
             let permit = admitted.map_err(|rejected| error_of(operation, rejected))?;
             let login = self.login();
             if Arc::ptr_eq(permit.limiter(), &login.limiter) {
@@ -284,7 +285,7 @@ impl Drop for CallGuard<'_> {
 fn error_of(operation: Operation, rejected: Rejected) -> Error {
     match rejected {
         Rejected::Busy(retry_after) => Error::Busy { operation, retry_after },
-        Rejected::ShuttingDown => Error::Ending { operation },
+        Rejected::ShuttingDown | Rejected::Superseded => Error::Ending { operation },
         Rejected::Down(cause, retry_after) => {
             let cause = cause.get(..cause.floor_char_boundary(MAX_CAUSE_BYTES)).unwrap_or_default();
             let message = format!("no answer lately ({cause}), so the call was not made");

@@ -5,9 +5,9 @@
 //! answer is, and the caller, which retries after the time in the error.
 //!
 //! # Flow
-//! 1. The sender asks [`Limiter::admit`] before each request. Work (an edit, a deletion) queues, first come, first
-//!    served, and waits; a poll never waits, but is rejected with a retry-after and keeps its place
-//!    (`rejected_polls.rs`).
+//! 1. The sender asks [`Limiter::admit`] before each request. Work (an edit, a deletion) queues and waits: namespaces take
+//!    turns (`lanes.rs`), and within a namespace the first to come is the first to be served. A poll never waits, but is
+//!    rejected with a retry-after and keeps its place (`rejected_polls.rs`).
 //! 2. A call is admitted when the circuit breaker is closed (`circuit_breaker.rs`), fewer than `max_concurrent` calls
 //!    are in flight, and the rate limiter admits it (`rate_limiter.rs`). It holds a [`Permit`] while it is in flight.
 //! 3. The sender reports what came of the call: [`Permit::finish`], with the quota that the answer reports
@@ -27,10 +27,13 @@
 //! * Several throttled answers to calls that were in flight together count as one.
 //! * Work overtakes polls: while work is queued no poll is admitted, and polls leave a reserve of tokens, of quota and,
 //!   if there are several, one call in flight.
+//! * Of the namespaces whose work is queued, the one that was served least recently is next: a call of a namespace
+//!   waits for at most one call of each other, however many they have.
 //! * Polls are admitted in the order in which they first came, so that each set is polled equally often.
 //! * Work that would wait longer than [`MAX_QUOTA_WAIT`] for the server's window is rejected instead, so that its
 //!   status can say so.
-//! * On shutdown every waiting call is rejected, except one that resolves a write whose outcome is unknown.
+//! * On shutdown every waiting call is rejected, except one that resolves a write whose outcome is unknown. A call whose
+//!   set has changed meanwhile is rejected in any case: the next reconcile of the set makes it again.
 //!
 //! # Assumptions
 //! * A permit is always dropped: that of a call whose future is dropped too. It then reports no outcome.
@@ -50,15 +53,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::circuit_breaker::{CircuitBreaker, CircuitState};
 use super::convert::from_usize;
+use super::lanes::{Lanes, Served};
 use super::quota::Quota;
 use super::rate_limiter::{Admission, RateLimiter};
 use super::rejected_polls::RejectedPolls;
+use super::wait::Wait;
 use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
 use crate::outside::later;
 
@@ -84,6 +89,8 @@ pub enum Rejected {
     QuotaExhausted(Duration),
     /// The process is shutting down.
     ShuttingDown,
+    /// The set that the call is made for has changed.
+    Superseded,
 }
 
 /// What came of a call, as far as the limiter is concerned.
@@ -101,9 +108,7 @@ pub enum CallOutcome<'a> {
 #[derive(Debug)]
 pub struct Limiter {
     state: Mutex<State>,
-    // The queue of work. The call that holds it is the first.
-    queue: AsyncMutex<()>,
-    // Notified when a waiting call may be admitted.
+    // Notified when a waiting poll may be admitted. A call of work has a notification of its own.
     changed: Notify,
     // Once cancelled, only calls that resolve a write are admitted.
     shutdown: CancellationToken,
@@ -116,13 +121,22 @@ struct State {
     last_client: u64,
     max_in_flight: usize,
     in_flight: usize,
-    // Calls of work in the queue, the first included.
-    queued: usize,
+    // Calls of work in the queue, in the order in which they came.
+    queue: BTreeMap<u64, QueuedCall>,
+    last_queued: u64,
+    served: Served,
     rejected_polls: RejectedPolls,
     // Moving average of call durations, in seconds.
     mean_duration: f64,
     rate_limiter: RateLimiter,
     circuit_breaker: CircuitBreaker,
+}
+
+#[derive(Debug)]
+struct QueuedCall {
+    lanes: Lanes,
+    // Notified when it may be the next.
+    changed: Arc<Notify>,
 }
 
 /// The right to have one call in flight, until it is dropped.
@@ -159,13 +173,15 @@ impl Limiter {
             last_client: 0,
             max_in_flight: usize::MAX,
             in_flight: 0,
-            queued: 0,
+            queue: BTreeMap::new(),
+            last_queued: 0,
+            served: Served::default(),
             rejected_polls: RejectedPolls::default(),
             mean_duration: 0.0,
             rate_limiter: RateLimiter::new(f64::MAX, Instant::now()),
             circuit_breaker: CircuitBreaker::default(),
         };
-        Arc::new(Self { state: Mutex::new(state), queue: AsyncMutex::new(()), changed: Notify::new(), shutdown })
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), shutdown })
     }
 
     /// Adds a client. The lowest limits of all clients apply.
@@ -179,13 +195,14 @@ impl Limiter {
     }
 
     /// Admits a call, or says why not. Work waits for it, a poll does not, except for the outcome of a probe.
-    pub async fn admit(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
-        if priority.poll().is_some() {
-            return self.wait(priority).await;
+    pub async fn admit(self: &Arc<Self>, priority: Priority, wait: &Wait) -> Result<Permit, Rejected> {
+        let queued = priority.poll().is_none().then(|| Queued::of(self, &wait.lanes));
+        let admitted = self.until_admitted(priority, queued.as_ref());
+        tokio::select! {
+            biased;
+            () = wait.superseded.cancelled() => Err(Rejected::Superseded),
+            admitted = admitted => admitted,
         }
-        let _queued = Queued::of(self);
-        let _first = self.queue.lock().await;
-        self.wait(priority).await
     }
 
     /// Why the endpoint is down, and the time until it is probed again. `None`: it is up.
@@ -216,19 +233,23 @@ impl Limiter {
         let add = |counted: &mut usize, number| *counted = counted.saturating_add(number);
         add(counted, 1);
         add(&mut readings.in_flight, in_flight);
-        add(&mut readings.edits_waiting, state.queued);
+        add(&mut readings.edits_waiting, state.queue.len());
         add(&mut readings.polls_waiting, state.rejected_polls.waiting(now));
     }
 
     // Attempts to admit a call until it is admitted or rejected.
-    async fn wait(self: &Arc<Self>, priority: Priority) -> Result<Permit, Rejected> {
+    async fn until_admitted(
+        self: &Arc<Self>,
+        priority: Priority,
+        queued: Option<&Queued<'_>>,
+    ) -> Result<Permit, Rejected> {
         let probe_deadline = later(Instant::now(), POLL_PROBE_WAIT);
         loop {
             // Registered before the attempt, so that a change after it is not missed.
-            let mut changed = pin!(self.changed.notified());
+            let mut changed = pin!(queued.map_or(&self.changed, |queued| &*queued.changed).notified());
             changed.as_mut().enable();
 
-            let until = match self.attempt(priority, probe_deadline) {
+            let until = match self.attempt(priority, queued, probe_deadline) {
                 Attempt::Admitted(permit) => return Ok(permit),
                 Attempt::Rejected(rejected) => return Err(rejected),
                 Attempt::Wait(until) => until,
@@ -247,7 +268,7 @@ impl Limiter {
         }
     }
 
-    fn attempt(self: &Arc<Self>, priority: Priority, probe_deadline: Instant) -> Attempt {
+    fn attempt(self: &Arc<Self>, priority: Priority, queued: Option<&Queued<'_>>, probe_deadline: Instant) -> Attempt {
         // Check 1: the process is not shutting down.
         if priority != Priority::Resolve && self.shutdown.is_cancelled() {
             return Attempt::Rejected(Rejected::ShuttingDown);
@@ -257,7 +278,15 @@ impl Limiter {
         let poll = priority.poll();
         let busy = |state: &mut State, poll| Attempt::Rejected(Rejected::Busy(state.reject(poll, now)));
 
-        // Check 2: the endpoint answers, or this call probes it.
+        // Check 2: it is the next of the queue. It may have become so by a set that shares its result, or no longer be.
+        if let (Some(queued), Some((next, call))) = (queued, state.next_queued())
+            && next != queued.number
+        {
+            call.changed.notify_one();
+            return Attempt::Wait(None);
+        }
+
+        // Check 3: the endpoint answers, or this call probes it.
         let circuit = state.circuit_breaker.state(now);
         match circuit {
             CircuitState::Closed | CircuitState::ProbeDue => {}
@@ -274,20 +303,23 @@ impl Limiter {
             }
         }
 
-        // Check 3: there is a place in flight, and no work or earlier poll to be admitted first.
+        // Check 4: there is a place in flight, and no work or earlier poll to be admitted first.
         let before = poll.map_or(0, |poll| state.rejected_polls.due_before(poll, now));
         let has_place = state.in_flight.saturating_add(before) < state.max_in_flight_for(poll.is_some());
         if let Some(poll) = poll
-            && (state.queued > 0 || !has_place)
+            && (!state.queue.is_empty() || !has_place)
         {
             return busy(state, poll);
         }
 
-        // Check 4: the rate limiter admits it.
+        // Check 5: the rate limiter admits it.
         let admission = state.rate_limiter.admit(priority, before, now, state.in_flight);
         let wait_until = match admission {
             Admission::Now | Admission::Probe if has_place => {
                 state.take(poll, circuit);
+                if let Some(call) = queued.and_then(|queued| state.queue.get(&queued.number)) {
+                    state.served.note(&call.lanes);
+                }
                 return Attempt::Admitted(Permit {
                     limiter: Arc::clone(self),
                     sent_at: now,
@@ -312,6 +344,19 @@ impl Limiter {
 }
 
 impl State {
+    // The call of work that is admitted next: of the namespace that was served least recently, the one that came first.
+    fn next_queued(&self) -> Option<(u64, &QueuedCall)> {
+        let next = self.queue.iter().min_by_key(|(number, call)| (self.served.least_recent(&call.lanes), **number));
+        next.map(|(number, call)| (*number, call))
+    }
+
+    // Has the next call of work attempt to be admitted.
+    fn wake_next(&self) {
+        if let Some((_, call)) = self.next_queued() {
+            call.changed.notify_one();
+        }
+    }
+
     // Of several calls in flight, one is reserved for work.
     fn max_in_flight_for(&self, is_poll: bool) -> usize {
         self.max_in_flight.saturating_sub(usize::from(is_poll && self.max_in_flight > 1))
@@ -395,6 +440,7 @@ impl Drop for Permit {
         if !self.is_finished && self.probes_rate {
             state.rate_limiter.finish_probe(None, Instant::now());
         }
+        state.wake_next();
         drop(state);
         self.limiter.changed.notify_waiters();
     }
@@ -413,27 +459,38 @@ impl Drop for LimiterHandle {
         let mut state = self.limiter.state.lock();
         state.clients.remove(&self.client);
         state.apply_limits();
+        state.wake_next();
         drop(state);
         self.limiter.changed.notify_waiters();
     }
 }
 
 // A call of work in the queue, until it is dropped.
-struct Queued<'a>(&'a Limiter);
+struct Queued<'a> {
+    limiter: &'a Limiter,
+    number: u64,
+    changed: Arc<Notify>,
+}
 
 impl<'a> Queued<'a> {
-    fn of(limiter: &'a Limiter) -> Self {
+    fn of(limiter: &'a Limiter, lanes: &Lanes) -> Self {
+        let changed = Arc::<Notify>::default();
         let mut state = limiter.state.lock();
-        state.queued = state.queued.saturating_add(1);
-        drop(state);
-        Self(limiter)
+        state.last_queued = state.last_queued.saturating_add(1);
+        let number = state.last_queued;
+        state.queue.insert(number, QueuedCall { lanes: lanes.clone(), changed: Arc::clone(&changed) });
+        Self { limiter, number, changed }
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.queued = state.queued.saturating_sub(1);
+        let mut state = self.limiter.state.lock();
+        state.queue.remove(&self.number);
+        if state.queue.is_empty() {
+            state.served.clear();
+        }
+        state.wake_next();
     }
 }
 

@@ -101,7 +101,7 @@ async fn delete_templates(
     let here = connection.url().to_owned();
     let endpoint = made_in.endpoint.filter(|made_in| *made_in != here);
     let hand_overs_are_over = job::waits(set, context).hand_overs_are_over;
-    let around = job::surroundings(set, context, &connection, journal).await;
+    let around = job::surroundings(set, context, &connection, journal, progress).await;
     let job = Job::deletion(around, set.set_name(), &set.object.spec, hand_overs_are_over);
 
     let view = match observe_and_plan(set, context, &job, memory, progress).await {

@@ -7,22 +7,25 @@ use super::other_sets;
 use super::status::journal::{StatusJournal, remembered};
 use crate::controller::connection::set_connection::SetConnection;
 use crate::controller::context::Context;
-use crate::engine::{Surroundings, Waits};
+use crate::engine::{Connection, Progress, Surroundings, Waits};
 
 // What another set wants is kept for it this long.
 const HAND_OVER: Duration = Duration::from_mins(1);
 
-/// What surrounds a set: its connection with its grants, the other sets, and where its memory was made.
+/// What surrounds a set: its connection with its grants, the other sets, and where its memory was made. Calls over the connection
+/// wait only while the set is as it was.
 pub async fn surroundings(
     set: &CurrentSet<'_>,
     context: &Context,
     connection: &SetConnection,
     journal: &StatusJournal<'_>,
+    progress: &Progress,
 ) -> Surroundings {
     let (_, made_in) = remembered(journal);
+    let client = connection.connection.client.waiting_until(progress.superseded().clone());
     Surroundings {
         set: set.uid.clone(),
-        connection: connection.connection.clone(),
+        connection: Connection { client, ..connection.connection.clone() },
         others: other_sets::others(set, &context.index, &context.store, &context.connections, connection.url()).await,
         made_in,
     }

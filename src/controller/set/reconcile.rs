@@ -79,7 +79,7 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
     let outcome = async {
         let connection = connection.insert(dereference(set, context, &mut journal, known).await?);
         let desired = validate(set)?;
-        let around = job::surroundings(set, context, connection, &journal).await;
+        let around = job::surroundings(set, context, connection, &journal, progress).await;
         let job = Job::living(around, &set.object.spec, desired, job::waits(set, context));
         let observed = observe(set, context, connection, &job, progress).await?;
         let view = plan(set, context, &job, &journal, observed);

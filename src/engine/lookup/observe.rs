@@ -50,13 +50,14 @@ impl ProcessTemplateLists {
     ) -> Result<Listing, Error> {
         job.check_grant(Some(scope.service_template_id), Some(name))?;
         let client = &job.connection.client;
+        let cell = self.snapshots.cell(scope.clone());
         let read = async {
+            let client = client.in_lanes(cell.lanes());
             let listed = client.list_process_templates(request.priority, scope.service_template(name)).await?;
             Ok(templates(listed))
         };
-
-        let cell = self.snapshots.cell(scope.clone());
-        let snapshot = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await;
+        let not_before = request.freshness.not_before();
+        let snapshot = cell.get(not_before, client.namespace(), progress, Box::pin(read)).await?;
         let snapshot = snapshot.map_err(|error| job.error_of(error))?;
         // It may have waited long for the list of another set.
         job.check_grant(Some(scope.service_template_id), Some(name))?;
@@ -71,12 +72,12 @@ impl ProcessTemplateLists {
 
     /// Folds the known effect of a clean write into the scope's list.
     pub async fn fold(&self, scope: &Scope, progress: &Progress, change: impl FnOnce(&mut Vec<Template>)) {
-        progress.excluding_wait(self.snapshots.cell(scope.clone()).fold(change)).await;
+        self.snapshots.cell(scope.clone()).fold(progress, change).await;
     }
 
     /// Drops the scope's list: the effect of a write is not known.
-    pub async fn forget(&self, scope: &Scope, progress: &Progress) {
-        progress.excluding_wait(self.snapshots.cell(scope.clone()).forget()).await;
+    pub fn forget(&self, scope: &Scope) {
+        self.snapshots.cell(scope.clone()).forget();
     }
 
     /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.

@@ -98,12 +98,14 @@ impl ServiceTemplates {
         progress: &Progress,
     ) -> Result<(Arc<Vec<ServiceTemplate>>, ReadRequest), Error> {
         let has_read = AtomicBool::new(false);
+        let cell = self.templates.cell(Business::of(job));
+        let client = &job.connection.client;
         let read = async {
             has_read.store(true, Ordering::Relaxed);
-            job.connection.client.list_service_templates(request.priority, job.biz_id).await
+            client.in_lanes(cell.lanes()).list_service_templates(request.priority, job.biz_id).await
         };
-        let cell = self.templates.cell(Business::of(job));
-        let known = progress.excluding_wait(cell.get(request.freshness.not_before(), read)).await;
+        let not_before = request.freshness.not_before();
+        let known = cell.get(not_before, client.namespace(), progress, Box::pin(read)).await?;
         let known = known.map_err(|error| job.error_of(error))?.value;
         // It may have waited long for the list of another set.
         job.check_grant(None, None)?;
@@ -115,7 +117,7 @@ impl ServiceTemplates {
         // Wait for another set that may be creating the same.
         let client = &job.connection.client;
         let writer_key = format!("{} {}", client.url(), job.biz_id);
-        let _write_guard = progress.excluding_wait(self.write_locks.take(&writer_key)).await;
+        let _write_guard = progress.wait_for(self.write_locks.take(&writer_key)).await?;
         progress.checkpoint()?;
         let (known, _) = self.known(job, ReadRequest::interactive(Freshness::TO_WRITE), progress).await?;
         if let Some(id) = find(job, &known)? {
@@ -135,11 +137,11 @@ impl ServiceTemplates {
         match progress.excluding_wait(client.create_service_template(job.biz_id, name, category_id)).await {
             Ok(created) => {
                 let id = created.id;
-                progress.excluding_wait(cell.fold(|known| known.push(created))).await;
+                cell.fold(progress, |known| known.push(created)).await;
                 Ok(id)
             }
             Err(error) => {
-                progress.excluding_wait(cell.forget()).await;
+                cell.forget();
                 Err(job.error_of(Arc::new(error)))
             }
         }
@@ -152,10 +154,11 @@ impl ServiceTemplates {
         }
 
         let (parent, leaf) = (parent.as_deref().unwrap_or_default(), leaf.as_deref().unwrap_or_default());
-        let read = job.connection.client.list_service_categories(job.biz_id);
-        let not_before = Freshness::TO_WRITE.not_before();
         let cell = self.categories.cell(Business::of(job));
-        let known = progress.excluding_wait(cell.get(not_before, read)).await;
+        let client = &job.connection.client;
+        let reader = client.in_lanes(cell.lanes());
+        let (not_before, read) = (Freshness::TO_WRITE.not_before(), reader.list_service_categories(job.biz_id));
+        let known = cell.get(not_before, client.namespace(), progress, Box::pin(read)).await?;
         let known = known.map_err(|error| job.error_of(error))?.value;
         job.check_grant(None, Some(name))?;
 

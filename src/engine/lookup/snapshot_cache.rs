@@ -6,7 +6,10 @@
 //! snapshot ([`SnapshotCell::fold`]); after any other write the snapshot is dropped ([`SnapshotCell::forget`]).
 //!
 //! *Guarantees.*
-//! * Single flight: at most one read of a key is in flight.
+//! * Single flight: at most one read of a key is in flight. It waits for the limiter in the lanes of all that wait for it
+//!   ([`SnapshotCell::lanes`]): a namespace does not wait longer because another one asked first.
+//! * A reader that waits for the read of another gives up as soon as its set has changed; one that reads itself, only
+//!   before its call is sent.
 //! * Freshness: a snapshot is as old as the moment before its read was sent, so it shows every write that had finished by
 //!   then. Folding does not make it younger: what others have written since is still missing.
 //! * A reader that waited shares the result of the read that it waited for, also its error. Not shared are
@@ -18,19 +21,23 @@
 //!
 //! *Caveats.*
 //! * A fold waits while a read is in flight, and then changes that read's snapshot. The read may show the write already,
-//!   so a fold must be right when it is applied twice, or be followed by a list that is younger than the write.
+//!   so a fold must be right when it is applied twice, or be followed by a list that is younger than the write. A set that
+//!   has changed does not wait: the snapshot is dropped instead.
 //! * Cells that were not asked for in an hour are dropped when a new key comes. One that is still in use then lives on
 //!   beside its successor.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::cmdb;
+use crate::cmdb::{self, Lanes};
+use crate::engine::error::Error;
+use crate::engine::progress::Progress;
 
 // Cells that were not asked for in this time are dropped.
 const UNUSED_FOR: Duration = Duration::from_hours(1);
@@ -87,46 +94,71 @@ impl<K: Hash + Eq, T> SnapshotCache<K, T> {
 pub struct SnapshotCell<T> {
     // Locked while a read is in flight.
     state: Mutex<State<T>>,
+    // Counts the writes whose effect is not known: what was asked for before the last of them may not show it.
+    forgotten: AtomicU64,
+    lanes: Lanes,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    last: Option<Snapshot<T>>,
+    // With the count of forgotten writes when it was asked for.
+    last: Option<(u64, Snapshot<T>)>,
     // The last read that failed, and when it did.
     failed: Option<(Instant, Arc<cmdb::Error>)>,
 }
 
 impl<T> Default for SnapshotCell<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { last: None, failed: None }) }
+        Self {
+            state: Mutex::new(State { last: None, failed: None }),
+            forgotten: AtomicU64::default(),
+            lanes: Lanes::default(),
+        }
     }
 }
 
 impl<T> SnapshotCell<T> {
-    /// The last snapshot if it was asked for at `not_before` or later, else a new one, which `read` gets.
+    /// The namespaces of all that wait for this cell: a read of it queues in their lanes.
+    pub fn lanes(&self) -> Lanes {
+        self.lanes.clone()
+    }
+
+    /// The last snapshot if it was asked for at `not_before` or later, else a new one, which `read` gets. In the name of a set
+    /// of this namespace.
     ///
     /// # Errors
-    /// Those of the read, or of the read that this call waited for.
-    pub async fn get<F>(&self, not_before: Instant, read: F) -> Result<Snapshot<T>, Arc<cmdb::Error>>
+    /// [`Error::Outdated`] when the set has changed; within, those of the read, or of the read that this call waited for.
+    pub async fn get<F>(
+        &self,
+        not_before: Instant,
+        namespace: &str,
+        progress: &Progress,
+        read: F,
+    ) -> Result<Result<Snapshot<T>, Arc<cmdb::Error>>, Error>
     where
         F: Future<Output = Result<T, cmdb::Error>> + Send,
     {
         // Wait for the read that is in flight, and share its result.
         let arrived = Instant::now();
-        let mut state = self.state.lock().await;
-        if let Some(snapshot) = state.last.as_ref().filter(|snapshot| snapshot.asked_at >= not_before) {
-            return Ok(snapshot.clone());
+        let _member = self.lanes.join(namespace);
+        let mut state = progress.wait_for(self.state.lock()).await?;
+        let forgotten = self.forgotten.load(Ordering::Relaxed);
+        if let Some((at, snapshot)) = &state.last
+            && *at == forgotten
+            && snapshot.asked_at >= not_before
+        {
+            return Ok(Ok(snapshot.clone()));
         }
         if let Some((_, error)) = state.failed.as_ref().filter(|(failed_at, _)| *failed_at >= arrived) {
-            return Err(Arc::clone(error));
+            return Ok(Err(Arc::clone(error)));
         }
 
         // Read.
         let asked_at = Instant::now();
-        match read.await {
+        Ok(match progress.excluding_wait(read).await {
             Ok(value) => {
                 let snapshot = Snapshot { value: Arc::new(value), asked_at };
-                state.last = Some(snapshot.clone());
+                state.last = Some((forgotten, snapshot.clone()));
                 Ok(snapshot)
             }
             Err(error @ (cmdb::Error::Busy { .. } | cmdb::Error::NotGranted { .. } | cmdb::Error::Ending { .. })) => {
@@ -137,22 +169,27 @@ impl<T> SnapshotCell<T> {
                 state.failed = Some((Instant::now(), Arc::clone(&error)));
                 Err(error)
             }
-        }
+        })
     }
 
     /// Folds in the known effect of a clean write of ours. The snapshot stays as old as it was.
-    pub async fn fold(&self, change: impl FnOnce(&mut T))
+    pub async fn fold(&self, progress: &Progress, change: impl FnOnce(&mut T))
     where
         T: Clone,
     {
-        if let Some(snapshot) = &mut self.state.lock().await.last {
-            change(Arc::make_mut(&mut snapshot.value));
+        match progress.wait_for(self.state.lock()).await {
+            Ok(mut state) => {
+                if let Some((_, snapshot)) = &mut state.last {
+                    change(Arc::make_mut(&mut snapshot.value));
+                }
+            }
+            Err(_) => self.forget(),
         }
     }
 
-    /// Drops the snapshot: the effect of a write is not known.
-    pub async fn forget(&self) {
-        self.state.lock().await.last = None;
+    /// Drops the snapshot, and that of the read that is in flight: the effect of a write is not known.
+    pub fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -162,10 +199,12 @@ mod tests {
     use std::time::Duration;
 
     use tokio::sync::Notify;
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep};
+    use tokio_util::sync::CancellationToken;
 
     use super::SnapshotCell;
     use crate::cmdb::{Error, Operation, Refusal};
+    use crate::engine::progress::Progress;
 
     #[tokio::test]
     async fn a_reader_that_waited_behind_a_call_that_was_not_sent_reads_for_itself() {
@@ -176,14 +215,38 @@ mod tests {
             Error::Ending { operation },
         ] {
             let (shared, refused) = (Arc::new(SnapshotCell::default()), Arc::new(Notify::new()));
-            let poll = shared.get(Instant::now(), async {
+            let progress = Progress::new(CancellationToken::new());
+            let poll = shared.get(Instant::now(), "shop", &progress, async {
                 refused.notified().await;
                 Err(not_sent.clone())
             });
-            let work = shared.get(Instant::now(), async { Ok(7) });
+            let work = shared.get(Instant::now(), "shop", &progress, async { Ok(7) });
             let (poll, work, ()) = tokio::join!(poll, work, async { refused.notify_one() });
-            assert!(poll.is_err());
-            assert_eq!(*work.unwrap().value, 7, "{not_sent}");
+            assert!(poll.unwrap().is_err());
+            assert_eq!(*work.unwrap().unwrap().value, 7, "{not_sent}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_that_has_changed_does_not_wait_for_the_read_of_another() {
+        let (cell, superseded) = (SnapshotCell::<u8>::default(), CancellationToken::new());
+        let progress = Progress::new(CancellationToken::new()).superseded_with(superseded.clone());
+        let other = Progress::new(CancellationToken::new());
+        let reads = cell.get(Instant::now(), "bank", &other, async {
+            sleep(Duration::from_secs(20)).await;
+            Ok(7)
+        });
+        let waits = async {
+            let waits = cell.get(Instant::now(), "shop", &progress, async { Ok(8) });
+            let folds = cell.fold(&progress, |value| *value = 9);
+            let (waited, (), ()) = tokio::join!(waits, folds, async { superseded.cancel() });
+            (waited, Instant::now())
+        };
+        let started = Instant::now();
+        let (read, (waited, at)) = tokio::join!(reads, waits);
+        assert!(matches!(waited, Err(super::Error::Outdated)) && at == started);
+        assert_eq!(*read.unwrap().unwrap().value, 7);
+        let again = cell.get(started, "shop", &other, async { Ok(9) }).await.unwrap().unwrap();
+        assert_eq!(*again.value, 9, "the read does not show what was to be folded in");
     }
 }

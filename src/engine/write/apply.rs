@@ -55,7 +55,7 @@ pub async fn carry_out<J: Journal>(
 
 async fn write<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
     let scope = &writes.carried.view.listing.scope;
-    let _write_guard = writes.progress.excluding_wait(writes.writer.locks.take(&scope.writer_key())).await;
+    let _write_guard = writes.progress.wait_for(writes.writer.locks.take(&scope.writer_key())).await?;
     writes.progress.checkpoint()?;
 
     // While we waited for the lock, other sets may have written.
@@ -195,7 +195,7 @@ async fn finish<J: Journal>(mut writes: Writes<'_, J>) -> Carried {
 async fn confirm<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
     let writer_key = writes.carried.view.listing.scope.writer_key();
     let written_at = Instant::now();
-    writes.progress.excluding_wait(writes.writer.locks.quiet(&writer_key, CONFIRMATION_PATIENCE)).await;
+    writes.progress.wait_for(writes.writer.locks.quiet(&writer_key, CONFIRMATION_PATIENCE)).await?;
     writes.progress.checkpoint()?;
     writes.look_again(ReadRequest::interactive(Freshness::Since(written_at))).await
 }

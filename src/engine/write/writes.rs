@@ -158,7 +158,7 @@ impl<J> Writes<'_, J> {
 
     /// Finds out the outcome of a change or a deletion whose answer does not tell.
     pub async fn look_after_failure(&mut self) -> Result<(), Error> {
-        self.forget_list().await;
+        self.forget_list();
         // The next reconcile starts with a list anyway.
         self.progress.checkpoint()?;
         self.look_again(ReadRequest::interactive(Freshness::Since(Instant::now()))).await
@@ -166,7 +166,7 @@ impl<J> Writes<'_, J> {
 
     /// Finds out the outcome of a create, also when the process ends: the next process would have to wait for it.
     pub async fn settle(&mut self) -> Result<(), Error> {
-        self.forget_list().await;
+        self.forget_list();
         let look = self.writer.look_again(self.job, &mut self.carried.view, ReadRequest::resolving(), self.progress);
         self.progress.run_for_grace(SETTLE_GRACE, look).await
     }
@@ -176,8 +176,8 @@ impl<J> Writes<'_, J> {
         self.writer.lists.fold(&self.carried.view.listing.scope, self.progress, change).await;
     }
 
-    async fn forget_list(&self) {
-        self.writer.lists.forget(&self.carried.view.listing.scope, self.progress).await;
+    fn forget_list(&self) {
+        self.writer.lists.forget(&self.carried.view.listing.scope);
     }
 
     /// CMDB refused the item: it is not sent again as it is.

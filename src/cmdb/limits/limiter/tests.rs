@@ -1,6 +1,6 @@
 //! Queueing, rejections, probes and readings of the limiter.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -10,8 +10,13 @@ use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{CallOutcome, Limiter, LimiterHandle, Permit, Rejected};
+use crate::cmdb::limits::lanes::Lanes;
 use crate::cmdb::limits::quota::Quota;
+use crate::cmdb::limits::wait::Wait;
 use crate::cmdb::{LimiterReadings, Limits, PollKey, Priority};
+
+// Calls in no namespace's name.
+static ALONE: LazyLock<Wait> = LazyLock::new(Wait::default);
 
 fn limits(requests_per_second: u32, max_concurrent: usize) -> Limits {
     Limits { requests_per_second, max_concurrent }
@@ -32,12 +37,12 @@ fn limiter_until(
 }
 
 async fn work(limiter: &Arc<Limiter>) -> Permit {
-    limiter.admit(Priority::Interactive).await.unwrap()
+    limiter.admit(Priority::Interactive, &ALONE).await.unwrap()
 }
 
 // A poll is admitted or rejected at once.
 fn poll(limiter: &Arc<Limiter>, of: u32) -> Result<Permit, Rejected> {
-    limiter.admit(Priority::Background(PollKey::of(of))).now_or_never().unwrap()
+    limiter.admit(Priority::Background(PollKey::of(of)), &ALONE).now_or_never().unwrap()
 }
 
 fn busy_for(rejected: &Result<Permit, Rejected>) -> Duration {
@@ -76,6 +81,65 @@ async fn work_is_admitted_in_the_order_in_which_it_came() {
     }
 }
 
+// Calls of namespaces that queue behind one in flight: the order in which they are admitted.
+async fn order_of(limiter: &Arc<Limiter>, waits: Vec<Wait>) -> Vec<usize> {
+    let held = work(limiter).await;
+    let (sender, mut admitted) = mpsc::unbounded_channel();
+    for (number, wait) in waits.into_iter().enumerate() {
+        let (limiter, sender) = (Arc::clone(limiter), sender.clone());
+        tokio::spawn(async move {
+            let permit = limiter.admit(Priority::Interactive, &wait).await.unwrap();
+            sender.send(number).unwrap();
+            sleep(Duration::from_secs(1)).await;
+            drop(permit);
+        });
+        tokio::task::yield_now().await;
+    }
+    drop((held, sender));
+    let mut order = Vec::new();
+    while let Some(number) = admitted.recv().await {
+        order.push(number);
+    }
+    order
+}
+
+fn in_lane(namespace: &str) -> Wait {
+    Wait { lanes: Lanes::of(namespace), ..Wait::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn namespaces_take_turns_and_each_is_served_in_its_order() {
+    let (limiter, _handle) = limiter(1000, 1);
+    let waits = ["shop", "shop", "shop", "shop", "bank", "bank", "mall"].map(in_lane);
+    assert_eq!(order_of(&limiter, waits.to_vec()).await, [0, 4, 6, 1, 5, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_another_namespace_waits_for_too_is_served_in_its_turn() {
+    let (limiter, _handle) = limiter(1000, 1);
+    let waits = ["shop", "shop", "shop", "shop", "bank"].map(in_lane);
+    let _waits_too = waits[3].lanes.join("mall");
+    assert_eq!(order_of(&limiter, waits.to_vec()).await, [0, 3, 4, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_a_set_that_has_changed_waits_no_longer_and_holds_up_nothing() {
+    let (limiter, _handle) = limiter(1000, 1);
+    let held = work(&limiter).await;
+    let wait = in_lane("shop");
+    let mut changed = Box::pin(limiter.admit(Priority::Resolve, &wait));
+    assert!(futures::poll!(&mut changed).is_pending());
+    let (other, no_wait) = (in_lane("shop"), Duration::ZERO);
+    let mut behind = Box::pin(limiter.admit(Priority::Interactive, &other));
+    assert!(futures::poll!(&mut behind).is_pending());
+    let started = Instant::now();
+    wait.superseded.cancel();
+    assert_eq!(changed.await.map(drop), Err(Rejected::Superseded));
+    drop(held);
+    assert!(behind.await.is_ok());
+    assert_eq!(started.elapsed(), no_wait);
+}
+
 #[tokio::test(start_paused = true)]
 async fn shutdown_rejects_all_waiting_calls_except_those_that_resolve_a_write() {
     let shutdown = CancellationToken::new();
@@ -83,7 +147,7 @@ async fn shutdown_rejects_all_waiting_calls_except_those_that_resolve_a_write() 
     drop(work(&limiter).await);
     let admit = |priority| {
         let limiter = Arc::clone(&limiter);
-        async move { (limiter.admit(priority).await.map(drop), Instant::now()) }
+        async move { (limiter.admit(priority, &ALONE).await.map(drop), Instant::now()) }
     };
     let waiting =
         [Priority::Interactive, Priority::Interactive, Priority::Resolve, Priority::Resolve, Priority::Interactive];
@@ -200,9 +264,9 @@ async fn one_of_several_calls_in_flight_is_reserved_for_work() {
 async fn no_poll_is_admitted_while_work_is_queued() {
     let (limiter, _handle) = limiter(1000, 2);
     let held = [work(&limiter).await, work(&limiter).await];
-    let mut waiting = Box::pin(limiter.admit(Priority::Interactive));
+    let mut waiting = Box::pin(limiter.admit(Priority::Interactive, &ALONE));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.admit(Priority::Interactive));
+    let mut behind = Box::pin(limiter.admit(Priority::Interactive, &ALONE));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(held);
     busy_for(&poll(&limiter, 0));
@@ -214,9 +278,9 @@ async fn no_poll_is_admitted_while_work_is_queued() {
 async fn a_queued_call_that_is_dropped_does_not_block_the_queue() {
     let (limiter, _handle) = limiter(1000, 1);
     let held = work(&limiter).await;
-    let mut waiting = Box::pin(limiter.admit(Priority::Interactive));
+    let mut waiting = Box::pin(limiter.admit(Priority::Interactive, &ALONE));
     assert!(futures::poll!(&mut waiting).is_pending());
-    let mut behind = Box::pin(limiter.admit(Priority::Interactive));
+    let mut behind = Box::pin(limiter.admit(Priority::Interactive, &ALONE));
     assert!(futures::poll!(&mut behind).is_pending());
     drop(waiting);
     drop(held);
@@ -231,7 +295,10 @@ async fn the_lowest_limits_of_all_clients_apply() {
     let lower = limiter.join(limits(5, 1));
     assert!((limiter.rate() - 5.0).abs() < 1e-9);
     let held = work(&limiter).await;
-    assert!(timeout(Duration::from_mins(1), limiter.admit(Priority::Interactive)).await.is_err(), "one at a time");
+    assert!(
+        timeout(Duration::from_mins(1), limiter.admit(Priority::Interactive, &ALONE)).await.is_err(),
+        "one at a time"
+    );
     drop(lower);
     assert!((limiter.rate() - 100.0).abs() < 1e-9);
     let _second = work(&limiter).await;
@@ -243,7 +310,7 @@ async fn work_waits_for_a_near_reset_and_is_rejected_for_a_far_one() {
     let (limiter, _handle) = limiter(100, 4);
     let quota = |seconds| Some(Quota { limit: Some(100), remaining: 0, reset: Duration::from_secs(seconds) });
     work(&limiter).await.finish(CallOutcome::Throttled, quota(30));
-    let rejected = limiter.admit(Priority::Interactive).await.unwrap_err();
+    let rejected = limiter.admit(Priority::Interactive, &ALONE).await.unwrap_err();
     assert_eq!(rejected, Rejected::QuotaExhausted(Duration::from_secs(30)));
     assert!(busy_for(&poll(&limiter, 0)) >= Duration::from_secs(30));
     advance(Duration::from_secs(21)).await;
@@ -260,7 +327,7 @@ async fn after_throttling_work_waits_for_the_outcome_of_a_probe() {
     let probe = work(&limiter).await;
     assert_eq!(started.elapsed(), Duration::from_millis(500));
     busy_for(&poll(&limiter, 0));
-    let mut waiting = Box::pin(limiter.admit(Priority::Interactive));
+    let mut waiting = Box::pin(limiter.admit(Priority::Interactive, &ALONE));
     assert!(timeout(Duration::from_secs(20), &mut waiting).await.is_err());
     probe.finish(CallOutcome::Reached, None);
     drop(waiting.await);
@@ -275,13 +342,13 @@ async fn a_down_endpoint_is_probed_by_one_call_and_recovers_for_all() {
     assert_eq!(limiter.down(), None);
     fail(&limiter, 1).await;
     for priority in [Priority::Interactive, Priority::Background(PollKey::default())] {
-        let rejected = limiter.admit(priority).now_or_never().unwrap().unwrap_err();
+        let rejected = limiter.admit(priority, &ALONE).now_or_never().unwrap().unwrap_err();
         assert!(matches!(&rejected, Rejected::Down(cause, _) if cause == "no connection"), "{rejected:?}");
     }
     until_probe(&limiter).await;
     let probe = poll(&limiter, 0).unwrap();
-    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.admit(Priority::Interactive))).collect();
-    others.extend((0..3).map(|_| Box::pin(limiter.admit(Priority::Background(PollKey::default())))));
+    let mut others: Vec<_> = (0..5).map(|_| Box::pin(limiter.admit(Priority::Interactive, &ALONE))).collect();
+    others.extend((0..3).map(|_| Box::pin(limiter.admit(Priority::Background(PollKey::default()), &ALONE))));
     for other in &mut others {
         assert!(futures::poll!(other).is_pending(), "waits for the outcome");
     }
@@ -297,7 +364,7 @@ async fn a_failed_probe_rejects_all_calls_that_waited_for_it() {
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let others = join_all((0..5).map(|_| limiter.admit(Priority::Interactive)));
+    let others = join_all((0..5).map(|_| limiter.admit(Priority::Interactive, &ALONE)));
     let (others, ()) = tokio::join!(others, async {
         sleep(Duration::from_secs(45)).await;
         probe.finish(CallOutcome::NotReached("no answer in time"), None);
@@ -316,7 +383,7 @@ async fn a_poll_waits_half_a_second_for_a_hanging_probe() {
     until_probe(&limiter).await;
     let _probe = work(&limiter).await;
     let started = Instant::now();
-    busy_for(&limiter.admit(Priority::Background(PollKey::default())).await);
+    busy_for(&limiter.admit(Priority::Background(PollKey::default()), &ALONE).await);
     assert_eq!(started.elapsed(), Duration::from_millis(500));
 }
 
@@ -326,9 +393,9 @@ async fn after_an_abandoned_probe_the_next_call_probes() {
     fail(&limiter, 3).await;
     until_probe(&limiter).await;
     let probe = work(&limiter).await;
-    let waiting = limiter.admit(Priority::Interactive);
+    let waiting = limiter.admit(Priority::Interactive, &ALONE);
     let (next, ()) = tokio::join!(waiting, async { drop(probe) });
-    let mut behind = Box::pin(limiter.admit(Priority::Interactive));
+    let mut behind = Box::pin(limiter.admit(Priority::Interactive, &ALONE));
     assert!(timeout(Duration::from_mins(1), &mut behind).await.is_err(), "another probe is in flight");
     next.unwrap().finish(CallOutcome::Reached, None);
     assert!(behind.await.is_ok());
