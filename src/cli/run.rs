@@ -29,8 +29,8 @@ use crate::api::FIELD_MANAGER;
 use crate::cmdb::{OpenGate, UrlPolicy, WriteGate};
 use crate::controller;
 use crate::controller::{
-    Election, Leadership, LeadershipState, Liveness, Observer as _, SecretAccess, Settings, TaskFailure, TaskResult,
-    Tasks, Terms,
+    DEFAULT_SHARED_PLACES, Election, Leadership, LeadershipState, Liveness, Observer as _, SecretAccess, Settings,
+    TaskFailure, TaskResult, Tasks, Terms,
 };
 use crate::telemetry;
 use crate::telemetry::{Endpoints, LogFormat, Metrics};
@@ -58,10 +58,9 @@ pub struct Options {
     /// How it is learnt that a Secret has changed
     #[arg(long, env = "PTSET_SECRETS", value_name = "HOW", value_enum, default_value_t = SecretAccess::Watch)]
     secrets: SecretAccess,
-    /// Sets that are worked on at a time; calls to CMDB are bounded by each connection's spec.limits
-    #[arg(long, env = "PTSET_CONCURRENCY", value_name = "N", default_value_t = 100,
-          value_parser = clap::value_parser!(u16).range(1..))]
-    concurrency: u16,
+    /// Deprecated, leave it out: places for reconciles beyond those that each connection has of its own, 100 if absent
+    #[arg(long, env = "PTSET_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: Option<u16>,
     /// Seconds without progress after which work on a set is stopped between two calls
     #[arg(long, env = "PTSET_DEADLINE_SECONDS", value_name = "SECONDS", default_value_t = 180,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -143,6 +142,12 @@ async fn serve(options: Options, companions: Vec<Companion>) -> anyhow::Result<T
              before 3.9.18 may store a process template twice; raise it, or leave it out"
         );
     }
+    if let Some(concurrency) = options.concurrency {
+        tracing::warn!(
+            concurrency,
+            "--concurrency is deprecated and only bounds memory: each connection has places of its own; leave it out"
+        );
+    }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %address, "begins");
 
     // Without a lease this instance leads from the start.
@@ -166,7 +171,7 @@ async fn serve(options: Options, companions: Vec<Companion>) -> anyhow::Result<T
         instance: instance(),
         namespaces: namespaces(options.watch_namespaces)?,
         secrets: options.secrets,
-        concurrency: options.concurrency,
+        shared_places: options.concurrency.unwrap_or(DEFAULT_SHARED_PLACES),
         deadline: Duration::from_secs(options.deadline_seconds.into()),
         create_grace: Duration::from_secs(options.create_grace_seconds.into()),
         removal_delay: Duration::from_secs(options.removal_delay_seconds.into()),

@@ -18,12 +18,14 @@ use super::kubernetes::retry_state::RetryState;
 use super::liveness::Liveness;
 use super::names::ObjectName;
 use super::observer::Observer;
+use super::places::Places;
 use super::reason::UNJUDGED;
 use super::set::events::SetEvents;
 use super::set::identity::CurrentSet;
 use super::set::other_sets::SetIndex;
 use super::set::status::journal::StatusJournal;
 use super::set::stored_set::StoredSet;
+use super::set::under_way::UnderWay;
 use super::snapshot::{ControllerState, StateSource};
 use super::watch::queue::Queue;
 use super::watch::waker::Waker;
@@ -59,6 +61,10 @@ pub struct Context {
     pub limiters: Arc<Limiters>,
     /// The sets whose reconcile is due.
     pub queue: Arc<Queue>,
+    /// The reconciles that wait for a place or run.
+    pub under_way: Arc<UnderWay>,
+    /// The places of reconciles.
+    pub places: Arc<Places>,
     /// Ends the controller.
     pub shutdown: CancellationToken,
     /// The progress of the process.
@@ -111,6 +117,7 @@ impl Context {
     /// Forgets a set that is gone.
     pub fn forget_set(&self, name: &ObjectName) {
         self.queue.forget(name);
+        self.under_way.forget(name);
         self.index.remove(name);
         if let Some(connection) = self.connections.forget(name) {
             self.waker.connection(&connection);

@@ -31,9 +31,11 @@ use super::kubernetes::events;
 use super::kubernetes::retry_state::RetryState;
 use super::names::ObjectName;
 use super::observer::Observer;
+use super::places::Places;
 use super::set::other_sets::SetIndex;
 use super::set::stored_set::StoredSet;
 use super::set::supervise;
+use super::set::under_way::UnderWay;
 use super::settings::{SecretAccess, Settings};
 use super::snapshot::StateSource;
 use super::tasks::{TaskResult, Tasks};
@@ -80,14 +82,16 @@ pub async fn run(
     let health = readiness.of(ProcessTemplateSet::crd_name(), namespaces);
     let pages = watcher::Config::default().page_size(PAGE_SIZE);
     let index = Arc::<SetIndex>::default();
-    let (due, indexed) = (Arc::clone(&queue), Arc::clone(&index));
-    let delivered = move |set: &StoredSet| {
+    let under_way = Arc::<UnderWay>::default();
+    let (due, indexed, watched) = (Arc::clone(&queue), Arc::clone(&index), Arc::clone(&under_way));
+    let delivered = move |set: &StoredSet, is_gone: bool| {
         indexed.insert(set);
+        watched.observe(set, is_gone);
         due.note_due(ObjectName::of(&ObjectRef::from_obj(set)));
     };
     let sets = streams::controller::<StoredSet>(&client, namespaces, &pages, &health, delivered);
     let health = readiness.of(CmdbConnection::crd_name(), namespaces);
-    let connections = streams::controller(&client, namespaces, &watcher::Config::default(), &health, |_| {});
+    let connections = streams::controller(&client, namespaces, &watcher::Config::default(), &health, |_, _| {});
     // An operator of some namespaces needs no rights on the cluster.
     let cluster = namespaces.is_empty().then(|| Cluster::new(&client, &readiness));
     let lookup = ConnectionLookup {
@@ -125,6 +129,8 @@ pub async fn run(
         client,
         limiters,
         queue,
+        under_way,
+        places: Places::new(settings.shared_places.into()),
         shutdown: shutdown.clone(),
         liveness: Arc::clone(&settings.liveness),
         reconciles: TaskTracker::new(),
@@ -186,24 +192,18 @@ async fn reconcile_sets(
         });
     }
 
-    let (shutdown, deadline, queue) = (context.shutdown.clone(), settings.deadline, Arc::clone(&context.queue));
+    let (deadline, queue) = (settings.deadline, Arc::clone(&context.queue));
     let has_started = Arc::new(AtomicBool::new(false));
     let starts = Arc::clone(&has_started);
+    // Places bound what runs, by connection: a bound of kube's own would be one for all.
     let running = sets
-        .with_config(controller::Config::default().concurrency(settings.concurrency))
         .reconcile_on(waker::stream(woken).inspect(move |set| queue.note_due(ObjectName::of(set))))
         .graceful_shutdown_on(context.shutdown.clone().cancelled_owned())
         .run(
             move |object: Arc<StoredSet>, context: Arc<Context>| {
                 starts.store(true, Ordering::Relaxed);
-                let name = ObjectName::of(&ObjectRef::from_obj(&*object));
-                context.queue.note_start(&name);
-                let supervised = supervise::supervised(object, Arc::clone(&context), shutdown.clone(), deadline);
-                async move {
-                    let action = supervised.await;
-                    context.queue.note_end(name, action.after);
-                    Ok::<controller::Action, Infallible>(action.into())
-                }
+                let ended = supervise::in_place(&object, context, deadline);
+                async move { Ok::<controller::Action, Infallible>(ended.await.into()) }
             },
             |_, never, _| match *never {},
             Arc::clone(&context),

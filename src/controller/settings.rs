@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::liveness::Liveness;
 use crate::cmdb::{UrlPolicy, WriteGate};
 
+/// [`Settings::shared_places`] when nobody says otherwise.
+pub const DEFAULT_SHARED_PLACES: u16 = 100;
+
 /// How Secret changes are detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SecretAccess {
@@ -24,9 +27,9 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// How Secret changes are detected.
     pub secrets: SecretAccess,
-    /// Reconciles in flight at most. Calls to CMDB have limits of their own, per connection; a poll of an idle set never
-    /// queues within its reconcile, so polls do not fill these places before an edit.
-    pub concurrency: u16,
+    /// Places for reconciles that connections share, beyond those that each has of its own: they bound memory, not calls to
+    /// CMDB.
+    pub shared_places: u16,
     /// Longest time without progress before a reconcile is stopped between two calls.
     pub deadline: Duration,
     /// Time after which no CMDB server can still be working on a create.

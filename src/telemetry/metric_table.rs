@@ -154,7 +154,7 @@ pub const QUEUE_DEPTH: Family = Family {
     name: "queue_depth",
     kind: Kind::Gauge,
     unit: None,
-    help: "Reconciles of sets that are due and wait to begin",
+    help: "Reconciles of sets that are due and wait for a place of their connection",
     labels: &[],
 };
 
@@ -163,7 +163,7 @@ pub const RECONCILES_RUNNING: Family = Family {
     name: "reconciles_running",
     kind: Kind::Gauge,
     unit: None,
-    help: "Reconciles of sets that are running; the option --concurrency bounds them",
+    help: "Reconciles of sets that are running; each connection has places for them",
     labels: &[],
 };
 

@@ -2,6 +2,7 @@
 //! runtime.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
+mod bulkheads;
 mod conflicts;
 mod drain;
 mod in_process;
@@ -9,6 +10,7 @@ mod line;
 mod neighbour;
 mod outage;
 mod sharing;
+mod superseded;
 mod tasks;
 mod verdicts;
 mod watches;

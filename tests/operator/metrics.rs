@@ -166,7 +166,9 @@ async fn a_scrape_has_all_that_is_documented_from_the_first_on_and_says_what_has
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]
 async fn sets_are_counted_after_a_start_and_those_that_find_no_place_wait_in_the_queue() {
-    const SETS: u32 = 6;
+    const SETS: u32 = 12;
+    // Four of its connection, and one that it borrows.
+    const PLACES: u32 = 5;
     let sim = Simulator::start(Options::default()).unwrap();
     let cmdb = Proxy::to(&sim.url()).await;
     let mut world = World::with("metrics-queue", sim, &cmdb.url()).await;
@@ -174,14 +176,17 @@ async fn sets_are_counted_after_a_start_and_those_that_find_no_place_wait_in_the
         world.service_template(&format!("s{number}"));
         world.apply(&format!("s{number}"), one("./run")).await;
     }
-    // Until the first create is answered, the one place is taken.
+    // One call at a time: until the first create is answered, all places are taken.
+    world.limit_calls_in_flight(1).await;
     cmdb.hold(Point::reply_to(CREATE));
     world.start_operator(&["--concurrency", "1"]).await;
-    let waiting = until(&world, "ptset_limiter_calls{state=\"in_flight\"}", 1.0).await;
+    until(&world, "ptset_limiter_calls{state=\"in_flight\"}", 1.0).await;
     let queue = async |world: &World, count: u32| until(world, "ptset_queue_depth", f64::from(count)).await;
-    assert_eq!(waiting.value("ptset_reconciles_running"), 1.0);
-    // All the others; and the one that is under way again, for its own status has changed.
+    until(&world, "ptset_reconciles_running", f64::from(PLACES)).await;
+    // All that have no place; and those that are under way again, for their own statuses have changed.
     queue(&world, SETS).await;
+    let log = std::fs::read_to_string(&world.operator.as_ref().unwrap().log).unwrap();
+    assert_eq!(log.matches("--concurrency is deprecated").count(), 1, "{log}");
     cmdb.let_go();
     for number in 0..SETS {
         world.until_ready(&format!("s{number}")).await;

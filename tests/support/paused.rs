@@ -6,6 +6,8 @@
 //! this runtime, and the way takes no time on this clock. Every call takes some, as a fault of the simulator: the operator
 //! tells by the time whether it asked for a list before a write or after it.
 
+pub mod tenant;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
@@ -158,6 +160,10 @@ impl Paused {
         };
         world.put_secret("c2VjcmV0");
         world.connect(json!({}));
+        // A deletion looks whether its kind is being removed.
+        let crd = format!("processtemplatesets.{GROUP}");
+        let object = json!({ "metadata": { "name": crd } });
+        world.api.apply(&Place::new("apiextensions.k8s.io", "customresourcedefinitions", "", &crd), &object);
         world
     }
 
@@ -243,7 +249,7 @@ impl Paused {
             instance: "test".to_owned(),
             namespaces: vec![NAMESPACE.to_owned()],
             secrets: SecretAccess::Watch,
-            concurrency: 100,
+            shared_places: controller::DEFAULT_SHARED_PLACES,
             deadline: self.deadline,
             create_grace: Duration::from_secs(150),
             removal_delay: Duration::from_secs(10),
@@ -306,13 +312,19 @@ impl Paused {
 
     /// How many sets are not Ready in their present generation.
     pub fn not_ready(&self) -> usize {
+        self.not_ready_in(NAMESPACE)
+    }
+
+    /// The same of a namespace.
+    pub fn not_ready_in(&self, namespace: &str) -> usize {
         let is_ready = |set: &Value| {
             let conditions = set["status"]["conditions"].as_array();
             let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
             set["status"]["observedGeneration"] == set["metadata"]["generation"]
                 && ready.is_some_and(|ready| ready["status"] == "True")
         };
-        self.api.list(&place("")).iter().filter(|set| !is_ready(set)).count()
+        let sets = Place::new(GROUP, "processtemplatesets", namespace, "");
+        self.api.list(&sets).iter().filter(|set| !is_ready(set)).count()
     }
 
     /// Waits until something holds; for how long.

@@ -132,6 +132,13 @@ impl World {
         connections.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&connection)).await.unwrap();
     }
 
+    /// Limits how many calls the connection "default" makes at a time.
+    pub async fn limit_calls_in_flight(&self, max_concurrent: i32) {
+        let patch = json!({ "spec": { "limits": { "maxConcurrent": max_concurrent } } });
+        let connections: Api<CmdbConnection> = Api::namespaced(self.client.clone(), &self.namespace);
+        connections.patch("default", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
     /// Makes a service template in the simulator, and gives its ID.
     pub fn service_template(&self, name: &str) -> i64 {
         put_service_template(&self.sim, name)

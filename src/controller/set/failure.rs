@@ -47,9 +47,10 @@ pub fn note(set: &CurrentSet<'_>, context: &Context, stopped: Option<&Error>) {
     let is_reported = error.disposition() != Disposition::RetryNow;
     let is_new = is_reported && set.state.note_failure(error.label());
 
-    // All sets of an endpoint that is down are reconciled with each probe: the first failure is logged as a warning.
+    // All sets of an endpoint that is down are reconciled with each probe: the first failure is logged as a warning. What
+    // starts again at once has not failed.
     let ObjectName { namespace, name } = &set.name;
-    if error.due().is_some() && !is_new {
+    if error.due().is_some() && !is_new || !is_reported {
         tracing::debug!(namespace, name, reason = error.label(), %error, "reconcile failed again");
     } else {
         tracing::warn!(namespace, name, reason = error.label(), %error, "reconcile failed");

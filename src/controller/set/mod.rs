@@ -15,3 +15,4 @@ pub mod schedule;
 pub mod status;
 pub mod stored_set;
 pub mod supervise;
+pub mod under_way;

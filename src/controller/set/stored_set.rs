@@ -29,6 +29,7 @@ pub struct StoredSet {
     status: Box<str>,
     reason: Option<Reason>,
     pending: usize,
+    deletes: bool,
     claims: Arc<OnceLock<Option<Claims>>>,
 }
 
@@ -91,9 +92,10 @@ impl<'de> Deserialize<'de> for StoredSet {
         let ready =
             status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready");
         let reason = ready.and_then(|ready| ready["reason"].as_str()).and_then(Reason::of_set);
+        let deletes = spec["deletionPolicy"] == "Delete";
         let pending = status["pending"].as_array().map_or(0, Vec::len);
         let (spec, status) = (spec.to_string().into(), status.to_string().into());
-        Ok(Self { metadata, spec, status, reason, pending, claims: Arc::default() })
+        Ok(Self { metadata, spec, status, reason, pending, deletes, claims: Arc::default() })
     }
 }
 
@@ -133,6 +135,11 @@ impl StoredSet {
     /// How many creates its status announces.
     pub fn pending(&self) -> usize {
         self.pending
+    }
+
+    /// Whether its next reconcile calls CMDB: one that is being deleted and leaves its templates needs none.
+    pub fn needs_cmdb(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none() || self.deletes
     }
 
     /// What the set claims; None when it cannot be read as one.

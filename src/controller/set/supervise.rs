@@ -1,10 +1,13 @@
 //! Every reconcile runs as a task of its own that nothing drops. A panic ends only that reconcile: the status says
 //! `InternalError`, and the reconcile is retried with backoff. One that makes no progress is told to stop between two calls.
+//! It is spawned once it has a place ([`crate::controller::places`]): a set that waits for one is a name in a queue, and is
+//! reconciled as it is when it gets it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, trace_span};
@@ -16,16 +19,54 @@ use crate::controller::action::Action;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::names::ObjectName;
+use crate::controller::places::LaneName;
 use crate::engine::Progress;
 
-/// Runs one reconcile to its end.
-pub async fn supervised(
+/// Waits for a place, then runs one reconcile to its end. A set that changes while it waits is reconciled anew, by the event
+/// of the watch; one that is gone is not.
+pub fn in_place(
+    object: &StoredSet,
+    context: Arc<Context>,
+    deadline: Duration,
+) -> impl Future<Output = Action> + Send + use<> {
+    let (name, lane) = (ObjectName::of(&ObjectRef::from_obj(object)), lane_of(object));
+    let reconcile = context.under_way.enter(object);
+    async move {
+        let place = tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return Action::await_change(),
+            () = reconcile.superseded().cancelled() => return Action::await_change(),
+            place = context.places.take(lane) => place,
+        };
+        let Some(newest) = context.store.get(&name.reference()) else { return Action::await_change() };
+        reconcile.work_on(&newest);
+
+        context.queue.note_start(&name);
+        let superseded = reconcile.superseded().clone();
+        // On the heap: what waits for a place has no room for it.
+        let action = Box::pin(supervised(newest, Arc::clone(&context), superseded, deadline)).await;
+        drop(place);
+        context.queue.note_end(name, action.after);
+        action
+    }
+}
+
+// Sets that need no call to CMDB have a lane of their own: they wait for no set that does.
+fn lane_of(object: &StoredSet) -> LaneName {
+    let claims = object.claims().filter(|_| object.needs_cmdb());
+    LaneName {
+        namespace: object.meta().namespace.clone().unwrap_or_default(),
+        connection: claims.map(|claims| claims.connection.clone()),
+    }
+}
+
+async fn supervised(
     object: Arc<StoredSet>,
     context: Arc<Context>,
-    shutdown: CancellationToken,
+    superseded: CancellationToken,
     deadline: Duration,
 ) -> Action {
-    let progress = Arc::new(Progress::new(shutdown.child_token()));
+    let progress = Arc::new(Progress::new(context.shutdown.child_token()).superseded_with(superseded));
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let span = trace_span!(target: "traces", parent: None, "reconcile", namespace, name, outcome = Empty,
                            otel.status_code = Empty);

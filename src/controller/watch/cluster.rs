@@ -40,7 +40,7 @@ impl Cluster {
         let (reader, writer) = reflector::store();
         let health = readiness.of(ClusterCmdbConnection::crd_name(), &[]);
         let events = streams::events(Api::all(client.clone()), "", &watcher::Config::default(), &health);
-        let connections = streams::over(events, reader, writer, |_| {});
+        let connections = streams::over(events, reader, writer, |_, _| {});
 
         let (namespaces, writer) = reflector::store();
         let shared = Shared { connections: connections.store(), namespaces };

@@ -6,7 +6,7 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Controller, WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource};
@@ -34,13 +34,13 @@ impl<K> Object for K where
 }
 
 /// A controller of the objects of these namespaces; none: of all.
-/// `health` is told of what the watch gives, `is_due` of each object whose reconcile that makes due.
+/// `health` is told of what the watch gives, `is_due` of each object whose reconcile that makes due, and whether it is gone.
 pub fn controller<K: Object>(
     client: &Client,
     namespaces: &[String],
     config: &watcher::Config,
     health: &WatchHealth,
-    is_due: impl Fn(&K) + Send + 'static,
+    is_due: impl Fn(&K, bool) + Send + 'static,
 ) -> Controller<K> {
     let (reader, writer) = reflector::store();
     let events = match namespaces {
@@ -56,7 +56,7 @@ pub fn over<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
     reader: Store<K>,
     writer: Writer<K>,
-    is_due: impl Fn(&K) + Send + 'static,
+    is_due: impl Fn(&K, bool) + Send + 'static,
 ) -> Controller<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -65,9 +65,10 @@ where
     let events = events.filter(|event| std::future::ready(event.is_ok()));
     // What goes is told of too: others may have waited for what it held.
     let touched = events.reflect(writer).touched_objects();
+    let store = reader.clone();
     let due = touched.inspect(move |touched| {
         if let Ok(object) = touched {
-            is_due(object);
+            is_due(object, store.get(&ObjectRef::from_obj(object)).is_none());
         }
     });
     Controller::for_stream(due, reader)

@@ -115,10 +115,12 @@ impl Objects {
         if self.by_place.contains_key(&place) {
             return Err(Refusal::AlreadyExists);
         }
+        // Null in the objects of the cluster.
+        let namespace = Some(&place.namespace).filter(|namespace| !namespace.is_empty());
         merge(
             &mut object["metadata"],
             &json!({
-                "name": place.name, "namespace": place.namespace, "uid": format!("uid-{next:09}"), "generation": 1,
+                "name": place.name, "namespace": namespace, "uid": format!("uid-{next:09}"), "generation": 1,
                 "creationTimestamp": MOMENT,
             }),
         );

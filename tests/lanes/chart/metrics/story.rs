@@ -52,8 +52,8 @@ fn change(world: &World, service_template: &str) {
 pub async fn record() -> Recorded {
     let mut world = World::new("recorded").await;
     let begun = SystemTime::now();
-    // More sets than find a place, and more places than calls may be in flight.
-    world.start_operator(&["--concurrency", "6", "--lease", "recorded", "--removal-delay-seconds", "0"]).await;
+    // More sets than find a place, which are four and one, and more places than calls may be in flight.
+    world.start_operator(&["--concurrency", "1", "--lease", "recorded", "--removal-delay-seconds", "0"]).await;
     let address = world.operator.as_ref().unwrap().address().await;
     let prometheus = Prometheus::start(world.plane.folder(), &address).await;
     let until = async |expression: &str| prometheus.until(expression, &world.sim).await;
