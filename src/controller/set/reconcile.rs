@@ -92,7 +92,7 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
 // Whether a reconcile starts now.
 enum Start {
     // It does; with the connection, if it was looked up to find that out.
-    Go(Option<Result<SetConnection, Error>>),
+    Go(Option<Box<Result<SetConnection, Error>>>),
     // Still in backoff, or left at rest.
     InBackoff(Duration),
 }
@@ -121,7 +121,7 @@ async fn start(set: &CurrentSet<'_>, context: &Context) -> Start {
     if begun.is_edited {
         context.wake_other_sets(&set.name, biz_id, selector);
     }
-    begun.backoff_left.map_or(Start::Go(known), Start::InBackoff)
+    begun.backoff_left.map_or(Start::Go(known.map(Box::new)), Start::InBackoff)
 }
 
 fn note_standing(set: &CurrentSet<'_>) {
@@ -137,11 +137,11 @@ async fn dereference(
     set: &CurrentSet<'_>,
     context: &Context,
     journal: &mut StatusJournal<'_>,
-    known: Option<Result<SetConnection, Error>>,
+    known: Option<Box<Result<SetConnection, Error>>>,
 ) -> Result<SetConnection, Error> {
     finalizer::follow_policy(&context.client, set, &mut journal.target).await?;
     match known {
-        Some(known) => known,
+        Some(known) => *known,
         None => context.connections.for_set(&set.user()).await,
     }
 }
