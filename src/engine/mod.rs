@@ -52,6 +52,10 @@ impl Engine {
     /// # Errors
     /// Why the set cannot be observed.
     pub async fn observe(&self, job: &Job, request: ReadRequest, progress: &Progress) -> Result<ScopeView, Error> {
+        self.observe_scope(job, request, progress).await.map_err(|error| progress.cause_of(error))
+    }
+
+    async fn observe_scope(&self, job: &Job, request: ReadRequest, progress: &Progress) -> Result<ScopeView, Error> {
         let Resolved { scope, name, other_sets, request } =
             self.service_templates.resolve(job, request, progress).await?;
         progress.checkpoint()?;
@@ -90,7 +94,9 @@ impl Engine {
         progress: &Progress,
         journal: &mut J,
     ) -> Carried {
-        carry_out(&self.writer, job, view, progress, journal).await
+        let mut carried = carry_out(&self.writer, job, view, progress, journal).await;
+        carried.stopped = carried.stopped.map(|error| progress.cause_of(error));
+        carried
     }
 
     /// The time until a set's intents can be decided at the latest; None: it has none.

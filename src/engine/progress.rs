@@ -51,6 +51,13 @@ impl Progress {
         if self.superseded.is_cancelled() { Err(Error::Outdated) } else { Ok(()) }
     }
 
+    /// What stopped the reconcile: a call that was not sent, because the set has changed, is [`Error::Outdated`].
+    #[must_use]
+    pub fn cause_of(&self, error: Error) -> Error {
+        let is_superseded = self.superseded.is_cancelled() && !self.stop.is_cancelled();
+        if is_superseded && matches!(error, Error::Stopped) { Error::Outdated } else { error }
+    }
+
     /// Does work that is not stopped at once: it has `grace` after the reconcile was stopped.
     ///
     /// # Errors

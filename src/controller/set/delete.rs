@@ -166,7 +166,9 @@ async fn wait(
     if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
         context.note_outcome(error.label());
         return match error {
-            Error::Engine(engine::Error::Outdated) => schedule::after_conflict(set, journal.conflicting_version()),
+            Error::Engine(engine::Error::Outdated) if journal.has_conflicted() => {
+                schedule::after_conflict(set, journal.conflicting_version())
+            }
             _ => schedule::retry(set, stopped, None),
         };
     }

@@ -121,7 +121,10 @@ async fn report_outcome(
 
 fn after_retry_now(set: &CurrentSet<'_>, journal: &StatusJournal<'_>, stopped: Option<&Error>) -> Action {
     match stopped {
-        Some(Error::Engine(engine::Error::Outdated)) => schedule::after_conflict(set, journal.conflicting_version()),
+        Some(Error::Engine(engine::Error::Outdated)) if journal.has_conflicted() => {
+            schedule::after_conflict(set, journal.conflicting_version())
+        }
+        // One that was superseded was delivered by the watch before.
         _ => schedule::again(),
     }
 }

@@ -28,6 +28,8 @@ pub struct StatusJournal<'a> {
     pub target: Target,
     // The target has the version that is stored: it was read, or written, after a conflict.
     is_merged: bool,
+    // A write of this reconcile conflicted.
+    has_conflicted: bool,
 }
 
 impl<'a> StatusJournal<'a> {
@@ -39,7 +41,12 @@ impl<'a> StatusJournal<'a> {
         subject: Subject,
         target: Target,
     ) -> Self {
-        Self { client, observer, state, subject, target, is_merged: false }
+        Self { client, observer, state, subject, target, is_merged: false, has_conflicted: false }
+    }
+
+    /// Whether a write of this reconcile conflicted.
+    pub fn has_conflicted(&self) -> bool {
+        self.has_conflicted
     }
 
     /// The oldest version that the object can have after a write of this reconcile conflicted.
@@ -50,7 +57,9 @@ impl<'a> StatusJournal<'a> {
 
     // Replaces the stored status.
     async fn replace(&mut self, status: &ProcessTemplateSetStatus) -> Result<(), WriteError> {
-        replace_status::<ProcessTemplateSet>(self.client, &mut self.target, status).await?;
+        let replaced = replace_status::<ProcessTemplateSet>(self.client, &mut self.target, status).await;
+        self.has_conflicted |= matches!(replaced, Err(WriteError::Outdated));
+        replaced?;
         self.observer.status_written("ProcessTemplateSet");
         self.state.wrote(&self.target.resource_version);
         self.state.wrote_status(status);
