@@ -5,3 +5,4 @@ mod argocd_examples;
 mod chart_values;
 mod documents;
 mod generated;
+mod security_promises;
