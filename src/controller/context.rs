@@ -65,6 +65,8 @@ pub struct Context {
     pub under_way: Arc<UnderWay>,
     /// The places of reconciles.
     pub places: Arc<Places>,
+    /// Whether the rights are given in some namespaces only: they go with the namespace.
+    pub is_namespaced: bool,
     /// Ends the controller.
     pub shutdown: CancellationToken,
     /// The progress of the process.

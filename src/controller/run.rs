@@ -131,6 +131,7 @@ pub async fn run(
         queue,
         under_way,
         places: Places::new(settings.shared_places.into()),
+        is_namespaced: !settings.namespaces.is_empty(),
         shutdown: shutdown.clone(),
         liveness: Arc::clone(&settings.liveness),
         reconciles: TaskTracker::new(),

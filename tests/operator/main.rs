@@ -19,6 +19,7 @@ mod leader;
 mod life;
 mod limits;
 mod metrics;
+mod namespaces;
 mod plan_equals;
 mod reconcile;
 mod rights;

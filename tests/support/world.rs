@@ -162,6 +162,11 @@ impl World {
         self.start(&kubeconfig, arguments, &[]).await;
     }
 
+    /// The same with another kubeconfig.
+    pub async fn start_operator_of_the_cluster_as(&mut self, kubeconfig: &std::path::Path, arguments: &[&str]) {
+        self.start(kubeconfig, arguments, &[]).await;
+    }
+
     /// Starts it for this namespace only, with further variables of its environment.
     pub async fn start_operator_with(&mut self, variables: &[(&str, &str)]) {
         let (kubeconfig, namespace) = (self.plane.kubeconfig_path(), self.namespace.clone());

@@ -46,6 +46,20 @@ pub fn from_error(error: &Error) -> ConditionSet {
 }
 
 impl ConditionSet {
+    /// The same with a sentence after the message, which is shown whole.
+    #[must_use]
+    pub fn with_note(mut self, note: &str) -> Self {
+        let most = MESSAGE_BYTES.saturating_sub(note.len()).saturating_sub(2);
+        if self.message.len() > most {
+            self.message.truncate(self.message.floor_char_boundary(most.saturating_sub(3)));
+            self.message.push('…');
+        }
+        let end = if self.message.ends_with(['.', '…', '\'']) { " " } else { ". " };
+        self.message.push_str(end);
+        self.message.push_str(note);
+        self
+    }
+
     /// Puts the verdict on this generation into an object's conditions.
     pub fn write_to(&self, conditions: &mut Vec<Condition>, generation: i64, now: &Time) {
         let (reconciling, stalled) = match self.work_state {

@@ -54,12 +54,12 @@ pub async fn delete(set: &CurrentSet<'_>, context: &Context, progress: &Progress
         Ok(DeletionState::Done(tally)) => finish(set, context, &mut journal, tally).await,
         Ok(DeletionState::Left(view, tally, stopped)) => {
             context.events_of(set).deleted(&tally);
-            let conditions = judge::deleting(set.object, &view, stopped.as_ref());
+            let conditions = judge::deleting(set.object, &view, stopped.as_ref(), context.is_namespaced);
             let status = compose::observed(&journal.subject, &view, &conditions);
             wait(set, context, &mut journal, status, stopped.as_ref()).await
         }
         Err(error) => {
-            let conditions = judge::deletion_blocked(set.object, &error);
+            let conditions = judge::deletion_blocked(set.object, &error, context.is_namespaced);
             let status = compose::unobserved(&journal.subject, &conditions);
             wait(set, context, &mut journal, status, Some(&error)).await
         }

@@ -78,7 +78,7 @@ async fn report_outcome(
         return Ok(after_retry_now(set, journal, stopped));
     }
     let conditions = match decide(set, connection, outcome) {
-        Decided::Say(conditions) => conditions,
+        Decided::Say(conditions) => judge::announced(conditions, set.object, context.is_namespaced),
         Decided::Unchanged(error, left) => return Ok(schedule::retry(set, Some(error), Some(left))),
     };
 

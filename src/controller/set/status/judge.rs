@@ -5,12 +5,26 @@ use std::fmt::Write as _;
 
 use kube::ResourceExt;
 
-use crate::api::{ItemState, ProcessTemplateSet};
+use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet};
 use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::{ConditionSet, WorkState, clip, from_error};
 use crate::controller::reason::Reason;
 use crate::engine::PlannedView;
 use crate::plan::{Item, Step, count, explain, state};
+
+// Said of each set that has our finalizer where the operator has its rights in some namespaces only: when the namespace is
+// deleted, Kubernetes deletes these rights at once, and nothing can be said or done about the set any more.
+const STAYS_WITH_NAMESPACE: &str = "Delete this set before its namespace: a deletion of the namespace removes the operator's rights there first, and the set \
+     stays with its finalizer (docs/operations/install.md, \"When a namespace is deleted\").";
+
+/// The conditions of a set, with what is to be known before its namespace is deleted.
+pub fn announced(conditions: ConditionSet, set: &ProcessTemplateSet, is_namespaced: bool) -> ConditionSet {
+    if is_namespaced && set.spec.deletion() == DeletionPolicy::Delete {
+        conditions.with_note(STAYS_WITH_NAMESPACE)
+    } else {
+        conditions
+    }
+}
 
 /// The conditions of a set that was looked at, and on what stopped it.
 pub fn judge(view: &PlannedView, stopped: Option<&Error>) -> ConditionSet {
@@ -81,18 +95,26 @@ pub fn suspended(view: &PlannedView) -> ConditionSet {
 }
 
 /// The conditions of a set that goes, when something of it is left.
-pub fn deleting(set: &ProcessTemplateSet, view: &PlannedView, stopped: Option<&Error>) -> ConditionSet {
+pub fn deleting(
+    set: &ProcessTemplateSet,
+    view: &PlannedView,
+    stopped: Option<&Error>,
+    is_namespaced: bool,
+) -> ConditionSet {
     if let Some(error) = stopped {
-        return deletion_blocked(set, error);
+        return deletion_blocked(set, error, is_namespaced);
     }
     let (work_state, message) = left(view);
-    ConditionSet { ready: false, reason: Reason::Deleting, message, work_state: WorkState::Reconciling(work_state) }
+    let work_state = WorkState::Reconciling(work_state);
+    announced(ConditionSet { ready: false, reason: Reason::Deleting, message, work_state }, set, is_namespaced)
 }
 
 /// The conditions of a set that cannot go: why, and the way out.
-pub fn deletion_blocked(set: &ProcessTemplateSet, error: &Error) -> ConditionSet {
+pub fn deletion_blocked(set: &ProcessTemplateSet, error: &Error, is_namespaced: bool) -> ConditionSet {
+    // Before the command, which ends the message.
+    let note = if is_namespaced { format!(" {STAYS_WITH_NAMESPACE}") } else { String::new() };
     let message = clip(format!(
-        "{}: {} Or let it go and leave its templates in CMDB: kubectl patch ptset {} -n {} --type merge -p \
+        "{}: {}{note} Or let it go and leave its templates in CMDB: kubectl patch ptset {} -n {} --type merge -p \
          '{{\"spec\":{{\"deletionPolicy\":\"Orphan\"}}}}'",
         error.label(),
         error.message(),
