@@ -27,9 +27,10 @@ pub struct Probes {
 }
 
 impl Operator {
-    /// Starts it for the whole cluster, and waits until it is ready.
+    /// Starts it for the whole cluster, and waits until it is ready. `PTSET_HOSTILE_OPERATOR` names its program.
     pub async fn start(kubeconfig: &Path, log: PathBuf) -> Self {
-        let mut command = Command::new(test_support::ptset());
+        let program = std::env::var_os("PTSET_HOSTILE_OPERATOR").map_or_else(test_support::ptset, PathBuf::from);
+        let mut command = Command::new(program);
         command.args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0"]).env("KUBECONFIG", kubeconfig);
         let process = Held::start(&command, &log, None).await.unwrap();
         let running = world::Operator { process, log };

@@ -14,13 +14,13 @@ use super::stage::Stage;
 const EDITS: usize = 30;
 
 /// Shortest time from the creation of all objects to their deletion.
-const SHORTEST: Duration = Duration::from_secs(7);
+const SHORTEST: Duration = Duration::from_secs(5);
 
 /// Longest time of a behaviour: 30 edits that take this long are harm, and fewer show it.
 const LONGEST: Duration = Duration::from_mins(1);
 
 /// Time from the creation of all objects to that of a new tenant.
-const NEW_AFTER: Duration = Duration::from_secs(3);
+const NEW_AFTER: Duration = Duration::from_secs(2);
 
 /// Behaviours that run at once, each with its largest number of sets.
 pub struct Group {
