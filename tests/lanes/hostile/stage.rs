@@ -42,8 +42,8 @@ impl Stage {
         let client = plane.client().await;
         install_crds(&client).await;
         let (simulator, healthy_url) = serve("serve-simulator", 0, plane.folder()).await;
-        // It must not compete for the processors: outside of a test it runs on another machine.
-        let (hostile, ports) = serve("serve-hostile", 19, plane.folder()).await;
+        // It competes less for the processors: outside of a test it runs on another machine.
+        let (hostile, ports) = serve("serve-hostile", 5, plane.folder()).await;
         put_service_template(&healthy_url).await;
         let operator = Operator::start(&plane.kubeconfig_path(), plane.folder().join("operator-0.log")).await;
         let healthy = Healthy::new(&client, &healthy_url).await;

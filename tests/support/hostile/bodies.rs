@@ -65,16 +65,18 @@ pub fn numbered_items(request: &Request, count: u64, from: i64) -> Script {
 /// A compressed body that is small on the wire: `before`, `filling` up to this many bytes, `after`.
 pub fn bomb(name: &str, (before, filling, after): (&str, &str, &str), bytes: u64) -> Script {
     let packed = made(name, || {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(before.as_bytes()).unwrap();
-        let chunk = filling.repeat(1024);
-        for _ in 0..bytes / chunk.len() as u64 {
-            encoder.write_all(chunk.as_bytes()).unwrap();
-        }
-        encoder.write_all(after.as_bytes()).unwrap();
-        encoder.finish().unwrap()
+        let filled = filling.repeat(usize::try_from(MIB).unwrap() / filling.len());
+        let many = packed(&filled).repeat(usize::try_from(bytes / MIB).unwrap());
+        [packed(before), many, packed(after)].concat()
     });
     with_headers("200 OK", "Content-Encoding: gzip\r\n", vec![packed])
+}
+
+// A member of a gzip file; a file is any number of them.
+fn packed(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// A success of this many bytes whose data are arrays, each nested this deep.
