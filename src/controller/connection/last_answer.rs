@@ -2,8 +2,8 @@
 //!
 //! # Flow
 //! The client reports each call ([`AnswerObserver`]). When answers turn from good to bad, or back, the connection is woken; a
-//! set whose reconcile was stopped by the error hands it in ([`AnswerObserver::note_error`]). The reconcile of the connection
-//! then judges without a call of its own ([`AnswerObserver::news`]).
+//! set whose reconcile was stopped by the error hands it in ([`AnswerObserver::note_error`]), maybe seconds later, after the
+//! retries of its call. The reconcile of the connection then judges without a call of its own ([`AnswerObserver::news`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,11 +75,18 @@ impl AnswerObserver {
         self.heard.lock().last
     }
 
-    /// Notes with which error calls fail at present.
+    /// Notes with which error calls fail at present. A connection that has looked before and could not tell is woken again.
     pub fn note_error(&self, error: &Arc<cmdb::Error>) {
-        let mut heard = self.heard.lock();
-        if is_bad(error) && heard.last.is_some_and(|last| !last.is_good) {
-            heard.error = Some(Arc::clone(error));
+        let wakes = {
+            let mut heard = self.heard.lock();
+            let Some(last) = heard.last.filter(|last| is_bad(error) && !last.is_good) else { return };
+            let is_first = heard.error.replace(Arc::clone(error)).is_none();
+            let wakes = is_first && !heard.is_woken && heard.judged.is_none_or(|judged| judged < last.at);
+            heard.is_woken |= wakes;
+            wakes
+        };
+        if wakes {
+            (self.turned)();
         }
     }
 
