@@ -9,10 +9,13 @@ use process_template_operator::cmdb::Operation;
 use serde_json::{Value, json};
 use test_support::in_process::Place;
 use test_support::paused::Paused;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Longest time until the verdict has turned.
 const SOON: Duration = Duration::from_secs(5);
+
+/// For how long CMDB refuses every call.
+const REFUSED_FOR: Duration = Duration::from_secs(4);
 
 /// Texts with which the ESB refuses everything: credentials, and anything.
 const REFUSALS: [&str; 2] = ["APP Secret verification failed, pelase confirm if the APP Secret is right", "failed"];
@@ -64,7 +67,7 @@ async fn a_connection_without_sets_that_was_refused_for_four_seconds_is_ready_so
         let mut world = Paused::new();
         refuse(&world, text);
         world.start_operator();
-        sleep(Duration::from_secs(4)).await;
+        sleep(REFUSED_FOR).await;
         assert!(is_refused(&world), "{text}");
         world.cmdb_works();
         let took = world.until(SOON, "the connection is Ready", Paused::is_connection_ready).await;
@@ -77,10 +80,11 @@ async fn a_connection_without_sets_that_was_refused_for_four_seconds_is_ready_so
 async fn a_connection_in_use_that_was_refused_for_four_seconds_is_ready_soon_after() {
     for text in REFUSALS {
         let mut world = in_use().await;
+        let refused_at = Instant::now();
         refuse(&world, text);
         world.apply("web", "web", spec("./edited"));
-        world.until(SOON, "the connection says so", is_refused).await;
-        sleep(Duration::from_secs(4)).await;
+        world.until(REFUSED_FOR, "the connection says so", is_refused).await;
+        sleep_until(refused_at + REFUSED_FOR).await;
         world.cmdb_works();
         let took = world.until(SOON, "the connection is Ready", Paused::is_connection_ready).await;
         println!("verdict: sets=1 refused_s=4 ready_after_ms={}", took.as_millis());
