@@ -178,7 +178,8 @@ async fn no_status_that_was_ever_written_says_more_than_is_true() {
     let stories = [("life", life), ("outage", outage), ("conflict", conflict), ("deletion", deletion)];
     let mut found = Vec::new();
     for (story, written) in &stories {
-        assert!(written.len() >= 4, "{story}: only {} writes", written.len());
+        // The set, and at least two verdicts: on a busy machine those between may be left out.
+        assert!(written.len() >= 3, "{story}: only {} writes", written.len());
         assert!(written.iter().any(Written::says_ready), "{story}: never Ready");
         found.extend(lies(&judge, story, written).await);
     }

@@ -127,8 +127,18 @@ impl Sender {
                     None => self.admit(operation, priority, authority).await?,
                 };
                 let id = self.next_id();
-                let call = self.once(&login, permit, (operation, &id), parameters, Some(deadline));
-                call.await.map(|(data, _)| data)
+                let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
+
+                // Refused with credentials that were replaced while the call was in flight: those in use now are asked.
+                let is_outdated =
+                    matches!(read, Err(Error::Authentication { .. })) && !Arc::ptr_eq(&login, &self.login());
+                if !is_outdated {
+                    return read.map(|(data, _)| data);
+                }
+                let (login, permit) = self.admit(operation, priority, authority).await?;
+                let id = self.next_id();
+                let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
+                read.map(|(data, _)| data)
             }
         };
 
