@@ -6,7 +6,7 @@ use test_support::hostile::{Cmdb, Tenant, behaviour};
 use test_support::world::{Operator, PATIENCE, World};
 
 /// Behaviours that once stopped the operator, or all others' sets, for longer than this test waits.
-const WORST: &[&str] = &["reset-max-u64", "quota-jumps", "message-near-secret"];
+const WORST: &[&str] = &["reset-max-u64", "quota-jumps", "message-near-secret", "throttles-many"];
 
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]
