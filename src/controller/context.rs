@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::cache::Connections;
+use super::connection::name::ConnectionName;
 use super::kubernetes::events::Events;
 use super::kubernetes::retry_state::RetryState;
 use super::liveness::Liveness;
@@ -22,6 +23,7 @@ use super::places::Places;
 use super::reason::UNJUDGED;
 use super::set::events::SetEvents;
 use super::set::identity::CurrentSet;
+use super::set::large_sets::LargeSets;
 use super::set::other_sets::SetIndex;
 use super::set::status::journal::StatusJournal;
 use super::set::stored_set::StoredSet;
@@ -67,6 +69,8 @@ pub struct Context {
     pub places: Arc<Places>,
     /// Whether the rights are given in some namespaces only: they go with the namespace.
     pub is_namespaced: bool,
+    /// How many large sets are reconciled at once.
+    pub large_sets: LargeSets,
     /// Ends the controller.
     pub shutdown: CancellationToken,
     /// The progress of the process.
@@ -118,6 +122,7 @@ impl Context {
 
     /// Forgets a set that is gone.
     pub fn forget_set(&self, name: &ObjectName) {
+        self.forget_replaced();
         self.queue.forget(name);
         self.under_way.forget(name);
         self.index.remove(name);
@@ -131,6 +136,39 @@ impl Context {
         }
     }
 
+    /// Forgets sets and connections that were replaced by others of the same name.
+    pub fn forget_replaced(&self) {
+        for uid in self.sets.take_replaced() {
+            self.engine.forget(&uid);
+        }
+        for uid in self.connection_states.take_replaced() {
+            self.engine.forget_connection(&uid);
+        }
+    }
+
+    /// Forgets a connection that is gone, and wakes the sets that used it.
+    pub fn forget_connection(&self, name: &ConnectionName) {
+        self.connection_states.forget(&name.object());
+        self.forget_replaced();
+        let (uid, users) = self.connections.gone(name);
+        if let Some(uid) = uid {
+            self.engine.forget_connection(&uid);
+        }
+        self.wake_sets(&users);
+    }
+
+    // How many objects, names, lists and items are remembered in all.
+    fn entries(&self) -> usize {
+        self.engine.entries()
+            + self.connections.entries()
+            + self.sets.len()
+            + self.connection_states.len()
+            + self.index.len()
+            + self.queue.len()
+            + self.under_way.len()
+            + self.large_sets.len()
+    }
+
     fn end_backoff(&self, names: &[ObjectName]) -> Vec<ObjectRef<StoredSet>> {
         names.iter().inspect(|name| self.sets.wake(name)).map(ObjectName::reference).collect()
     }
@@ -141,6 +179,7 @@ impl StateSource for Context {
         let mut state = ControllerState {
             running: self.queue.running(),
             limiters: self.limiters.read(),
+            entries: self.entries(),
             ..ControllerState::default()
         };
         // No reconcile starts any more, and the sets are another's soon.
@@ -151,6 +190,7 @@ impl StateSource for Context {
         for set in self.store.state() {
             *state.sets.entry(set.reason().map_or(UNJUDGED, |reason| reason.as_str())).or_default() += 1;
             state.pending_intents += set.pending();
+            state.kept_bytes += set.kept_bytes();
             let uid = set.meta().uid.as_deref().unwrap_or_default();
             let listing = self.sets.of(&ObjectName::of(&ObjectRef::from_obj(&*set)), uid).listing_relied_on();
             state.oldest_look = state.oldest_look.max(listing.map(|listing| listing.elapsed()));

@@ -32,6 +32,7 @@ use super::kubernetes::retry_state::RetryState;
 use super::names::ObjectName;
 use super::observer::Observer;
 use super::places::Places;
+use super::set::large_sets::LargeSets;
 use super::set::other_sets::SetIndex;
 use super::set::stored_set::StoredSet;
 use super::set::supervise;
@@ -47,8 +48,9 @@ use crate::api::{CmdbConnection, ProcessTemplateSet};
 use crate::cmdb;
 use crate::engine::Engine;
 
-// Sets of one page of the first list: a page is held in memory as a whole.
-const PAGE_SIZE: u32 = 50;
+// Sets of one page of the first list. A page is held in memory as a whole, twice while it is received, and a set has up to
+// 1.5 MB: ten take at most 30 MB for a moment.
+const PAGE_SIZE: u32 = 10;
 
 // Longest wait for what is still to be stored when the last call to CMDB has ended: the intents of what is not stored stay.
 const LAST_WRITES: Duration = Duration::from_secs(8);
@@ -132,6 +134,7 @@ pub async fn run(
         under_way,
         places: Places::new(settings.shared_places.into()),
         is_namespaced: !settings.namespaces.is_empty(),
+        large_sets: LargeSets::default(),
         shutdown: shutdown.clone(),
         liveness: Arc::clone(&settings.liveness),
         reconciles: TaskTracker::new(),

@@ -18,6 +18,10 @@ pub struct ControllerState {
     pub running: usize,
     /// Age of the oldest look at CMDB that a set at rest relies on.
     pub oldest_look: Option<Duration>,
+    /// Text of the sets that is kept in memory, in bytes.
+    pub kept_bytes: usize,
+    /// Objects, names, lists and items that are remembered in all.
+    pub entries: usize,
     /// The limiters.
     pub limiters: LimiterReadings,
 }

@@ -112,6 +112,19 @@ impl Engine {
         self.writer.rejected_items.forget(set);
     }
 
+    /// Forgets a connection that is gone, by its uid.
+    pub fn forget_connection(&self, uid: &str) {
+        self.service_templates.forget_connection(uid);
+        self.writer.lists.forget_connection(uid);
+    }
+
+    /// How many sets, items, lists and servers are remembered in all.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let Writer { intents, rejected_items, lists, .. } = &self.writer;
+        self.service_templates.len() + intents.len() + rejected_items.len() + lists.len()
+    }
+
     /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.
     #[must_use]
     pub fn schema(&self, url: &str, configured: ServerSchema) -> ServerSchema {

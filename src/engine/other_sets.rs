@@ -184,6 +184,11 @@ impl<K: Clone + Ord, S> OtherSetIndex<K, S> {
         removed
     }
 
+    /// How many sets are filed.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// The set of this key.
     pub fn get(&self, key: &K) -> Option<&S> {
         let (biz_id, named) = self.places.get(key)?;

@@ -64,3 +64,8 @@ impl Scope {
         format!("{} {} {}", self.endpoint, self.biz_id, self.service_template_id)
     }
 }
+
+/// The uid of the connection whose key this is: the same for all its versions and credentials.
+pub fn object_of(connection: &str) -> &str {
+    connection.split('/').next().unwrap_or_default()
+}

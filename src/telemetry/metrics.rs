@@ -288,6 +288,7 @@ mod tests {
                 running: 6,
                 oldest_look: Some(Duration::from_millis(1500)),
                 limiters: LimiterReadings { slowed: 1, edits_waiting: 7, ..LimiterReadings::default() },
+                ..ControllerState::default()
             }
         }
     }

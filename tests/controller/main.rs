@@ -7,6 +7,7 @@ mod conflicts;
 mod drain;
 mod in_process;
 mod line;
+mod memory;
 mod neighbour;
 mod outage;
 mod sharing;

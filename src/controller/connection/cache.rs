@@ -347,13 +347,18 @@ impl Connections {
         entry.note_change()
     }
 
-    /// A connection is gone: the sets that used it.
-    pub fn gone(&self, name: &ConnectionName) -> Vec<ObjectName> {
+    /// A connection is gone: its uid, if it was seen, and the sets that used it.
+    pub fn gone(&self, name: &ConnectionName) -> (Option<String>, Vec<ObjectName>) {
         let entry = self.entry(name);
-        entry.state.lock().object = None;
+        let object = entry.state.lock().object.take();
         let users = entry.note_change();
         self.drop_unused();
-        users
+        (object.and_then(|key| Some(key.split_once('/')?.0.to_owned())), users)
+    }
+
+    /// How many connections, uses of them and kept clients are known in all.
+    pub fn entries(&self) -> usize {
+        self.entries.lock().len() + self.uses.lock().len() + self.kept.lock().len()
     }
 
     /// A watch tells of a Secret: the connections that name it and have read another version, and the sets that use them.
@@ -446,10 +451,12 @@ impl Connections {
     pub fn note_use(&self, set: &ObjectName, name: &ConnectionName) -> bool {
         let before = self.uses.lock().insert(set.clone(), name.clone());
         let is_new = before.as_ref() != Some(name);
+        self.entry(name).state.lock().users.insert(set.clone());
         if let Some(before) = before.filter(|before| before != name) {
             self.entry(&before).state.lock().users.remove(set);
+            // Names that sets have once given would otherwise stay.
+            self.drop_unused();
         }
-        self.entry(name).state.lock().users.insert(set.clone());
         is_new
     }
 

@@ -112,8 +112,7 @@ pub async fn run<K: ConnectionObject + 'static>(
                     Err(controller::Error::ObjectNotFound(gone)) => {
                         let namespace = gone.namespace.clone().unwrap_or_default();
                         let name = ConnectionName { kind: K::KIND, namespace, name: gone.name };
-                        context.connection_states.forget(&name.object());
-                        context.wake_sets(&context.connections.gone(&name));
+                        context.forget_connection(&name);
                     }
                     Err(error) => tracing::warn!(%error, "the controller of connections failed"),
                 }
@@ -211,6 +210,7 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
     let handled_at =
         object.0.as_ref().ok().and_then(K::status).and_then(|status| status.last_handled_reconcile_at.clone());
     let is_requested = requested_at != handled_at;
+    context.forget_replaced();
     if let Some(left) = state.begin_reconcile(generation, is_requested, None).backoff_left {
         if state.is_unreported() {
             report_panic(object, &name, context).await;

@@ -25,6 +25,11 @@ fn words(error: &kube::Error) -> String {
 }
 
 impl Failure {
+    /// Whether there is no such object.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Kube(kube::Error::Api(status)) if status.is_not_found())
+    }
+
     /// Whether the object has changed or is gone.
     pub fn is_outdated(&self) -> bool {
         matches!(self, Self::Kube(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found())

@@ -25,6 +25,8 @@ const CACHE_BEHIND: (Duration, Duration) = (Duration::from_secs(15), Duration::f
 #[derive(Debug, Default)]
 pub struct RetryState {
     by_name: Mutex<HashMap<ObjectName, ObjectState>>,
+    // uids of objects in whose place another of the same name was seen.
+    replaced: Mutex<Vec<String>>,
 }
 
 /// The state of one object. Another object of the same name, by its uid, starts with a state of its own.
@@ -137,6 +139,16 @@ impl RetryState {
         self.by_name.lock().get(name).is_some_and(|object| object.failing == Some(label))
     }
 
+    /// The uids of objects that were replaced by others of the same name since the last call.
+    pub fn take_replaced(&self) -> Vec<String> {
+        std::mem::take(&mut *self.replaced.lock())
+    }
+
+    /// How many objects are known.
+    pub fn len(&self) -> usize {
+        self.by_name.lock().len() + self.replaced.lock().len()
+    }
+
     /// Forgets an object that is gone: its uid, and the service template that it named.
     pub fn forget(&self, name: &ObjectName) -> Option<(String, Option<(i64, ServiceTemplateSelector)>)> {
         self.by_name.lock().remove(name).map(|object| (object.uid, object.target))
@@ -148,7 +160,8 @@ impl StateHandle<'_> {
         let mut by_name = self.states.by_name.lock();
         let object = by_name.entry(self.name.clone()).or_insert_with(|| ObjectState::new(&self.uid, 0));
         if object.uid != self.uid {
-            *object = ObjectState::new(&self.uid, 0);
+            let before = std::mem::replace(object, ObjectState::new(&self.uid, 0));
+            self.states.replaced.lock().push(before.uid);
         }
         change(object)
     }

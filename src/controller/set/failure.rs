@@ -115,7 +115,16 @@ pub async fn panicked(object: &StoredSet, context: &Context, wait: Duration) {
     }
 }
 
-fn target(object: &StoredSet) -> Target {
+/// Ends the reconcile of a large set that could not be read from the API server.
+pub fn unread(target: &Target, context: &Context, error: &Error) -> Action {
+    context.note_outcome(error.label());
+    let ObjectName { namespace, name } = &target.name;
+    tracing::warn!(namespace, name, reason = error.label(), %error, "the set could not be read from the API server");
+    Action::requeue(context.sets.of(&target.name, &target.uid).next_backoff())
+}
+
+/// The object, for writing its status.
+pub fn target(object: &StoredSet) -> Target {
     Target {
         name: ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() },
         uid: object.uid().unwrap_or_default(),
@@ -126,8 +135,11 @@ fn target(object: &StoredSet) -> Target {
 // What is said of an object of which only the metadata count.
 fn subject(object: &StoredSet, previous: ProcessTemplateSetStatus, requested_at: Option<String>) -> Subject {
     let generation = object.meta().generation.unwrap_or_default();
-    let keys = object.read().map(|set| set.spec.processes.into_iter().map(|process| process.name).collect());
-    let keys = keys.unwrap_or_default();
+    let keys = match object.read() {
+        Ok(set) => set.spec.processes.into_iter().map(|process| process.name).collect(),
+        // Of a large set only the claims are kept.
+        Err(_) => object.claims().map(|claims| claims.processes.keys().cloned().collect()).unwrap_or_default(),
+    };
     Subject { generation, keys, previous, requested_at, now: Time(Timestamp::now()) }
 }
 

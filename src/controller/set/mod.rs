@@ -6,6 +6,7 @@ pub mod failure;
 pub mod finalizer;
 pub mod identity;
 pub mod job;
+pub mod large_sets;
 pub mod other_sets;
 pub mod outcome;
 pub mod read;

@@ -35,6 +35,11 @@ impl SetIndex {
         self.sets.lock().remove(name);
     }
 
+    /// How many sets are indexed.
+    pub fn len(&self) -> usize {
+        self.sets.lock().len()
+    }
+
     /// The sets that may live in the same service template as the one of this name.
     pub fn beside(&self, name: &ObjectName, biz_id: i64, selector: &ServiceTemplateSelector) -> Vec<ObjectName> {
         let sets = self.sets.lock();

@@ -1,7 +1,8 @@
 //! One reconcile of a set: dereference → validate → observe → plan → apply → report.
 //!
 //! # Flow
-//! The watch delivers the object as text; it is read as a set, past the cache where that is older than our own last write.
+//! The watch delivers the object as text; it is read as a set, past the cache where that is older than our own last write, or
+//! where the object is too large to be kept.
 //! A set that is being deleted takes the way of [`super::delete`]. A living one:
 //! 1. **dereference** (API server): the finalizer follows `deletionPolicy`; the connection is looked up once, as one value;
 //! 2. **validate**: the spec becomes what is desired, or a list of violations;
@@ -25,11 +26,10 @@ use kube::Resource as _;
 
 use super::identity::CurrentSet;
 use super::outcome::{Outcome, released};
-use super::read::read;
 use super::status::journal::{StatusJournal, remembered};
 use super::status::{compose, object_size};
 use super::stored_set::StoredSet;
-use super::{delete, failure, finalizer, job, report, schedule};
+use super::{delete, failure, finalizer, job, read, report, schedule};
 use crate::api::{DeletionPolicy, ProcessTemplateSet};
 use crate::cmdb::{PollKey, Touched};
 use crate::controller::action::Action;
@@ -44,6 +44,14 @@ const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
 
 /// Reconciles one object as the watch delivered it.
 pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Progress) -> Action {
+    let object = if object.is_whole() {
+        object
+    } else {
+        match whole(&object, context).await {
+            Ok(whole) => Arc::new(whole),
+            Err(action) => return action,
+        }
+    };
     let is_leaving = object.meta().deletion_timestamp.is_some();
     let cached = match object.read().or_else(|error| if is_leaving { object.read_leniently() } else { Err(error) }) {
         Ok(set) => set,
@@ -53,6 +61,7 @@ pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Pro
     if let Some(left) = CurrentSet::new(&cached, &context.sets).state.conflict_left(resource_version) {
         return Action::in_backoff(left);
     }
+    drop(object);
     let set = match newest(&cached, context).await {
         Ok(Some(set)) => set,
         Ok(None) => return Action::await_change(),
@@ -65,6 +74,21 @@ pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Pro
         delete::delete(&set, context, progress).await
     } else {
         reconcile_living(&set, context, progress).await
+    }
+}
+
+// A large set from the API server; or what follows where it is gone, must wait, or cannot be read.
+async fn whole(object: &StoredSet, context: &Context) -> Result<StoredSet, Action> {
+    let target = failure::target(object);
+    let state = context.sets.of(&target.name, &target.uid);
+    if let Some(left) = state.conflict_left(&target.resource_version) {
+        return Err(Action::in_backoff(left));
+    }
+    match read::whole(&context.client, &target).await {
+        Ok(Some(set)) => Ok(set),
+        // The watch delivers its end.
+        Ok(None) => Err(Action::await_change()),
+        Err(error) => Err(failure::unread(&target, context, &Error::ApiServer(error.to_string()))),
     }
 }
 
@@ -224,7 +248,7 @@ async fn newest<'a>(
     let current = CurrentSet::new(set, &context.sets);
     let target = current.target();
     if current.state.is_outdated(&target.resource_version) {
-        return Ok(read(&context.client, &target).await?.map(Cow::Owned));
+        return Ok(read::read(&context.client, &target).await?.map(Cow::Owned));
     }
     Ok(Some(Cow::Borrowed(set)))
 }

@@ -3,6 +3,9 @@
 //!
 //! kube's `DeserializeGuard` does the first only; with `managedFields`, of which it makes several copies, a set of ten
 //! processes takes many times the memory. Kept as text, it takes a fraction of what it takes once read.
+//!
+//! Of a set whose text is larger than [`LARGEST_KEPT`], only what the index, the schedule, other sets and metrics need is
+//! kept: its claims. Its reconcile reads the object from the API server ([`super::read::whole`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,16 +24,34 @@ use crate::controller::connection::name::ConnectionName;
 use crate::controller::reason::Reason;
 use crate::plan::{Desired, Memory};
 
+/// Largest text of a set that is kept, in bytes.
+pub const LARGEST_KEPT: usize = 64 * 1024;
+
+// Longest value of the annotation that asks for a reconcile, and most finalizers, that are kept of a large set.
+const SHORT_ANNOTATION: usize = 256;
+const FEW_FINALIZERS: usize = 8;
+
 /// A set as the watch delivers it.
 #[derive(Clone, Debug)]
 pub struct StoredSet {
     metadata: ObjectMeta,
-    spec: Box<str>,
-    status: Box<str>,
+    // None: the set is large.
+    text: Option<Text>,
+    size: usize,
     reason: Option<Reason>,
     pending: usize,
     deletes: bool,
     claims: Arc<OnceLock<Option<Claims>>>,
+}
+
+/// A set as the API server stores it, with its text whatever its size.
+#[derive(Debug)]
+pub struct WholeSet(StoredSet);
+
+#[derive(Clone, Debug)]
+struct Text {
+    spec: Box<str>,
+    status: Box<str>,
 }
 
 /// What a set claims in CMDB.
@@ -74,6 +95,13 @@ struct Metadata {
 
 impl<'de> Deserialize<'de> for StoredSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let WholeSet(set) = WholeSet::deserialize(deserializer)?;
+        Ok(if set.size > LARGEST_KEPT { set.without_text() } else { set })
+    }
+}
+
+impl<'de> Deserialize<'de> for WholeSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Raw { metadata, spec, status } = Raw::deserialize(deserializer)?;
         let requested_at = metadata.annotations.into_iter().filter(|(name, _)| name == RECONCILE_REQUESTED_AT);
         let requested_at: BTreeMap<String, String> = requested_at.collect();
@@ -94,21 +122,64 @@ impl<'de> Deserialize<'de> for StoredSet {
         let reason = ready.and_then(|ready| ready["reason"].as_str()).and_then(Reason::of_set);
         let deletes = spec["deletionPolicy"] == "Delete";
         let pending = status["pending"].as_array().map_or(0, Vec::len);
-        let (spec, status) = (spec.to_string().into(), status.to_string().into());
-        Ok(Self { metadata, spec, status, reason, pending, deletes, claims: Arc::default() })
+        let text = Text { spec: spec.to_string().into(), status: status.to_string().into() };
+        let texts = metadata.annotations.iter().flat_map(BTreeMap::values).chain(metadata.finalizers.iter().flatten());
+        let size = text.spec.len() + text.status.len() + texts.map(String::len).sum::<usize>();
+        Ok(Self(StoredSet { metadata, text: Some(text), size, reason, pending, deletes, claims: Arc::default() }))
+    }
+}
+
+impl WholeSet {
+    /// The set with its text.
+    pub fn into_set(self) -> StoredSet {
+        self.0
     }
 }
 
 impl StoredSet {
+    // What is kept of a large set.
+    fn without_text(mut self) -> Self {
+        let _ = self.claims();
+        self.text = None;
+        let is_short =
+            |annotations: &BTreeMap<String, String>| annotations.values().all(|text| text.len() <= SHORT_ANNOTATION);
+        self.metadata.annotations = self.metadata.annotations.filter(is_short);
+        if let Some(finalizers) = &mut self.metadata.finalizers {
+            finalizers.truncate(FEW_FINALIZERS);
+        }
+        self
+    }
+
+    /// Whether its text is kept: if not, its reconcile reads it from the API server.
+    pub fn is_whole(&self) -> bool {
+        self.text.is_some()
+    }
+
+    /// Size of its text, kept or not, in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What is kept of it, in bytes of text.
+    pub fn kept_bytes(&self) -> usize {
+        let claims = self.claims.get().and_then(Option::as_ref).map_or(0, Claims::bytes);
+        claims + if self.is_whole() { self.size } else { 0 }
+    }
+
+    fn text(&self) -> Result<&Text, serde_json::Error> {
+        self.text.as_ref().ok_or_else(|| serde::de::Error::custom("the set is too large to be kept"))
+    }
+
     /// The set; or why it cannot be read as one.
     ///
     /// # Errors
-    /// When the spec or the status has another shape than that of this version.
+    /// When the spec or the status has another shape than that of this version, or when its text is not kept.
     pub fn read(&self) -> Result<ProcessTemplateSet, serde_json::Error> {
+        let text = self.text()?;
         Ok(ProcessTemplateSet {
             metadata: self.metadata.clone(),
-            spec: serde_json::from_str(&self.spec)?,
-            status: serde_json::from_str(&self.status)?,
+            spec: serde_json::from_str(&text.spec)?,
+            status: serde_json::from_str(&text.status)?,
         })
     }
 
@@ -117,13 +188,14 @@ impl StoredSet {
     /// # Errors
     /// When even that cannot be read.
     pub fn read_leniently(&self) -> Result<ProcessTemplateSet, serde_json::Error> {
-        let Value::Object(mut spec) = serde_json::from_str(&self.spec)? else { return self.read() };
+        let text = self.text()?;
+        let Value::Object(mut spec) = serde_json::from_str(&text.spec)? else { return self.read() };
         spec.retain(|name, _| ["bizId", "serviceTemplate", "connectionRef", "deletionPolicy"].contains(&name.as_str()));
         spec.insert("processes".to_owned(), Value::Array(Vec::new()));
         Ok(ProcessTemplateSet {
             metadata: self.metadata.clone(),
             spec: serde_json::from_value(Value::Object(spec))?,
-            status: serde_json::from_str(&self.status).unwrap_or_default(),
+            status: serde_json::from_str(&text.status).unwrap_or_default(),
         })
     }
 
@@ -156,6 +228,19 @@ impl StoredSet {
             })
         };
         self.claims.get_or_init(claims).as_ref()
+    }
+}
+
+impl Claims {
+    // Size of its texts, in bytes.
+    fn bytes(&self) -> usize {
+        let Memory { items, intents, .. } = &self.memory;
+        let processes = self.processes.iter().map(|(key, name)| key.len() + name.len());
+        let items = items
+            .iter()
+            .map(|(key, item)| key.len() + item.process_name.len() + item.applied_hash.as_ref().map_or(0, String::len));
+        let intents = intents.iter().map(|(key, intent)| key.len() + intent.process_name.len() + intent.hash.len());
+        processes.chain(items).chain(intents).sum()
     }
 }
 
@@ -193,7 +278,50 @@ mod tests {
     use kube::ResourceExt;
     use serde_json::json;
 
-    use super::{Reason, StoredSet};
+    use super::{LARGEST_KEPT, Reason, StoredSet, WholeSet};
+    use serde_json::Value;
+
+    // A set of ten processes with texts of this many bytes.
+    fn large(name: &str, bytes: usize) -> Value {
+        let text = "x".repeat(bytes / 10);
+        let processes =
+            (0..10).map(|number| json!({ "name": format!("p{number}"), "funcName": "run", "startCmd": text }));
+        json!({
+            "metadata": {
+                "namespace": "shop", "name": name, "uid": name,
+                "finalizers": (0..2000).map(|number| format!("example.org/finalizer-{number}")).collect::<Value>(),
+                "annotations": { "cmdb.bk.tencent.com/reconcile-requested-at": text },
+            },
+            "spec": { "bizId": 2, "serviceTemplate": { "id": 1 }, "processes": processes.collect::<Value>() },
+        })
+    }
+
+    #[test]
+    fn what_is_kept_of_large_sets_is_small() {
+        let text = large("web", 1 << 20).to_string();
+        let sets: Vec<StoredSet> = (0..140).map(|_| serde_json::from_str(&text).unwrap()).collect();
+        let kept: usize = sets.iter().map(StoredSet::kept_bytes).sum();
+        println!("large: sets={} set_bytes={} kept_bytes={kept}", sets.len(), sets[0].size());
+        assert!(kept <= 140 * 1024, "{kept}");
+        let set = &sets[0];
+        assert!(set.size() > 1 << 20 && !set.is_whole());
+        let metadata = format!("{:?}", set.metadata).len();
+        assert!(metadata < 4096, "{metadata}");
+        assert_eq!(set.claims().unwrap().processes.len(), 10, "other sets see what it claims");
+    }
+
+    #[test]
+    fn a_large_set_is_whole_when_it_is_read_from_the_api_server_and_a_small_one_always() {
+        let object = large("web", 1 << 20);
+        let WholeSet(whole) = serde_json::from_value(object.clone()).unwrap();
+        assert!(whole.is_whole());
+        let spec = serde_json::to_value(whole.read().unwrap().spec).unwrap();
+        assert_eq!(spec["processes"][9]["startCmd"], object["spec"]["processes"][9]["startCmd"]);
+        assert!(serde_json::from_value::<StoredSet>(object).unwrap().read().is_err());
+        let mut small = large("web", LARGEST_KEPT / 2);
+        small["metadata"]["finalizers"] = json!([]);
+        assert!(serde_json::from_value::<StoredSet>(small).unwrap().read().is_ok());
+    }
 
     #[test]
     fn an_object_of_another_shape_still_has_its_name_and_says_why() {

@@ -30,22 +30,31 @@ pub fn in_place(
     deadline: Duration,
 ) -> impl Future<Output = Action> + Send + use<> {
     let (name, lane) = (ObjectName::of(&ObjectRef::from_obj(object)), lane_of(object));
-    let reconcile = context.under_way.enter(object);
+    let (size, reconcile) = (object.size(), context.under_way.enter(object));
     async move {
-        let place = tokio::select! {
+        let places = async {
+            let share = context.large_sets.take(&lane, size).await;
+            (share, context.places.take(lane).await)
+        };
+        let (share, place) = tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return Action::await_change(),
             () = reconcile.superseded().cancelled() => return Action::await_change(),
-            place = context.places.take(lane) => place,
+            places = places => places,
         };
         let Some(newest) = context.store.get(&name.reference()) else { return Action::await_change() };
+        // It has grown: the event of the watch starts the next reconcile.
+        if !share.covers(newest.size()) {
+            return Action::await_change();
+        }
         reconcile.work_on(&newest);
 
         context.queue.note_start(&name);
+        context.forget_replaced();
         let superseded = reconcile.superseded().clone();
         // On the heap: what waits for a place has no room for it.
         let action = Box::pin(supervised(newest, Arc::clone(&context), superseded, deadline)).await;
-        drop(place);
+        drop((share, place));
         context.queue.note_end(name, action.after);
         action
     }

@@ -93,8 +93,7 @@ impl UnderWay {
     }
 
     /// How many sets are known here.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         let state = self.state.lock();
         state.by_set.len() + state.edited.len()
     }

@@ -55,6 +55,11 @@ impl Queue {
         self.lock().due.values().filter(|due| **due <= now).count()
     }
 
+    /// How many sets have a reconcile that is due now or later.
+    pub fn len(&self) -> usize {
+        self.lock().due.len()
+    }
+
     /// Reconciles that are running.
     pub fn running(&self) -> usize {
         self.lock().running

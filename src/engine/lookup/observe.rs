@@ -1,6 +1,6 @@
 //! The process templates of a scope: one list, shared by all sets of the scope.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use super::snapshot_cache::SnapshotCache;
 use crate::engine::error::Error;
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
-use crate::engine::scope::Scope;
+use crate::engine::scope::{Scope, object_of};
 use crate::engine::translate::templates;
 use crate::plan::{Observed, ServerSchema, Template};
 
@@ -31,7 +31,14 @@ pub struct Listing {
 pub struct ProcessTemplateLists {
     snapshots: SnapshotCache<Scope, Vec<Template>>,
     // By URL: how the server keeps sockets, once a template has shown it.
-    schemas: Mutex<HashMap<String, ServerSchema>>,
+    schemas: Mutex<HashMap<String, Shown>>,
+}
+
+// How a server keeps sockets, and the connections over which it has shown that.
+#[derive(Debug)]
+struct Shown {
+    schema: ServerSchema,
+    connections: BTreeSet<String>,
 }
 
 impl ProcessTemplateLists {
@@ -63,7 +70,7 @@ impl ProcessTemplateLists {
         job.check_grant(Some(scope.service_template_id), Some(name))?;
 
         let observed = Observed {
-            schema: self.schema_of(client.url(), job.connection.schema, &snapshot.value),
+            schema: self.schema_of(job, &snapshot.value),
             templates: Arc::clone(&snapshot.value),
             user: client.user(),
         };
@@ -85,13 +92,35 @@ impl ProcessTemplateLists {
         if configured != ServerSchema::Unknown {
             return configured;
         }
-        self.schemas.lock().get(url).copied().unwrap_or(ServerSchema::Unknown)
+        self.schemas.lock().get(url).map_or(ServerSchema::Unknown, |shown| shown.schema)
     }
 
-    fn schema_of(&self, url: &str, configured: ServerSchema, templates: &[Template]) -> ServerSchema {
-        if let Some(shown) = templates.iter().find_map(Template::schema) {
-            self.schemas.lock().insert(url.to_owned(), shown);
+    /// Forgets a connection that is gone, by its uid.
+    pub fn forget_connection(&self, uid: &str) {
+        self.snapshots.forget(|scope| object_of(&scope.connection) == uid);
+        self.schemas.lock().retain(|_, shown| {
+            shown.connections.remove(uid);
+            !shown.connections.is_empty()
+        });
+    }
+
+    /// How many lists and servers are known.
+    pub fn len(&self) -> usize {
+        self.snapshots.len() + self.schemas.lock().len()
+    }
+
+    fn schema_of(&self, job: &Job, templates: &[Template]) -> ServerSchema {
+        let url = job.connection.client.url();
+        if let Some(schema) = templates.iter().find_map(Template::schema) {
+            let mut schemas = self.schemas.lock();
+            let shown = schemas.entry(url.to_owned());
+            let shown = shown.or_insert_with(|| Shown { schema, connections: BTreeSet::new() });
+            shown.schema = schema;
+            let connection = object_of(&job.connection.key);
+            if !shown.connections.contains(connection) {
+                shown.connections.insert(connection.to_owned());
+            }
         }
-        self.schema(url, configured)
+        self.schema(url, job.connection.schema)
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::error::Error;
 use crate::engine::job::Job;
 use crate::engine::other_sets::in_service_template;
 use crate::engine::progress::Progress;
-use crate::engine::scope::Scope;
+use crate::engine::scope::{Scope, object_of};
 use crate::engine::write::write_locks::WriteLocks;
 use crate::plan::OtherSet;
 
@@ -88,6 +88,17 @@ impl ServiceTemplates {
             service_template_id: id,
         };
         Ok(Resolved { scope, other_sets, name: name.unwrap_or_default().to_owned(), request })
+    }
+
+    /// Forgets a connection that is gone, by its uid.
+    pub fn forget_connection(&self, uid: &str) {
+        self.templates.forget(|business| object_of(&business.connection) == uid);
+        self.categories.forget(|business| object_of(&business.connection) == uid);
+    }
+
+    /// How many lists are known.
+    pub fn len(&self) -> usize {
+        self.templates.len() + self.categories.len()
     }
 
     // The service templates of the business, and how to read on.

@@ -23,13 +23,16 @@
 //! * A fold waits while a read is in flight, and then changes that read's snapshot. The read may show the write already,
 //!   so a fold must be right when it is applied twice, or be followed by a list that is younger than the write. A set that
 //!   has changed does not wait: the snapshot is dropped instead.
-//! * Cells that were not asked for in an hour are dropped when a new key comes. One that is still in use then lives on
-//!   beside its successor.
+//! * Cells that were not asked for in an hour are dropped when a new key comes, and those of a connection that is gone
+//!   ([`SnapshotCache::forget`]). One that is still in use then lives on beside its successor.
+//! * All snapshots of a cache together are kept up to [`KEPT_BYTES`]. Beyond that, those that were not asked for longest are
+//!   shared only while a reader still holds them, and read again after that.
 
 use std::collections::HashMap;
+use std::fmt::{self, Debug, Write as _};
 use std::hash::Hash;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -41,6 +44,10 @@ use crate::engine::progress::Progress;
 
 // Cells that were not asked for in this time are dropped.
 const UNUSED_FOR: Duration = Duration::from_hours(1);
+
+// Size of the snapshots that a cache keeps without a reader, in bytes: enough for the lists of hundreds of service templates
+// with many sets each. Readers of a list that is not kept read it again, so nothing but sharing depends on it.
+const KEPT_BYTES: usize = 16 << 20;
 
 /// A list and the moment when it was asked for: it shows every write that had finished by then.
 #[derive(Debug)]
@@ -61,6 +68,8 @@ impl<T> Clone for Snapshot<T> {
 #[derive(Debug)]
 pub struct SnapshotCache<K, T> {
     cells: parking_lot::Mutex<HashMap<K, Used<T>>>,
+    // Bytes that all cells keep.
+    total: Arc<AtomicUsize>,
 }
 
 // A cell, and when it was asked for last.
@@ -72,7 +81,7 @@ struct Used<T> {
 
 impl<K, T> Default for SnapshotCache<K, T> {
     fn default() -> Self {
-        Self { cells: parking_lot::Mutex::default() }
+        Self { cells: parking_lot::Mutex::default(), total: Arc::default() }
     }
 }
 
@@ -83,9 +92,41 @@ impl<K: Hash + Eq, T> SnapshotCache<K, T> {
         if !cells.contains_key(&key) {
             cells.retain(|_, used| used.used_at.elapsed() < UNUSED_FOR);
         }
-        let used = cells.entry(key).or_insert_with(|| Used { cell: Arc::default(), used_at: Instant::now() });
+        if self.kept_bytes() > KEPT_BYTES {
+            self.shrink(&cells);
+        }
+        let used = cells.entry(key).or_insert_with(|| {
+            let kept = Kept { bytes: AtomicUsize::default(), total: Arc::clone(&self.total) };
+            Used { cell: Arc::new(SnapshotCell { kept, ..SnapshotCell::default() }), used_at: Instant::now() }
+        });
         used.used_at = Instant::now();
         Arc::clone(&used.cell)
+    }
+
+    /// Drops the cells of these keys.
+    pub fn forget(&self, is_gone: impl Fn(&K) -> bool) {
+        self.cells.lock().retain(|key, _| !is_gone(key));
+    }
+
+    /// How many cells there are.
+    pub fn len(&self) -> usize {
+        self.cells.lock().len()
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    // To three quarters, so that it is rarely needed.
+    fn shrink(&self, cells: &HashMap<K, Used<T>>) {
+        let mut oldest_first: Vec<&Used<T>> = cells.values().collect();
+        oldest_first.sort_by_key(|used| used.used_at);
+        for used in oldest_first {
+            if self.kept_bytes() <= KEPT_BYTES / 4 * 3 {
+                return;
+            }
+            used.cell.keep_while_used();
+        }
     }
 }
 
@@ -97,14 +138,56 @@ pub struct SnapshotCell<T> {
     // Counts the writes whose effect is not known: what was asked for before the last of them may not show it.
     forgotten: AtomicU64,
     lanes: Lanes,
+    kept: Kept,
+}
+
+// How much one cell keeps, as a part of what its cache keeps.
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: AtomicUsize,
+    total: Arc<AtomicUsize>,
+}
+
+impl Kept {
+    fn set(&self, bytes: usize) {
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+        self.total.fetch_sub(before, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 #[derive(Debug)]
 struct State<T> {
-    // With the count of forgotten writes when it was asked for.
-    last: Option<(u64, Snapshot<T>)>,
+    last: Option<Last<T>>,
     // The last read that failed, and when it did.
     failed: Option<(Instant, Arc<cmdb::Error>)>,
+}
+
+// The last snapshot.
+#[derive(Debug)]
+struct Last<T> {
+    // Count of forgotten writes when it was asked for.
+    forgotten: u64,
+    asked_at: Instant,
+    // None: it is there only while a reader holds it.
+    kept: Option<Arc<T>>,
+    value: Weak<T>,
+}
+
+impl<T> Last<T> {
+    fn new(forgotten: u64, Snapshot { value, asked_at }: Snapshot<T>) -> Self {
+        Self { forgotten, asked_at, value: Arc::downgrade(&value), kept: Some(value) }
+    }
+
+    fn snapshot(&self) -> Option<Snapshot<T>> {
+        Some(Snapshot { value: self.value.upgrade()?, asked_at: self.asked_at })
+    }
 }
 
 impl<T> Default for SnapshotCell<T> {
@@ -113,6 +196,7 @@ impl<T> Default for SnapshotCell<T> {
             state: Mutex::new(State { last: None, failed: None }),
             forgotten: AtomicU64::default(),
             lanes: Lanes::default(),
+            kept: Kept::default(),
         }
     }
 }
@@ -137,17 +221,19 @@ impl<T> SnapshotCell<T> {
     ) -> Result<Result<Snapshot<T>, Arc<cmdb::Error>>, Error>
     where
         F: Future<Output = Result<T, cmdb::Error>> + Send,
+        T: Debug,
     {
         // Wait for the read that is in flight, and share its result.
         let arrived = Instant::now();
         let _member = self.lanes.join(namespace);
         let mut state = progress.wait_for(self.state.lock()).await?;
         let forgotten = self.forgotten.load(Ordering::Relaxed);
-        if let Some((at, snapshot)) = &state.last
-            && *at == forgotten
-            && snapshot.asked_at >= not_before
+        if let Some(last) = &state.last
+            && last.forgotten == forgotten
+            && last.asked_at >= not_before
+            && let Some(snapshot) = last.snapshot()
         {
-            return Ok(Ok(snapshot.clone()));
+            return Ok(Ok(snapshot));
         }
         if let Some((_, error)) = state.failed.as_ref().filter(|(failed_at, _)| *failed_at >= arrived) {
             return Ok(Err(Arc::clone(error)));
@@ -158,7 +244,8 @@ impl<T> SnapshotCell<T> {
         Ok(match progress.excluding_wait(read).await {
             Ok(value) => {
                 let snapshot = Snapshot { value: Arc::new(value), asked_at };
-                state.last = Some((forgotten, snapshot.clone()));
+                self.kept.set(size(&*snapshot.value));
+                state.last = Some(Last::new(forgotten, snapshot.clone()));
                 Ok(snapshot)
             }
             Err(error @ (cmdb::Error::Busy { .. } | cmdb::Error::NotGranted { .. } | cmdb::Error::Ending { .. })) => {
@@ -175,13 +262,17 @@ impl<T> SnapshotCell<T> {
     /// Folds in the known effect of a clean write of ours. The snapshot stays as old as it was.
     pub async fn fold(&self, progress: &Progress, change: impl FnOnce(&mut T))
     where
-        T: Clone,
+        T: Clone + Debug,
     {
         match progress.wait_for(self.state.lock()).await {
             Ok(mut state) => {
-                if let Some((_, snapshot)) = &mut state.last {
-                    change(Arc::make_mut(&mut snapshot.value));
-                }
+                let Some(last) = state.last.take() else { return };
+                // Where no reader holds it, the next one reads it.
+                let Some(mut snapshot) = last.snapshot() else { return };
+                drop(last.kept);
+                change(Arc::make_mut(&mut snapshot.value));
+                self.kept.set(size(&*snapshot.value));
+                state.last = Some(Last::new(last.forgotten, snapshot));
             }
             Err(_) => self.forget(),
         }
@@ -191,6 +282,32 @@ impl<T> SnapshotCell<T> {
     pub fn forget(&self) {
         self.forgotten.fetch_add(1, Ordering::Relaxed);
     }
+
+    // From now on the snapshot is there only while a reader holds it. One that is being read stays.
+    fn keep_while_used(&self) {
+        let Ok(mut state) = self.state.try_lock() else { return };
+        if let Some(last) = &mut state.last {
+            last.kept = None;
+        }
+        self.kept.set(0);
+    }
+}
+
+// About how much memory a value takes: what it looks like as text.
+fn size(value: &impl Debug) -> usize {
+    struct Counter(usize);
+
+    impl fmt::Write for Counter {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len();
+            Ok(())
+        }
+    }
+
+    let mut counter = Counter(0);
+    // It never fails.
+    let _ = write!(counter, "{value:?}");
+    counter.0
 }
 
 #[cfg(test)]
@@ -202,7 +319,7 @@ mod tests {
     use tokio::time::{Instant, sleep};
     use tokio_util::sync::CancellationToken;
 
-    use super::SnapshotCell;
+    use super::{KEPT_BYTES, SnapshotCache, SnapshotCell};
     use crate::cmdb::{Error, Operation, Refusal};
     use crate::engine::progress::Progress;
 
@@ -225,6 +342,35 @@ mod tests {
             assert!(poll.unwrap().is_err());
             assert_eq!(*work.unwrap().unwrap().value, 7, "{not_sent}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_lists_that_no_reader_holds_are_kept_up_to_a_bound() {
+        const MIB: usize = 1 << 20;
+        let (cache, progress) = (SnapshotCache::<usize, String>::default(), Progress::new(CancellationToken::new()));
+        let started = Instant::now();
+        let get = async |key: usize, letter: &str| {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let read = async { Ok(letter.repeat(MIB)) };
+            cache.cell(key).get(started, "shop", &progress, read).await.unwrap().unwrap().value
+        };
+        let held = get(0, "a").await;
+        for key in 1..140 {
+            get(key, "a").await;
+        }
+        println!("lists: lists={} list_bytes={MIB} kept_bytes={}", cache.len(), cache.kept_bytes());
+        assert!(cache.kept_bytes() <= KEPT_BYTES + 2 * MIB, "{}", cache.kept_bytes());
+        assert!(get(0, "b").await.starts_with('a'), "a reader holds it");
+        assert!(get(139, "b").await.starts_with('a'), "it was asked for last");
+        assert!(get(1, "b").await.starts_with('b'), "it was read again");
+
+        drop(held);
+        for key in 2..140 {
+            cache.cell(key).fold(&progress, |value| value.push('c')).await;
+        }
+        assert!(get(139, "b").await.ends_with('c'));
+        cache.forget(|_| true);
+        assert_eq!((cache.len(), cache.kept_bytes()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

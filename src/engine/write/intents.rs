@@ -56,6 +56,11 @@ impl IntentClocks {
         memory.intents.iter().filter_map(|(key, intent)| clocks.get(&id(set, key, intent)).copied()).min()
     }
 
+    /// How many intents have a clock.
+    pub fn len(&self) -> usize {
+        self.over_since.lock().len()
+    }
+
     /// Forgets a set that was deleted.
     pub fn forget(&self, set: &str) {
         self.over_since.lock().retain(|(owner, ..), _| owner != set);

@@ -61,6 +61,11 @@ impl RejectedItems {
         rejected_items.remove(&(set.to_owned(), key.to_owned()));
     }
 
+    /// How many items are remembered.
+    pub fn len(&self) -> usize {
+        self.by_item.lock().len()
+    }
+
     /// Forgets a set that was deleted.
     pub fn forget(&self, set: &str) {
         self.by_item.lock().retain(|(owner, _), _| owner != set);
