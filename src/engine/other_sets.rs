@@ -185,7 +185,7 @@ impl<K: Clone + Ord, S> OtherSetIndex<K, S> {
     }
 
     /// How many sets are filed.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.places.len()
     }
 

@@ -1,6 +1,7 @@
 //! `make bench`: the operator under load, and beside it a bare loop that makes only the unavoidable calls.
 
 mod bare;
+mod large;
 mod measure;
 mod quota;
 
@@ -90,6 +91,9 @@ async fn main() -> anyhow::Result<()> {
         |scenario: &&quota::QuotaScenario| arguments.is_empty() || arguments.iter().any(|name| name == scenario.name);
     for scenario in quota::SCENARIOS.iter().filter(wanted) {
         lines.push(quota::run(&plane, scenario).await?);
+    }
+    if arguments.is_empty() || arguments.iter().any(|name| name == large::NAME) {
+        lines.push(large::run(&plane).await?);
     }
     plane.stop().await;
     println!();

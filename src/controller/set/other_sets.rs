@@ -37,7 +37,7 @@ impl SetIndex {
 
     /// How many sets are indexed.
     pub fn len(&self) -> usize {
-        self.sets.lock().len()
+        self.sets.lock().count()
     }
 
     /// The sets that may live in the same service template as the one of this name.
