@@ -35,6 +35,7 @@ pub use granted_client::GrantedClient;
 pub use grants::{Grants, ServiceTemplateRef, Touched, Unbounded};
 pub use http::connect_failure::ConnectFailure;
 pub use http::credentials::{Credentials, UserCredential};
+pub use http::http_client::normalised_url;
 pub use http::proxy::proxy_for;
 pub use http::responder::Responder;
 pub use http::sender::note_outcome;

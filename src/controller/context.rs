@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::cache::Connections;
 use super::connection::name::ConnectionName;
 use super::kubernetes::events::Events;
-use super::kubernetes::retry_state::RetryState;
+use super::kubernetes::retry_state::{Reach, RetryState};
 use super::liveness::Liveness;
 use super::names::ObjectName;
 use super::observer::Observer;
@@ -31,7 +31,6 @@ use super::set::under_way::UnderWay;
 use super::snapshot::{ControllerState, StateSource};
 use super::watch::queue::Queue;
 use super::watch::waker::Waker;
-use crate::api::ServiceTemplateSelector;
 use crate::cmdb::{self, Limiters};
 use crate::engine::Engine;
 
@@ -96,11 +95,21 @@ impl Context {
         SetEvents::new(&self.events, &*self.observer, set.object)
     }
 
-    /// Wakes the sets that may have waited for what the set of this name no longer claims.
-    pub fn wake_other_sets(&self, name: &ObjectName, biz_id: i64, selector: &ServiceTemplateSelector) {
-        for other in self.index.beside(name, biz_id, selector) {
-            self.sets.wake(&other);
-            self.waker.set(other.reference());
+    /// Wakes the sets that may have waited for what the set of this name no longer claims: those of the same CMDB, and those
+    /// of its namespace.
+    pub fn wake_other_sets(&self, name: &ObjectName, reach: &Reach) {
+        let is_reached = |other: &ObjectName| {
+            let stored = self.store.get(&other.reference());
+            let Some(claims) = stored.as_ref().and_then(|set| set.claims()) else { return false };
+            let here = |url: &String| reach.urls.contains(url);
+            claims.endpoint.as_ref().is_some_and(here)
+                || self.connections.url_of(&claims.connection).is_some_and(|url| here(&url))
+        };
+        for other in self.index.beside(name, reach.biz_id, &reach.service_template) {
+            if other.namespace == name.namespace || is_reached(&other) {
+                self.sets.wake(&other);
+                self.waker.set(other.reference());
+            }
         }
     }
 
@@ -129,10 +138,10 @@ impl Context {
         if let Some(connection) = self.connections.forget(name) {
             self.waker.connection(&connection);
         }
-        let Some((uid, target)) = self.sets.forget(name) else { return };
+        let Some((uid, reach)) = self.sets.forget(name) else { return };
         self.engine.forget(&uid);
-        if let Some((biz_id, selector)) = target {
-            self.wake_other_sets(name, biz_id, &selector);
+        if let Some(reach) = reach {
+            self.wake_other_sets(name, &reach);
         }
     }
 

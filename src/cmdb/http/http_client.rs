@@ -12,7 +12,7 @@ use serde::Serialize;
 #[cfg(test)]
 use super::scripted::Script;
 use super::url_policy::PolicyResolver;
-use crate::cmdb::{Config, ConnectFailure, Error, Tls};
+use crate::cmdb::{Config, ConnectFailure, Error, Tls, UrlPolicy};
 
 /// Longest idle time of a connection. A connection that was idle for longer may be one that a proxy is just closing: a
 /// write on it would be lost.
@@ -26,9 +26,26 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// Scheme and host are in lower case and the default port is left out, so that one CMDB has one URL.
 pub fn base_url(config: &Config) -> Result<(String, Url), Error> {
-    let url = parse(&config.url).map_err(unusable)?;
-    config.url_policy.check(&url).map_err(unusable)?;
-    Ok((url.as_str().trim_end_matches('/').to_owned(), url))
+    let url = permitted(&config.url, &config.url_policy).map_err(unusable)?;
+    Ok((normalised(&url), url))
+}
+
+/// The same of a URL alone: what [`base_url`] gives to a client of it, without building one.
+///
+/// # Errors
+/// Why the URL is not valid or not permitted.
+pub fn normalised_url(url: &str, policy: &UrlPolicy) -> Result<String, String> {
+    permitted(url, policy).map(|url| normalised(&url))
+}
+
+fn permitted(url: &str, policy: &UrlPolicy) -> Result<Url, String> {
+    let url = parse(url)?;
+    policy.check(&url)?;
+    Ok(url)
+}
+
+fn normalised(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// Sends requests, and reads their answers as they arrive: neither decompressed nor bounded.

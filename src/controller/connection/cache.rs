@@ -18,7 +18,8 @@
 //! * What a set has kept for its deletion belongs to that set, by its uid, and to that connection object.
 //!
 //! # Caveats
-//! Credentials that CMDB did not answer to are tried again after ten seconds at the earliest.
+//! Credentials that CMDB did not answer to are tried again after ten seconds at the earliest. A Secret that is missing or
+//! incomplete is read again when the watch shows a change, after half a minute at the latest (ten seconds without a watch).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use tokio::time::Instant;
 
 use super::authority::Authority;
 use super::build::{Bounds, read_identity};
-use super::entry::{Built, Entry, Live, Sought};
+use super::entry::{Built, Entry, FailedBuild, Live, Sought};
 use super::last_answer::AnswerObserver;
 use super::lookup::{ConnectionLookup, Found, key};
 use super::name::ConnectionName;
@@ -55,6 +56,17 @@ const READ_FOR_ALL: Duration = Duration::from_secs(1);
 
 /// Wakes a connection over which CMDB's answers have turned from good to bad, or back.
 pub type TurnedConnection = Arc<dyn Fn(&ConnectionName) + Send + Sync>;
+
+/// Where a connection leads, without a look at its Secrets.
+#[derive(Clone, Debug)]
+pub struct Lead {
+    /// The normalised URL.
+    pub url: String,
+    /// Whether CMDB has answered a call over this connection, with this spec.
+    pub has_worked: bool,
+    /// Whether CMDB refuses its credentials at present, or its Secrets are missing or incomplete.
+    pub is_broken: bool,
+}
 
 /// The clients in use.
 pub struct Connections {
@@ -162,6 +174,35 @@ impl Connections {
         let _build_lock = entry.build_lock.lock().await;
         let change = entry.state.lock().changes;
         let found = self.find(&entry, name).await?;
+        if let Some(error) = self.known_failure(&entry, &found) {
+            return Err(error);
+        }
+        let read_at = Instant::now();
+        let renewed = self.renew(&entry, name, &found, change).await;
+        let of_secrets = renewed.as_ref().err().filter(|error| is_of_secrets(error));
+        let failed = of_secrets.map(|error| FailedBuild {
+            at: change,
+            spec_key: found.key.clone(),
+            error: error.clone(),
+            read_at,
+        });
+        entry.state.lock().built.failed = failed;
+        renewed
+    }
+
+    // Each set over a connection that cannot be built asks for it: they share one read of its Secrets.
+    fn known_failure(&self, entry: &Entry, found: &Found) -> Option<Error> {
+        let lasts_for = match self.secrets {
+            SecretAccess::Watch => REREAD_AFTER,
+            SecretAccess::Read => RETRY_AFTER,
+        };
+        let state = entry.state.lock();
+        let failed = state.failed_build(&found.key).filter(|failed| failed.read_at.elapsed() < lasts_for)?;
+        Some(failed.error.clone())
+    }
+
+    // The client that was built last, or a new one where something has changed.
+    async fn renew(&self, entry: &Entry, name: &ConnectionName, found: &Found, change: u64) -> Result<Live, Error> {
         let built = entry.state.lock().built.clone();
         let is_due = built.due.is_some_and(|due| due <= Instant::now());
         let is_of_now = |live: &&Live| built.at == change && !is_due && live.spec_key == found.key;
@@ -170,14 +211,14 @@ impl Connections {
             return Ok(live.clone());
         }
         let read_at = Some(Instant::now());
-        let secrets = self.read(&entry, name, &found).await?;
+        let secrets = self.read(entry, name, found).await?;
         let read = secrets.key();
         // What has not changed has been tried.
         if let Some(live) = of_now.filter(|_| built.read == read) {
             entry.state.lock().built.read_at = read_at;
             return Ok(live);
         }
-        let live = self.build(&entry, name, &found, secrets, built.live.as_ref()).await?;
+        let live = self.build(entry, name, found, secrets, built.live.as_ref()).await?;
         // Time alone may mend it.
         let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
         let due = live
@@ -185,33 +226,39 @@ impl Connections {
             .as_ref()
             .filter(|error| may_change(error))
             .map(|_| Instant::now() + RETRY_AFTER);
-        entry.state.lock().built = Built { at: change, live: Some(live.clone()), due, read_at, read };
+        entry.state.lock().built = Built { at: change, live: Some(live.clone()), due, read_at, read, failed: None };
         Ok(live)
     }
 
-    /// The normalised URL that a connection leads the sets of a namespace to. Waits for nobody's CMDB: it is asked for
-    /// another's set, which that must not hold up.
-    pub async fn endpoint_of(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<String, Error> {
+    /// Where a connection leads the sets of a namespace, as far as the watches show it. Reads no Secret and asks no CMDB: it
+    /// is asked for the sets of others, whose number must cost nothing.
+    ///
+    /// # Errors
+    /// When the namespace has no grant for the business, or the connection does not exist, cannot be read, or may not lead
+    /// there.
+    pub async fn lead(&self, namespace: &str, name: &ConnectionName, biz_id: i64) -> Result<Lead, Error> {
         let found = self.lookup.find(name).await;
         self.check_grant(namespace, name, biz_id).await?;
         let found = found?;
-        let entry = self.entry(name);
-        let change = entry.state.lock().changes;
-        let built = entry.state.lock().built.clone();
-        let live = match built.live.filter(|live| built.at == change && live.spec_key == found.key) {
-            Some(live) => live,
-            None => {
-                self.candidate(name, &found, &secrets::read_all(&self.client, name, &found.source.description).await?)?
-            }
-        };
-        Ok(live.connection.client.url().to_owned())
+        let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
+        let said = &found.source.description.endpoint.url;
+        let url = cmdb::normalised_url(said, &self.bounds_of(name).url_policy).map_err(invalid)?;
+
+        let entry = self.entries.lock().get(name).cloned();
+        let Some(entry) = entry else { return Ok(Lead { url, has_worked: found.is_ready, is_broken: false }) };
+        let state = entry.state.lock();
+        let live = state.built.live.as_ref().filter(|live| live.spec_key == found.key);
+        let is_refused = live.and_then(Live::last_answer).is_some_and(|answer| answer.refuses);
+        Ok(Lead {
+            url,
+            has_worked: found.is_ready || live.is_some_and(|live| live.answers.has_worked()),
+            is_broken: is_refused || state.failed_build(&found.key).is_some(),
+        })
     }
 
-    /// Whether CMDB was last heard to refuse the credentials of a connection.
-    pub fn has_refused_credentials(&self, name: &ConnectionName) -> bool {
-        let entry = self.entry(name);
-        let state = entry.state.lock();
-        state.built.live.as_ref().and_then(Live::last_answer).is_some_and(|answer| answer.refuses)
+    /// The normalised URL that a connection says, as far as the watch has delivered it.
+    pub fn url_of(&self, name: &ConnectionName) -> Option<String> {
+        cmdb::normalised_url(&self.lookup.url(name)?, &self.bounds_of(name).url_policy).ok()
     }
 
     /// Notes with which error the calls of a set have failed.
@@ -300,6 +347,10 @@ impl Connections {
         })
     }
 
+    fn bounds_of(&self, name: &ConnectionName) -> &Bounds {
+        if name.is_shared() { &self.shared_bounds } else { &self.bounds }
+    }
+
     // The connection as it is now, which CMDB was not asked over yet.
     fn candidate(&self, name: &ConnectionName, found: &Found, secrets: &Secrets) -> Result<Live, Error> {
         let description = &found.source.description;
@@ -310,7 +361,7 @@ impl Connections {
             (Some(reference), Some(certificate)) => Some(read_identity(&reference.name, certificate)?),
             _ => None,
         };
-        let bounds = if name.is_shared() { &self.shared_bounds } else { &self.bounds }.clone();
+        let bounds = self.bounds_of(name).clone();
         let (turned, of) = (Arc::clone(&self.turned), name.clone());
         let answers = Arc::new(AnswerObserver::new(Arc::clone(&self.observer), Box::new(move || turned(&of))));
         let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
@@ -470,6 +521,11 @@ impl Connections {
     fn entry(&self, name: &ConnectionName) -> Arc<Entry> {
         Arc::clone(self.entries.lock().entry(name.clone()).or_default())
     }
+}
+
+// Whether it happens again until the connection or a Secret changes.
+fn is_of_secrets(error: &Error) -> bool {
+    matches!(error, Error::SecretMissing { .. } | Error::CredentialsIncomplete { .. } | Error::ConnectionInvalid { .. })
 }
 
 // The business that a connection names when it asks CMDB for its own sake: one of its sets. That of a shared connection may

@@ -11,6 +11,7 @@ use super::last_answer::{Answer, AnswerObserver};
 use super::lookup::Source;
 use crate::api::SecretRef;
 use crate::cmdb;
+use crate::controller::error::Error;
 use crate::controller::names::ObjectName;
 use crate::engine::BareConnection;
 
@@ -99,6 +100,29 @@ pub struct Built {
     pub read_at: Option<Instant>,
     /// Their versions then.
     pub read: String,
+    /// Why the last attempt failed, if the Secrets are the cause.
+    pub failed: Option<FailedBuild>,
+}
+
+/// A build that failed because of what the Secrets hold, or because one does not exist. It fails again until they change.
+#[derive(Clone, Debug)]
+pub struct FailedBuild {
+    /// The change that it was built at.
+    pub at: u64,
+    /// State of the spec that it was built from.
+    pub spec_key: String,
+    /// Why it failed.
+    pub error: Error,
+    /// When the Secrets were read.
+    pub read_at: Instant,
+}
+
+impl EntryState {
+    /// The failure of the last build, if neither the connection of this key nor its Secrets have changed since.
+    pub fn failed_build(&self, spec_key: &str) -> Option<&FailedBuild> {
+        let failed = self.built.failed.as_ref();
+        failed.filter(|failed| failed.at == self.changes && failed.spec_key == spec_key)
+    }
 }
 
 impl Entry {

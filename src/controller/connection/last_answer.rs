@@ -50,6 +50,8 @@ pub struct AnswerObserver {
 #[derive(Debug, Default)]
 struct Heard {
     last: Option<Answer>,
+    // A call has succeeded.
+    has_worked: bool,
     // Why calls fail, while they do.
     error: Option<Arc<cmdb::Error>>,
     // The answer that the last verdict knew.
@@ -73,6 +75,11 @@ impl AnswerObserver {
     /// What was last heard.
     pub fn last(&self) -> Option<Answer> {
         self.heard.lock().last
+    }
+
+    /// Whether any call has succeeded.
+    pub fn has_worked(&self) -> bool {
+        self.heard.lock().has_worked
     }
 
     /// Notes with which error calls fail at present. A connection that has looked before and could not tell is woken again.
@@ -148,6 +155,7 @@ impl Observer for AnswerObserver {
             let mut heard = self.heard.lock();
             let answer = Answer { at: Instant::now(), is_good, refuses: outcome == "authentication" };
             let has_turned = heard.last.replace(answer).is_none_or(|before| before.is_good != is_good);
+            heard.has_worked |= outcome == "ok";
             if is_good {
                 heard.error = None;
             }

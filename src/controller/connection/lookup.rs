@@ -12,7 +12,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::build::Description;
 use super::grants::LiveGrants;
 use super::name::ConnectionName;
-use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind};
+use crate::api::{ClusterCmdbConnection, CmdbConnection, ConnectionKind, ConnectionStatus};
 use crate::cmdb::{Grants, Unbounded};
 use crate::controller::error::Error;
 use crate::controller::watch::store::ready;
@@ -44,6 +44,8 @@ pub struct Found {
     pub key: String,
     /// The object, and what it says.
     pub source: Source,
+    /// Whether its status says of this spec that CMDB answers and takes the credentials.
+    pub is_ready: bool,
 }
 
 /// The connection object that a client was built from, as it was then.
@@ -83,6 +85,11 @@ impl ConnectionLookup {
         self.get(name)
     }
 
+    /// The URL that a connection says, whether or not it may lead there, as far as the watch has delivered it.
+    pub fn url(&self, name: &ConnectionName) -> Option<String> {
+        self.get(name).ok().map(|found| found.source.description.endpoint.url.clone())
+    }
+
     /// What became of the object that a client was built from, as far as the watch has delivered it.
     pub fn state_of(&self, source: &Source) -> SourceState {
         match self.get(&source.name) {
@@ -97,11 +104,13 @@ impl ConnectionLookup {
         match name.kind {
             ConnectionKind::CmdbConnection => {
                 let found = self.namespaced.get(&ObjectRef::new(&name.name).within(&name.namespace));
-                read(name, found, |connection| Description::of(&name.namespace, &connection.spec))
+                read(name, found, |connection| {
+                    (Description::of(&name.namespace, &connection.spec), connection.status.as_ref())
+                })
             }
             ConnectionKind::ClusterCmdbConnection => {
                 let found = self.shared.as_ref().and_then(|all| all.connections.get(&ObjectRef::new(&name.name)));
-                read(name, found, |connection| Description::of_cluster(&connection.spec))
+                read(name, found, |connection| (Description::of_cluster(&connection.spec), connection.status.as_ref()))
             }
         }
     }
@@ -141,12 +150,20 @@ where
 fn read<K: Resource<DynamicType = ()>>(
     name: &ConnectionName,
     found: Option<Arc<DeserializeGuard<K>>>,
-    describe: impl Fn(&K) -> Description,
+    describe: impl Fn(&K) -> (Description, Option<&ConnectionStatus>),
 ) -> Result<Found, Error> {
     let found = found.ok_or_else(|| Error::ConnectionMissing { connection: name.clone() })?;
     let invalid = |reason: &str| Error::ConnectionInvalid { connection: name.clone(), reason: reason.to_owned() };
     let connection = found.0.as_ref().map_err(|object| invalid(&object.error))?;
     let uid = connection.meta().uid.clone().unwrap_or_default();
-    let source = Source { name: name.clone(), uid, description: Arc::new(describe(connection)) };
-    Ok(Found { key: key(connection.meta()), source })
+    let (description, status) = describe(connection);
+    let is_ready = status.is_some_and(|status| is_ready(status, connection.meta().generation));
+    let source = Source { name: name.clone(), uid, description: Arc::new(description) };
+    Ok(Found { key: key(connection.meta()), source, is_ready })
+}
+
+fn is_ready(status: &ConnectionStatus, generation: Option<i64>) -> bool {
+    let mut conditions = status.conditions.iter();
+    status.observed_generation == generation
+        && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

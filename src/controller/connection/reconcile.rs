@@ -211,7 +211,7 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
         object.0.as_ref().ok().and_then(K::status).and_then(|status| status.last_handled_reconcile_at.clone());
     let is_requested = requested_at != handled_at;
     context.forget_replaced();
-    if let Some(left) = state.begin_reconcile(generation, is_requested, None).backoff_left {
+    if let Some(left) = state.begin_reconcile(generation, is_requested, None) {
         if state.is_unreported() {
             report_panic(object, &name, context).await;
         }

@@ -43,8 +43,10 @@ struct ObjectState {
     generation: i64,
     // Since when this process knows of that generation.
     generation_since: Instant,
-    // The service template that it names in a business: others may wait for what it claims there.
-    target: Option<(i64, ServiceTemplateSelector)>,
+    // What it reaches: others may wait for what it claims there.
+    reach: Option<Reach>,
+    // The generation of an edit that the sets which may have waited for it are not awake for yet.
+    unannounced: Option<i64>,
     // Resource version of our own last write: an older object in the cache is out of date.
     written: Option<u64>,
     // A write found another version than the one that it was computed from.
@@ -87,13 +89,15 @@ impl Conflict {
     }
 }
 
-/// What is known when a reconcile starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Begun {
-    /// The spec is another than the one that this process saw last.
-    pub is_edited: bool,
-    /// What is left of the backoff.
-    pub backoff_left: Option<Duration>,
+/// Where a set was shown, or may ask for, what CMDB has: known from a reconcile within its grants.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// `bk_biz_id`
+    pub biz_id: i64,
+    /// The service template.
+    pub service_template: ServiceTemplateSelector,
+    /// Normalised URLs of the CMDB: the last, and the one before it.
+    pub urls: Vec<String>,
 }
 
 impl ObjectState {
@@ -102,7 +106,8 @@ impl ObjectState {
             uid: uid.to_owned(),
             generation,
             generation_since: Instant::now(),
-            target: None,
+            reach: None,
+            unannounced: None,
             written: None,
             conflict: None,
             status: None,
@@ -149,9 +154,9 @@ impl RetryState {
         self.by_name.lock().len() + self.replaced.lock().len()
     }
 
-    /// Forgets an object that is gone: its uid, and the service template that it named.
-    pub fn forget(&self, name: &ObjectName) -> Option<(String, Option<(i64, ServiceTemplateSelector)>)> {
-        self.by_name.lock().remove(name).map(|object| (object.uid, object.target))
+    /// Forgets an object that is gone: its uid, and what it reached.
+    pub fn forget(&self, name: &ObjectName) -> Option<(String, Option<Reach>)> {
+        self.by_name.lock().remove(name).map(|object| (object.uid, object.reach))
     }
 }
 
@@ -172,11 +177,13 @@ impl StateHandle<'_> {
     }
 
     /// Notes the generation that is being worked on: an edit, and who asks, begin at once. `rest`: how long a set that was at
-    /// rest when this process first sees it is left so.
-    pub fn begin_reconcile(&self, generation: i64, asked: bool, rest: Option<Duration>) -> Begun {
+    /// rest when this process first sees it is left so. Returns what is left of the backoff.
+    pub fn begin_reconcile(&self, generation: i64, asked: bool, rest: Option<Duration>) -> Option<Duration> {
         self.with(|object| {
             let is_first = object.generation == 0;
-            let is_edited = object.generation != generation && !is_first;
+            if object.generation != generation && !is_first {
+                object.unannounced = Some(generation);
+            }
             if object.generation != generation {
                 object.generation = generation;
                 object.generation_since = Instant::now();
@@ -191,17 +198,29 @@ impl StateHandle<'_> {
             }
             object.is_woken = false;
             let left = object.backoff_until.map(|until| until.saturating_duration_since(Instant::now()));
-            Begun { is_edited, backoff_left: left.filter(|left| !left.is_zero()) }
+            left.filter(|left| !left.is_zero())
         })
     }
 
-    /// Notes which service template the set names.
-    pub fn record_target(&self, biz_id: i64, selector: &ServiceTemplateSelector) {
+    /// Notes that the set reaches its service template in the CMDB of this URL.
+    pub fn note_reach(&self, biz_id: i64, service_template: &ServiceTemplateSelector, url: &str) {
         self.with(|object| {
-            if object.target.is_none() {
-                object.target = Some((biz_id, selector.clone()));
-            }
+            let none = || Reach { biz_id, service_template: service_template.clone(), urls: Vec::new() };
+            let reach = object.reach.get_or_insert_with(none);
+            reach.urls.retain(|known| known != url);
+            reach.urls.push(url.to_owned());
+            let surplus = reach.urls.len().saturating_sub(2);
+            drop(reach.urls.drain(..surplus));
         });
+    }
+
+    /// What the set reaches, if it was edited since this was last asked; None too while it is not known to reach anything:
+    /// then the edit stays noted.
+    pub fn take_edit(&self) -> Option<Reach> {
+        self.with(|object| {
+            let reach = object.reach.clone()?;
+            object.unannounced.take().map(|_| reach)
+        })
     }
 
     /// How long this process has known of the generation that is being worked on.
@@ -372,22 +391,21 @@ mod tests {
     async fn a_set_at_rest_is_left_so_when_it_is_first_seen_unless_something_changes() {
         let objects = RetryState::default();
         let rest = Some(Duration::from_mins(5));
-        let begin_reconcile =
-            |generation, asked| objects.of(&name(), "uid").begin_reconcile(generation, asked, rest).backoff_left;
+        let begin_reconcile = |generation, asked| objects.of(&name(), "uid").begin_reconcile(generation, asked, rest);
         assert_eq!(begin_reconcile(1, false), rest);
         assert_eq!(begin_reconcile(1, false), rest, "it is not begun anew");
         objects.wake(&name());
         assert_eq!(begin_reconcile(1, false), None);
         let edited = RetryState::default();
-        assert_eq!(edited.of(&name(), "uid").begin_reconcile(1, false, rest).backoff_left, rest);
-        assert_eq!(edited.of(&name(), "uid").begin_reconcile(2, false, None).backoff_left, None);
-        assert_eq!(RetryState::default().of(&name(), "uid").begin_reconcile(1, true, None).backoff_left, None);
+        assert_eq!(edited.of(&name(), "uid").begin_reconcile(1, false, rest), rest);
+        assert_eq!(edited.of(&name(), "uid").begin_reconcile(2, false, None), None);
+        assert_eq!(RetryState::default().of(&name(), "uid").begin_reconcile(1, true, None), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_status_that_somebody_else_has_written_ends_the_wait_and_our_own_does_not() {
         let objects = RetryState::default();
-        let begin_reconcile = || objects.of(&name(), "uid").begin_reconcile(1, false, None).backoff_left;
+        let begin_reconcile = || objects.of(&name(), "uid").begin_reconcile(1, false, None);
         let (ours, theirs) = (
             ProcessTemplateSetStatus::default(),
             ProcessTemplateSetStatus { summary: Some("9/9".to_owned()), ..ProcessTemplateSetStatus::default() },
@@ -427,7 +445,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_changes_during_a_reconcile_ends_the_wait_that_it_imposes() {
         let objects = RetryState::default();
-        let begin_reconcile = || objects.of(&name(), "uid").begin_reconcile(1, false, None).backoff_left;
+        let begin_reconcile = || objects.of(&name(), "uid").begin_reconcile(1, false, None);
         assert_eq!(begin_reconcile(), None);
         objects.wake(&name());
         objects.of(&name(), "uid").back_off(Duration::from_mins(10));

@@ -5,6 +5,7 @@ use kube::api::Api;
 use kube::{Client, CustomResourceExt as _};
 
 use super::identity::CurrentSet;
+use super::outcome::released;
 use super::status::journal::{StatusJournal, remembered};
 use super::status::{compose, judge};
 use super::{failure, finalizer, job, schedule};
@@ -37,12 +38,13 @@ pub async fn delete(set: &CurrentSet<'_>, context: &Context, progress: &Progress
         return finish(set, context, &mut journal, Tally::default()).await;
     }
 
-    let begun = set.state.begin_reconcile(set.generation, false, None);
-    if begun.is_edited {
+    let backoff_left = set.state.begin_reconcile(set.generation, false, None);
+    set.note_reach();
+    if let Some(reach) = set.state.take_edit() {
         // What it gives, another may have waited for.
-        context.wake_other_sets(&set.name, set.object.spec.biz_id, &set.object.spec.service_template);
+        context.wake_other_sets(&set.name, &reach);
     }
-    if let Some(left) = begun.backoff_left {
+    if let Some(left) = backoff_left {
         return Action::in_backoff(left);
     }
 
@@ -116,7 +118,9 @@ async fn delete_templates(
         return Err(engine::Error::EndpointChanged { made_in, here }.into());
     }
 
+    let left_to_others = released(&view.plan);
     let carried = context.engine.carry_out(&job, view, progress, journal).await;
+    context.events_of(set).left_to_others(&left_to_others);
     let plan = &carried.view.plan;
     let is_done = carried.stopped.is_none() && !plan.has_removals() && plan.undecided.is_empty();
     Ok(if is_done {

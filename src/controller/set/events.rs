@@ -117,10 +117,18 @@ impl<'a> SetEvents<'a> {
     // What has left the set and stays in CMDB.
     fn released(&self, before: &ProcessTemplateSetStatus, left: &[Removal]) {
         let held = |removal: &&Removal| before.processes.iter().any(|process| process.id == Some(removal.id));
-        let released: Vec<String> =
-            left.iter().filter(held).map(|removal| format!("{} ({:?})", removal.id, removal.process_name)).collect();
+        let released: Vec<String> = left.iter().filter(held).map(named).collect();
         if !released.is_empty() {
             let note = format!("left in CMDB, no longer part of the set: {}", released.join(", "));
+            self.publish(NORMAL, "Released", "Release", note);
+        }
+    }
+
+    /// What a deletion leaves because another set has it or wants it.
+    pub fn left_to_others(&self, left: &[Removal]) {
+        if !left.is_empty() {
+            let left: Vec<String> = left.iter().map(named).collect();
+            let note = format!("left in CMDB, because another set has or wants it: {}", left.join(", "));
             self.publish(NORMAL, "Released", "Release", note);
         }
     }
@@ -177,6 +185,10 @@ fn ignored_of(item: &Item) -> String {
         Decision::InSync { ignored, .. } => format!("{:?}: {}", item.key, ignored.join(", ")),
         _ => String::new(),
     }
+}
+
+fn named(removal: &Removal) -> String {
+    format!("{} ({:?})", removal.id, removal.process_name)
 }
 
 fn list(ids: &[i64]) -> String {

@@ -78,6 +78,18 @@ impl<'a> CurrentSet<'a> {
         }
     }
 
+    /// Normalised URL of the CMDB that it was reconciled with last, as its status says.
+    pub fn made_in(&self) -> Option<&str> {
+        self.object.status.as_ref()?.endpoint.as_deref()
+    }
+
+    /// Notes what it reaches, if it was reconciled before.
+    pub fn note_reach(&self) {
+        if let Some(made_in) = self.made_in() {
+            self.state.note_reach(self.object.spec.biz_id, &self.object.spec.service_template, made_in);
+        }
+    }
+
     /// Whether somebody has requested a reconcile that the status does not answer yet.
     pub fn is_reconcile_requested(&self) -> bool {
         let status = self.object.status.as_ref();

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use super::identity::CurrentSet;
 use super::stored_set::StoredSet;
 use crate::api::ServiceTemplateSelector;
-use crate::controller::connection::cache::Connections;
+use crate::controller::connection::cache::{Connections, Lead};
 use crate::controller::names::ObjectName;
 use crate::engine::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, whereabouts};
-use crate::plan::SetName;
+use crate::plan::{SetName, Whereabouts};
 
 /// The names of the sets that the watch delivered, by business and service template.
 #[derive(Default)]
@@ -62,11 +62,9 @@ pub async fn others(
         // It may be gone by now, or have another spec.
         let Some(other) = store.get(&name.reference()) else { continue };
         let Some(claims) = other.claims() else { continue };
-        let url = connections.endpoint_of(&name.namespace, &claims.connection, claims.biz_id).await;
+        let lead = connections.lead(&name.namespace, &claims.connection, claims.biz_id).await.ok();
         let Ok(grants) = connections.grants(&name.namespace, &claims.connection).await else { continue };
-
-        // Every tenant can name this URL; only one whose credentials CMDB takes can write there.
-        let url = url.ok().filter(|_| !connections.has_refused_credentials(&claims.connection));
+        let Some(whereabouts) = locate(lead.as_ref(), claims.endpoint.as_deref(), endpoint) else { continue };
         let live_set = LiveSet {
             name: &SetName { namespace: name.namespace.clone(), name: name.name.clone() },
             age: &self::age(other.meta()),
@@ -75,10 +73,23 @@ pub async fn others(
             processes: &claims.processes,
             memory: &claims.memory,
         };
-        let whereabouts = whereabouts(url.as_deref(), endpoint);
         others.push(live_set.seen_from(&set.name.namespace, &age, whereabouts, grants));
     }
     others
+}
+
+// Where a set lives, as seen from the CMDB of this URL; `made_in`: the CMDB that its status names. None: nothing shows that it
+// was ever reconciled, or that its connection ever worked. Every tenant can name this URL; only one whose credentials CMDB
+// takes can write there.
+fn locate(lead: Option<&Lead>, made_in: Option<&str>, here: &str) -> Option<Whereabouts> {
+    let proven = lead.filter(|lead| lead.has_worked || made_in == Some(&*lead.url));
+    match proven {
+        Some(lead) if !lead.is_broken => Some(whereabouts(Some(&lead.url), here)),
+        None if made_in.is_none() => None,
+        // It cannot write now. What it wants here stays.
+        _ if made_in == Some(here) || proven.is_some_and(|lead| lead.url == here) => Some(Whereabouts::Unknown),
+        _ => Some(Whereabouts::Elsewhere),
+    }
 }
 
 fn age(metadata: &kube::api::ObjectMeta) -> Age {

@@ -102,6 +102,7 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
     let mut connection = None;
     let outcome = async {
         let connection = connection.insert(dereference(set, context, &mut journal, known).await?);
+        announce_edit(set, context, connection).await;
         let desired = validate(set)?;
         let around = job::surroundings(set, context, connection, &journal, progress).await;
         let job = Job::living(around, &set.object.spec, desired, job::waits(set, context));
@@ -138,14 +139,28 @@ async fn start(set: &CurrentSet<'_>, context: &Context) -> Start {
     let is_unchanged = known.as_ref().is_some_and(|known| is_as_it_was(set, known));
     let rest = is_unchanged.then(|| schedule::first_look(set.object));
 
-    let begun = set.state.begin_reconcile(set.generation, is_requested, rest);
+    let backoff_left = set.state.begin_reconcile(set.generation, is_requested, rest);
     note_standing(set);
-    let (biz_id, selector) = (set.object.spec.biz_id, &set.object.spec.service_template);
-    set.state.record_target(biz_id, selector);
-    if begun.is_edited {
-        context.wake_other_sets(&set.name, biz_id, selector);
+    set.note_reach();
+    backoff_left.map_or(Start::Go(known.map(Box::new)), Start::InBackoff)
+}
+
+// An edit may give up what other sets have waited for. It wakes them only when its own set counts for them: within its
+// grants, over a connection that works.
+async fn announce_edit(set: &CurrentSet<'_>, context: &Context, connection: &SetConnection) {
+    let spec = &set.object.spec;
+    if !connection.connection.client.grants().cover(touched(set)) {
+        return;
     }
-    begun.backoff_left.map_or(Start::Go(known.map(Box::new)), Start::InBackoff)
+    let Ok(lead) = context.connections.lead(&set.name.namespace, &set.connection, spec.biz_id).await else { return };
+    if lead.is_broken || !lead.has_worked && set.made_in() != Some(&*lead.url) {
+        return;
+    }
+
+    set.state.note_reach(spec.biz_id, &spec.service_template, &lead.url);
+    if let Some(reach) = set.state.take_edit() {
+        context.wake_other_sets(&set.name, &reach);
+    }
 }
 
 fn note_standing(set: &CurrentSet<'_>) {
@@ -230,14 +245,17 @@ async fn apply(
 // CMDB.
 fn is_as_it_was(set: &CurrentSet<'_>, connection: &Result<SetConnection, Error>) -> bool {
     let Ok(connection) = connection else { return false };
-    let status = set.object.status.as_ref();
-    let touched = Touched {
-        biz_id: set.object.spec.biz_id,
-        service_template_id: status.and_then(|status| status.service_template_id),
-        service_template_name: set.object.spec.service_template.name.as_deref(),
-    };
-    connection.connection.client.grants().cover(touched)
-        && status.and_then(|status| status.endpoint.as_deref()) == Some(connection.url())
+    connection.connection.client.grants().cover(touched(set)) && set.made_in() == Some(connection.url())
+}
+
+// What the set touches, as far as that is known without a call to CMDB.
+fn touched<'a>(set: &'a CurrentSet<'_>) -> Touched<'a> {
+    let (spec, status) = (&set.object.spec, set.object.status.as_ref());
+    Touched {
+        biz_id: spec.biz_id,
+        service_template_id: spec.service_template.id.or(status.and_then(|status| status.service_template_id)),
+        service_template_name: spec.service_template.name.as_deref(),
+    }
 }
 
 // The cache may lag behind our own last write; what it shows is then read again.

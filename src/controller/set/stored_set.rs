@@ -67,6 +67,8 @@ pub struct Claims {
     pub processes: BTreeMap<String, String>,
     /// What its status remembers.
     pub memory: Memory,
+    /// Normalised URL of the CMDB that it was reconciled with last.
+    pub endpoint: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -218,13 +220,14 @@ impl StoredSet {
     pub fn claims(&self) -> Option<&Claims> {
         let claims = || {
             let set = self.read().ok()?;
-            let (memory, _) = memory::from_status(&set.status.unwrap_or_default());
+            let (memory, made_in) = memory::from_status(&set.status.unwrap_or_default());
             Some(Claims {
                 biz_id: set.spec.biz_id,
                 connection: ConnectionName::of_set(self.metadata.namespace.as_deref().unwrap_or_default(), &set.spec),
                 processes: Desired::process_names(&set.spec),
                 service_template: set.spec.service_template,
                 memory,
+                endpoint: made_in.endpoint,
             })
         };
         self.claims.get_or_init(claims).as_ref()
