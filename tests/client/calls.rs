@@ -769,6 +769,24 @@ async fn a_read_that_was_refused_is_not_tried_again() {
     }
 }
 
+// CMDB may take the old credentials no more while a call with them is in flight.
+#[tokio::test]
+async fn a_read_that_was_refused_with_replaced_credentials_is_sent_with_the_new_ones() {
+    let mut server = Server::holding().await;
+    let (client, new) = (client(&server.url), client(&server.url));
+    let mut listing = begin(list(&client));
+    for answer in [Answer::error(1_306_000, "APP Secret verification failed"), Answer::list(&json!([]))] {
+        let held = tokio::select! {
+            held = server.next() => held,
+            listed = &mut listing => panic!("{listed:?}"),
+        };
+        client.bare().switch_login(new.bare());
+        held.answer(answer);
+    }
+    assert!(listing.await.unwrap().is_empty());
+    assert_eq!(server.seen().len(), 2);
+}
+
 #[tokio::test]
 async fn a_write_is_never_sent_again() {
     for unclear in [|| Answer::text(502, ""), || Answer::error(1_199_066, "held"), || Answer::error(1_199_997, "slow")]

@@ -122,23 +122,21 @@ impl Sender {
         let attempt = || {
             let first = first.take();
             async move {
-                let (login, permit) = match first {
+                let mut admitted = match first {
                     Some(admitted) => admitted,
                     None => self.admit(operation, priority, authority).await?,
                 };
-                let id = self.next_id();
-                let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
+                loop {
+                    let login = Arc::clone(&admitted.0);
+                    let read = self.read_admitted(admitted, operation, parameters, deadline).await;
 
-                // Refused with credentials that were replaced while the call was in flight: those in use now are asked.
-                let is_outdated =
-                    matches!(read, Err(Error::Authentication { .. })) && !Arc::ptr_eq(&login, &self.login());
-                if !is_outdated {
-                    return read.map(|(data, _)| data);
+                    // Credentials that were replaced while the call was in flight say nothing of those in use now.
+                    let is_outdated = !Arc::ptr_eq(&login, &self.login());
+                    if !(is_outdated && matches!(read, Err(Error::Authentication { .. }))) {
+                        return read;
+                    }
+                    admitted = self.admit(operation, priority, authority).await?;
                 }
-                let (login, permit) = self.admit(operation, priority, authority).await?;
-                let id = self.next_id();
-                let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
-                read.map(|(data, _)| data)
             }
         };
 
@@ -157,8 +155,18 @@ impl Sender {
         parameters: &Map<String, Value>,
         authority: Authority<'_>,
     ) -> Result<T, Error> {
-        let (login, permit) = self.admit(operation, Priority::Interactive, authority).await?;
+        let admitted = self.admit(operation, Priority::Interactive, authority).await?;
         let deadline = later(Instant::now(), self.endpoint.timeout);
+        self.read_admitted(admitted, operation, parameters, deadline).await
+    }
+
+    async fn read_admitted<T: DeserializeOwned + Send + 'static>(
+        &self,
+        (login, permit): (Arc<Login>, Permit),
+        operation: Operation,
+        parameters: &Map<String, Value>,
+        deadline: Instant,
+    ) -> Result<T, Error> {
         let id = self.next_id();
         let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
         read.map(|(data, _)| data)
