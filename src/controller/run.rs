@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::build::Bounds;
-use super::connection::cache::{Connections, TurnedConnection};
+use super::connection::cache::Connections;
+use super::connection::client_builder::{ClientBuilder, TurnedConnection};
 use super::connection::lookup::ConnectionLookup;
 use super::connection::reconcile;
 use super::context::Context;
@@ -117,9 +118,10 @@ pub async fn run(
         limiters: Arc::clone(&limiters),
         write_gate: Arc::clone(&settings.write_gate),
     };
+    let builder = ClientBuilder::new(bounds, cmdb_observer, turned);
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), settings.secrets, lookup, bounds, cmdb_observer, turned),
+        connections: Connections::new(client.clone(), settings.secrets, lookup, builder),
         sets: RetryState::default(),
         connection_states,
         store: sets.store(),

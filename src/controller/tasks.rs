@@ -111,19 +111,27 @@ impl Tasks {
             Err(error) => (error.id(), Err(error)),
         };
         let task = self.names.remove(&id).unwrap_or("unknown");
-        let failure = match result {
-            Ok(Ok(())) if shutdown.is_cancelled() => return Some((task, Ok(()))),
-            Ok(Err(failure)) => return Some((task, Err(failure))),
-            Ok(Ok(())) => TaskFailure::Ended(task),
-            Err(error) => panicked(task, error),
-        };
-        tracing::error!("{failure}; shutting down");
-        Some((task, Err(failure)))
+        Some((task, outcome(task, result, shutdown)))
     }
 }
 
-/// The failure of a task that did not return.
-pub fn panicked(task: &'static str, error: JoinError) -> TaskFailure {
+/// How a task has ended, which `stop` ends. A failure of its own is logged.
+///
+/// # Errors
+/// When it failed, panicked, or ended before it was stopped.
+pub fn outcome(task: &'static str, result: Result<TaskResult, JoinError>, stop: &CancellationToken) -> TaskResult {
+    let failure = match result {
+        Ok(Ok(())) if stop.is_cancelled() => return Ok(()),
+        Ok(Err(failure)) => return Err(failure),
+        Ok(Ok(())) => TaskFailure::Ended(task),
+        Err(error) => panicked(task, error),
+    };
+    tracing::error!("{failure}; shutting down");
+    Err(failure)
+}
+
+// The failure of a task that did not return.
+fn panicked(task: &'static str, error: JoinError) -> TaskFailure {
     let Ok(payload) = error.try_into_panic() else { return TaskFailure::Ended(task) };
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let message = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned();

@@ -31,19 +31,18 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::authority::Authority;
-use super::build::{Bounds, read_identity};
+use super::client_builder::ClientBuilder;
 use super::entry::{Built, Entry, FailedBuild, Live, Sought};
-use super::last_answer::AnswerObserver;
 use super::lookup::{ConnectionLookup, Found, key};
 use super::name::ConnectionName;
 use super::secrets::{self, Secrets, version, version_of};
 use super::set_connection::{KeptConnection, SetConnection, User};
 use crate::api::SecretRef;
-use crate::cmdb::{self, Grants, Observer, Touched};
+use crate::cmdb::{self, Grants, Touched};
 use crate::controller::error::Error;
 use crate::controller::names::ObjectName;
 use crate::controller::settings::SecretAccess;
-use crate::engine::{self, BareConnection};
+use crate::engine;
 
 // Credentials that CMDB did not answer to are not tried again before this: each set would try them while all others wait.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -53,9 +52,6 @@ const REREAD_AFTER: Duration = Duration::from_secs(30);
 
 // Where Secrets are not watched, all who come this soon after one read share what it read.
 const READ_FOR_ALL: Duration = Duration::from_secs(1);
-
-/// Wakes a connection over which CMDB's answers have turned from good to bad, or back.
-pub type TurnedConnection = Arc<dyn Fn(&ConnectionName) + Send + Sync>;
 
 /// Where a connection leads, without a look at its Secrets.
 #[derive(Clone, Debug)]
@@ -68,15 +64,20 @@ pub struct Lead {
     pub is_broken: bool,
 }
 
+impl Lead {
+    /// Whether a set whose status names this CMDB (`made_in`), or none, is shown to reach it: CMDB has answered over the connection,
+    /// or to the set before.
+    pub fn is_proven(&self, made_in: Option<&str>) -> bool {
+        self.has_worked || made_in == Some(&*self.url)
+    }
+}
+
 /// The clients in use.
 pub struct Connections {
     client: Client,
-    observer: Arc<dyn Observer>,
     secrets: SecretAccess,
-    bounds: Bounds,
-    shared_bounds: Bounds,
     lookup: ConnectionLookup,
-    turned: TurnedConnection,
+    builder: ClientBuilder,
     entries: Mutex<HashMap<ConnectionName, Arc<Entry>>>,
     // By set: the connection that it uses.
     uses: Mutex<HashMap<ObjectName, ConnectionName>>,
@@ -86,23 +87,12 @@ pub struct Connections {
 
 impl Connections {
     /// No clients yet.
-    pub fn new(
-        client: Client,
-        secrets: SecretAccess,
-        lookup: ConnectionLookup,
-        bounds: Bounds,
-        observer: Arc<dyn Observer>,
-        turned: TurnedConnection,
-    ) -> Self {
-        let for_any_url = Arc::new(bounds.url_policy.for_any_url());
+    pub fn new(client: Client, secrets: SecretAccess, lookup: ConnectionLookup, builder: ClientBuilder) -> Self {
         Self {
             client,
             secrets,
-            observer,
-            shared_bounds: Bounds { url_policy: for_any_url, ..bounds.clone() },
-            bounds,
             lookup,
-            turned,
+            builder,
             entries: Mutex::default(),
             uses: Mutex::default(),
             kept: Mutex::default(),
@@ -218,7 +208,7 @@ impl Connections {
             entry.state.lock().built.read_at = read_at;
             return Ok(live);
         }
-        let live = self.build(entry, name, found, secrets, built.live.as_ref()).await?;
+        let live = self.builder.build(name, found, &secrets, built.live.as_ref(), biz_to_check(entry, name)).await?;
         // Time alone may mend it.
         let may_change = |error: &Arc<cmdb::Error>| error.disposition() != cmdb::Disposition::WaitForChange;
         let due = live
@@ -242,7 +232,7 @@ impl Connections {
         let found = found?;
         let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
         let said = &found.source.description.endpoint.url;
-        let url = cmdb::normalised_url(said, &self.bounds_of(name).url_policy).map_err(invalid)?;
+        let url = self.builder.url(name, said).map_err(invalid)?;
 
         let entry = self.entries.lock().get(name).cloned();
         let Some(entry) = entry else { return Ok(Lead { url, has_worked: found.is_ready, is_broken: false }) };
@@ -258,7 +248,7 @@ impl Connections {
 
     /// The normalised URL that a connection says, as far as the watch has delivered it.
     pub fn url_of(&self, name: &ConnectionName) -> Option<String> {
-        cmdb::normalised_url(&self.lookup.url(name)?, &self.bounds_of(name).url_policy).ok()
+        self.builder.url(name, &self.lookup.url(name)?).ok()
     }
 
     /// Notes with which error the calls of a set have failed.
@@ -326,59 +316,6 @@ impl Connections {
             *known = read;
         }
         Ok(secrets)
-    }
-
-    async fn build(
-        &self,
-        entry: &Entry,
-        name: &ConnectionName,
-        found: &Found,
-        secrets: Secrets,
-        last: Option<&Live>,
-    ) -> Result<Live, Error> {
-        let last = last.filter(|last| last.spec_key == found.key);
-        if let Some(last) = last.filter(|last| last.secrets_key == secrets.key()) {
-            return Ok(Live { pending_credentials_error: None, ..last.clone() });
-        }
-        let live = self.candidate(name, found, &secrets)?;
-        Ok(match last {
-            Some(last) => succeed(last, live, biz_to_check(entry, name)).await,
-            None => live,
-        })
-    }
-
-    fn bounds_of(&self, name: &ConnectionName) -> &Bounds {
-        if name.is_shared() { &self.shared_bounds } else { &self.bounds }
-    }
-
-    // The connection as it is now, which CMDB was not asked over yet.
-    fn candidate(&self, name: &ConnectionName, found: &Found, secrets: &Secrets) -> Result<Live, Error> {
-        let description = &found.source.description;
-        let (spec_key, secrets_key) = (found.key.clone(), secrets.key());
-        let Secrets { secret, certificate } = secrets;
-        let credentials = description.read_credentials(secret)?;
-        let identity = match (&description.certificate, certificate) {
-            (Some(reference), Some(certificate)) => Some(read_identity(&reference.name, certificate)?),
-            _ => None,
-        };
-        let bounds = self.bounds_of(name).clone();
-        let (turned, of) = (Arc::clone(&self.turned), name.clone());
-        let answers = Arc::new(AnswerObserver::new(Arc::clone(&self.observer), Box::new(move || turned(&of))));
-        let invalid = |reason| Error::ConnectionInvalid { connection: name.clone(), reason };
-        let key = format!("{spec_key} {secrets_key}");
-        let candidate = description.connect(credentials, identity, bounds, key, answers.clone()).map_err(invalid)?;
-        let credentials_version = secret.metadata.resource_version.clone().unwrap_or_default();
-        let built_at = Instant::now();
-        Ok(Live {
-            connection: candidate,
-            source: found.source.clone(),
-            credentials_version,
-            pending_credentials_error: None,
-            built_at,
-            spec_key,
-            secrets_key,
-            answers,
-        })
     }
 
     /// Notes a connection as it is now. Gives the sets that use it when it has changed.
@@ -532,22 +469,4 @@ fn is_of_secrets(error: &Error) -> bool {
 // not be granted any more; it names none.
 fn biz_to_check(entry: &Entry, name: &ConnectionName) -> i64 {
     if name.is_shared() { 0 } else { entry.state.lock().biz_id }
-}
-
-// Newer credentials take over once CMDB has answered to them; until then those go on that worked.
-async fn succeed(last: &Live, candidate: Live, biz_id: i64) -> Live {
-    match candidate.connection.client.check(biz_id).await {
-        Ok(()) => {
-            let client = last.connection.client.clone();
-            client.switch_login(&candidate.connection.client);
-            tracing::info!(url = client.url(), "changed credentials are in use");
-            let connection = BareConnection { client, ..candidate.connection };
-            Live { connection, answers: Arc::clone(&last.answers), ..candidate }
-        }
-        Err(cmdb::Error::Ending { .. }) => last.clone(),
-        Err(error) => {
-            tracing::warn!(%error, "changed credentials are not taken into use; those before them are");
-            Live { pending_credentials_error: Some(Arc::new(error)), ..last.clone() }
-        }
-    }
 }

@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod build;
 pub mod cache;
+pub mod client_builder;
 pub mod entry;
 pub mod grants;
 pub mod last_answer;
