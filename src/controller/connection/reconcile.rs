@@ -153,14 +153,14 @@ async fn supervised<K: ConnectionObject + 'static>(object: Arc<DeserializeGuard<
     Action::requeue(wait)
 }
 
-// Where the panicked reconcile has written the status itself, the watch brings what stands now: see `check_and_report`.
+// Where the panicked reconcile has written the status itself, the watch brings the present one: see `check_and_report`.
 async fn report_panic<K: ConnectionObject>(object: &DeserializeGuard<K>, name: &ConnectionName, context: &Context) {
     let Ok(connection) = &object.0 else { return };
     let previous = connection.status().cloned().unwrap_or_default();
     let conditions = conditions::from_error(&Error::Panicked);
     let generation = object.meta().generation.unwrap_or_default();
     let status = status::failed(&previous, generation, Time(Timestamp::now()), &conditions);
-    let target = target(object);
+    let target = Target::of(object);
     let state = context.connection_states.of(&target.name, &target.uid);
     state.note_unreported();
     if status == previous {
@@ -175,15 +175,6 @@ fn name_of<K: ConnectionObject>(object: &DeserializeGuard<K>) -> ConnectionName 
     ConnectionName { kind: K::KIND, namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
-fn target<K: ConnectionObject>(object: &DeserializeGuard<K>) -> Target {
-    let metadata = object.meta();
-    Target {
-        name: name_of(object).object(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-    }
-}
-
 async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Context) -> Action {
     let wait = check_and_report::<K>(object, context).await;
     match wait {
@@ -196,7 +187,7 @@ async fn reconcile<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &
 // Checks one connection: the wait until the next check; None: there is nothing to check before it changes.
 async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, context: &Context) -> Option<Duration> {
     let metadata = object.meta();
-    let (name, target) = (name_of(object), target(object));
+    let (name, target) = (name_of(object), Target::of(object));
     let generation = metadata.generation.unwrap_or_default();
 
     // Its sets hear of a change, whatever is wrong with it.
@@ -381,7 +372,7 @@ fn next(state: &StateHandle<'_>, error: Option<&Error>) -> Duration {
         return CHECK_AFTER;
     };
     let wait = match error {
-        // A refusal may be over soon, and nobody may change anything: the wait grows with the time that it has lasted.
+        // A refusal may end without any change here: the wait grows with the time that it has lasted.
         Error::Engine(engine::Error::Cmdb(_)) => (state.failing_for() / 2).clamp(FIRST_RETRY, CHECK_AFTER),
         _ => state.next_backoff(),
     };

@@ -2,6 +2,7 @@
 
 use kube::api::PostParams;
 use kube::core::Request;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,6 +21,18 @@ pub struct Target {
     pub uid: String,
     /// Resource version that the next write is computed from.
     pub resource_version: String,
+}
+
+impl Target {
+    /// An object as it was read.
+    pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        let metadata = object.meta();
+        Self {
+            name: ObjectName::of(&ObjectRef::from_obj(object)),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// Why a status was not written.

@@ -169,12 +169,7 @@ async fn wait(
     // What starts again at once is not blocked.
     if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
         context.note_outcome(error.label());
-        return match error {
-            Error::Engine(engine::Error::Outdated) if journal.has_conflicted() => {
-                schedule::after_conflict(set, journal.conflicting_version())
-            }
-            _ => schedule::retry(set, stopped, None),
-        };
+        return schedule::at_once(set, journal, error);
     }
     match journal.write(status).await {
         Ok(_) => {

@@ -71,7 +71,7 @@ pub fn note(set: &CurrentSet<'_>, context: &Context, stopped: Option<&Error>) {
 pub async fn malformed(object: &StoredSet, context: &Context, reason: &str) -> Action {
     let error = Error::Malformed(reason.chars().take(300).collect());
     context.note_outcome(error.label());
-    let target = target(object);
+    let target = Target::of(object);
     let ObjectName { namespace, name } = &target.name;
     tracing::warn!(namespace, name, %error, "the object cannot be read as a ProcessTemplateSet");
 
@@ -92,7 +92,7 @@ pub async fn malformed(object: &StoredSet, context: &Context, reason: &str) -> A
 
 /// Says in the status of a set that its reconcile panicked; the next is not before `wait` is over.
 pub async fn panicked(object: &StoredSet, context: &Context, wait: Duration) {
-    let target = target(object);
+    let target = Target::of(object);
     // Before the write, whose watch event would start the next at once.
     context.sets.of(&target.name, &target.uid).back_off(wait);
     let ObjectName { namespace, name } = &target.name;
@@ -123,16 +123,7 @@ pub fn unread(target: &Target, context: &Context, error: &Error) -> Action {
     Action::requeue(context.sets.of(&target.name, &target.uid).next_backoff())
 }
 
-/// The object, for writing its status.
-pub fn target(object: &StoredSet) -> Target {
-    Target {
-        name: ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() },
-        uid: object.uid().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-    }
-}
-
-// What is said of an object of which only the metadata count.
+// The subject of a status that is composed from the metadata and the keys alone.
 fn subject(object: &StoredSet, previous: ProcessTemplateSetStatus, requested_at: Option<String>) -> Subject {
     let generation = object.meta().generation.unwrap_or_default();
     let keys = match object.read() {

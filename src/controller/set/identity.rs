@@ -71,11 +71,7 @@ impl<'a> CurrentSet<'a> {
 
     /// Where its status is written to.
     pub fn target(&self) -> Target {
-        Target {
-            name: self.name.clone(),
-            uid: self.uid.clone(),
-            resource_version: self.object.resource_version().unwrap_or_default(),
-        }
+        Target::of(self.object)
     }
 
     /// Normalised URL of the CMDB that it was reconciled with last, as its status says.

@@ -82,7 +82,7 @@ pub async fn others(
 // was ever reconciled, or that its connection ever worked. Every tenant can name this URL; only one whose credentials CMDB
 // takes can write there.
 fn locate(lead: Option<&Lead>, made_in: Option<&str>, here: &str) -> Option<Whereabouts> {
-    let proven = lead.filter(|lead| lead.has_worked || made_in == Some(&*lead.url));
+    let proven = lead.filter(|lead| lead.is_proven(made_in));
     match proven {
         Some(lead) if !lead.is_broken => Some(whereabouts(Some(&lead.url), here)),
         None if made_in.is_none() => None,

@@ -36,6 +36,7 @@ use crate::controller::action::Action;
 use crate::controller::connection::set_connection::SetConnection;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::kubernetes::status_writer::Target;
 use crate::engine::{Freshness, Job, PlannedView, Progress, ReadRequest, ScopeView, Tally};
 use crate::plan::{Desired, Provenance};
 
@@ -44,10 +45,14 @@ const OUTSTANDING_FRESHNESS: Duration = Duration::from_secs(1);
 
 /// Reconciles one object as the watch delivered it.
 pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Progress) -> Action {
+    let target = Target::of(&*object);
+    if let Some(left) = context.sets.of(&target.name, &target.uid).conflict_left(&target.resource_version) {
+        return Action::in_backoff(left);
+    }
     let object = if object.is_whole() {
         object
     } else {
-        match whole(&object, context).await {
+        match whole(&target, context).await {
             Ok(whole) => Arc::new(whole),
             Err(action) => return action,
         }
@@ -57,10 +62,6 @@ pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Pro
         Ok(set) => set,
         Err(error) => return failure::malformed(&object, context, &error.to_string()).await,
     };
-    let resource_version = object.meta().resource_version.as_deref().unwrap_or_default();
-    if let Some(left) = CurrentSet::new(&cached, &context.sets).state.conflict_left(resource_version) {
-        return Action::in_backoff(left);
-    }
     drop(object);
     let set = match newest(&cached, context).await {
         Ok(Some(set)) => set,
@@ -77,18 +78,13 @@ pub async fn reconcile(object: Arc<StoredSet>, context: &Context, progress: &Pro
     }
 }
 
-// A large set from the API server; or what follows where it is gone, must wait, or cannot be read.
-async fn whole(object: &StoredSet, context: &Context) -> Result<StoredSet, Action> {
-    let target = failure::target(object);
-    let state = context.sets.of(&target.name, &target.uid);
-    if let Some(left) = state.conflict_left(&target.resource_version) {
-        return Err(Action::in_backoff(left));
-    }
-    match read::whole(&context.client, &target).await {
+// A large set from the API server; or what follows where it is gone or cannot be read.
+async fn whole(target: &Target, context: &Context) -> Result<StoredSet, Action> {
+    match read::whole(&context.client, target).await {
         Ok(Some(set)) => Ok(set),
         // The watch delivers its end.
         Ok(None) => Err(Action::await_change()),
-        Err(error) => Err(failure::unread(&target, context, &Error::ApiServer(error.to_string()))),
+        Err(error) => Err(failure::unread(target, context, &Error::ApiServer(error.to_string()))),
     }
 }
 
@@ -153,7 +149,7 @@ async fn announce_edit(set: &CurrentSet<'_>, context: &Context, connection: &Set
         return;
     }
     let Ok(lead) = context.connections.lead(&set.name.namespace, &set.connection, spec.biz_id).await else { return };
-    if lead.is_broken || !lead.has_worked && set.made_in() != Some(&*lead.url) {
+    if lead.is_broken || !lead.is_proven(set.made_in()) {
         return;
     }
 

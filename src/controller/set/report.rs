@@ -28,7 +28,7 @@ use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::{self, ConditionSet};
 use crate::controller::kubernetes::status_writer::WriteError;
 use crate::controller::names::ObjectName;
-use crate::engine::{self, Disposition, Tally};
+use crate::engine::{Disposition, Tally};
 
 /// Writes the status if it changed, publishes events, and returns when the next reconcile is due.
 pub async fn report(
@@ -73,9 +73,9 @@ async fn report_outcome(
     failure::note(set, context, stopped);
 
     let before = journal.subject.previous.clone();
-    if stopped.is_some_and(|error| error.disposition() == Disposition::RetryNow) {
+    if let Some(error) = stopped.filter(|error| error.disposition() == Disposition::RetryNow) {
         publish_writes(set, context, &before, outcome);
-        return Ok(after_retry_now(set, journal, stopped));
+        return Ok(schedule::at_once(set, journal, error));
     }
     let conditions = match decide(set, connection, outcome) {
         Decided::Say(conditions) => judge::announced(conditions, set.object, context.is_namespaced),
@@ -117,16 +117,6 @@ async fn report_outcome(
             removal_delay: context.removal_delay,
         },
     ))
-}
-
-fn after_retry_now(set: &CurrentSet<'_>, journal: &StatusJournal<'_>, stopped: Option<&Error>) -> Action {
-    match stopped {
-        Some(Error::Engine(engine::Error::Outdated)) if journal.has_conflicted() => {
-            schedule::after_conflict(set, journal.conflicting_version())
-        }
-        // One that was superseded was delivered by the watch before.
-        _ => schedule::again(),
-    }
 }
 
 // What the status is to say.

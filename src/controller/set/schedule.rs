@@ -24,13 +24,13 @@ use std::time::Duration;
 
 use super::identity::{CurrentSet, generation};
 use super::status::compose::is_ready;
+use super::status::journal::StatusJournal;
 use crate::api::{ItemState, ProcessTemplateSet};
 use crate::cmdb;
 use crate::controller::action::Action;
 use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::WorkState;
-use crate::engine::Disposition;
-use crate::engine::PlannedView;
+use crate::engine::{self, Disposition, PlannedView};
 use crate::outside;
 
 // Polls that were made together drift apart by up to this part of their interval.
@@ -116,8 +116,8 @@ pub fn next(set: &CurrentSet<'_>, left: &Left<'_>) -> Action {
     }
 }
 
-/// The next reconcile of a set that was stopped between two steps.
-pub fn again() -> Action {
+// The next reconcile of a set that was stopped between two steps.
+fn again() -> Action {
     Action::requeue(AGAIN)
 }
 
@@ -125,6 +125,15 @@ pub fn again() -> Action {
 pub fn after_conflict(set: &CurrentSet<'_>, version: Option<u64>) -> Action {
     set.state.note_conflict(version);
     // It may have been delivered already. If not, the next reconcile waits for it without a request.
+    again()
+}
+
+/// The next reconcile of a set that was stopped by what starts again at once. Where a write conflicted, when the watch has
+/// delivered the other one; a set that was superseded was delivered before.
+pub fn at_once(set: &CurrentSet<'_>, journal: &StatusJournal<'_>, error: &Error) -> Action {
+    if matches!(error, Error::Engine(engine::Error::Outdated)) && journal.has_conflicted() {
+        return after_conflict(set, journal.conflicting_version());
+    }
     again()
 }
 

@@ -1,5 +1,5 @@
 //! Every reconcile runs as a task of its own that nothing drops. A panic ends only that reconcile: the status says
-//! `InternalError`, and the reconcile is retried with backoff. One that makes no progress is told to stop between two calls.
+//! `InternalError`, and the reconcile is retried with backoff. One that makes no progress is asked to stop between two calls.
 //! It is spawned once it has a place ([`crate::controller::places`]): a set that waits for one is a name in a queue, and is
 //! reconciled as it is when it gets it.
 
@@ -22,7 +22,7 @@ use crate::controller::names::ObjectName;
 use crate::controller::places::LaneName;
 use crate::engine::Progress;
 
-/// Waits for a place, then runs one reconcile to its end. A set that changes while it waits is reconciled anew, by the event
+/// Waits for a place, then runs one reconcile to its end. A set that changes while it waits is reconciled again, by the event
 /// of the watch; one that is gone is not.
 pub fn in_place(
     object: &StoredSet,
