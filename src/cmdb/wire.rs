@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for ListedProperty {
     }
 }
 
-// A pair, of which fields that are not known are skipped; or a bare value.
+// A pair, whose unknown fields are skipped; or a bare value.
 struct PropertyVisitor;
 
 impl<'de> Visitor<'de> for PropertyVisitor {

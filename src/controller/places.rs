@@ -45,7 +45,7 @@ pub struct Places {
 
 #[derive(Debug)]
 struct State {
-    // Places of the pool that nobody has borrowed.
+    // Places of the pool that are not borrowed.
     free: usize,
     connections: HashMap<Option<ConnectionName>, Lanes>,
     // Counts those that wait, and the places that were given.
@@ -120,7 +120,7 @@ impl Places {
         Waiting { places: self, lane, number, place }
     }
 
-    // Outside of the lock: where nobody waits for it any more, the place is given back.
+    // Outside of the lock: a place whose waiter is gone is given back.
     fn give(self: &Arc<Self>, given: Option<(LaneName, oneshot::Sender<Place>)>) {
         if let Some((lane, sender)) = given {
             drop(sender.send(Place { places: Arc::clone(self), lane }));

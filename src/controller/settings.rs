@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::liveness::Liveness;
 use crate::cmdb::{UrlPolicy, WriteGate};
 
-/// [`Settings::shared_places`] when nobody says otherwise.
+/// [`Settings::shared_places`] without an option.
 pub const DEFAULT_SHARED_PLACES: u16 = 100;
 
 /// How Secret changes are detected.

@@ -1,6 +1,6 @@
 //! What a deletion may act on, and with which client.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::world::{FOREIGN, Fence, GRANTED, LONG, SHARED_APP, SHOP, spec, to_shared, with};
@@ -8,12 +8,18 @@ use crate::world::{FOREIGN, Fence, GRANTED, LONG, SHARED_APP, SHOP, spec, to_sha
 const DELETE: &str = "delete_proc_template";
 const LIST: &str = "list_proc_template";
 
-#[tokio::test(start_paused = true)]
-async fn a_deletion_does_not_use_a_shared_connection_after_its_grant_was_taken_back() {
+/// A set that is Ready over a shared connection.
+async fn ready() -> (Fence, Value) {
     let fence = Fence::running();
     let set = spec(&to_shared("shared"), GRANTED, "web", "./run");
     fence.apply("web", &set);
     fence.until_ready("web").await;
+    (fence, set)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_does_not_use_a_shared_connection_after_its_grant_was_taken_back() {
+    let (fence, set) = ready().await;
 
     fence.share("shared", &json!([]));
     fence.apply("web", &with(set, "connectionRef", json!({ "name": "nothing" })));
@@ -26,10 +32,7 @@ async fn a_deletion_does_not_use_a_shared_connection_after_its_grant_was_taken_b
 
 #[tokio::test(start_paused = true)]
 async fn a_deletion_does_not_use_the_client_of_another_connection_of_the_set() {
-    let fence = Fence::running();
-    let set = spec(&to_shared("shared"), GRANTED, "web", "./run");
-    fence.apply("web", &set);
-    fence.until_ready("web").await;
+    let (fence, set) = ready().await;
     let before = fence.requests().len();
 
     // The grant stays; but the set does not name this connection any more.

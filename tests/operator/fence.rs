@@ -205,7 +205,7 @@ async fn connections_of_others(world: &Tenants, crossings: &mut Crossings) {
     let references = [
         ("by its name", json!({ "name": "private" }), "WaitingForConnection"),
         ("with its namespace", json!({ "name": "private", "namespace": "shop" }), "WaitingForConnection"),
-        // Nor is it told that there is no such connection of the cluster.
+        // Nor does it learn that there is no such connection of the cluster.
         (
             "as one of the cluster",
             json!({ "kind": "ClusterCmdbConnection", "name": "private", "namespace": "shop" }),

@@ -171,7 +171,7 @@ async fn delete_in_order(world: &World, first: &[&str]) {
     Api::<Namespace>::all(client).delete(at, &now).await.unwrap();
 }
 
-// Waits until the namespace is gone, or stays for our finalizer, which nobody may take off: the set that holds it then.
+// Waits until the namespace is gone, or stays for our finalizer, which cannot be removed then: the set that holds it then.
 async fn stuck(world: &World, mode: Mode, is_uninstalled: bool) -> Option<Seen> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -12,7 +12,7 @@ const JOINED: &[(&str, &str)] = &[
     ("controller/set/supervise.rs", "the report of a panic is awaited"),
 ];
 
-// What starts a task or a thread that nobody has to join.
+// What starts a task or a thread that need not be joined.
 const STARTS: &[&str] = &["tokio::spawn(", "thread::spawn(", "spawn_local("];
 
 #[test]

@@ -38,7 +38,7 @@ impl WriteGate for Gate {
     }
 }
 
-/// Clients of one server, one of each transport, with limits that they share with nobody else.
+/// Clients of one server, one of each transport, with limits of their own.
 pub(crate) struct World {
     clients: Vec<Client>,
     answer: Arc<Mutex<Vec<Piece>>>,
@@ -119,7 +119,7 @@ impl World {
     }
 }
 
-/// A call with these credentials, of which the server repeats every one.
+/// A call with these credentials, to a server that repeats each of them.
 pub(crate) async fn repeat(
     credentials: Credentials,
     transport: usize,

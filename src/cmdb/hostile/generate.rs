@@ -137,7 +137,7 @@ fn one<'a, T: ?Sized>(rng: &mut Rng, list: &[&'a T]) -> &'a T {
     list[rng.usize(..list.len())]
 }
 
-// True once in so many times.
+// True with a probability of one in this number.
 fn once_in(rng: &mut Rng, times: u32) -> bool {
     rng.u32(..times) == 0
 }

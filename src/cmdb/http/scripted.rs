@@ -13,7 +13,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream, copy, duplex, sink, split};
 pub enum Piece {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// The same bytes again and again, so many times.
+    /// The same bytes, repeated this many times.
     Repeat(&'static [u8], usize),
     /// Nothing more, for ever.
     Hang,

@@ -115,7 +115,7 @@ impl AnswerObserver {
         self.heard.lock().is_woken = true;
     }
 
-    /// Notes that a verdict stands which knows of this answer.
+    /// Notes that the connection's verdict takes this answer into account.
     pub fn judged(&self, answer: Option<Answer>) {
         let mut heard = self.heard.lock();
         heard.is_woken = false;

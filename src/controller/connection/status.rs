@@ -69,7 +69,7 @@ pub fn compose(previous: &ConnectionStatus, facts: &Facts, conditions: &Conditio
     status
 }
 
-/// The status of a connection of which nothing new is known but that its reconcile failed.
+/// The status of a connection whose reconcile failed before it learned anything new.
 pub fn failed(previous: &ConnectionStatus, generation: i64, now: Time, conditions: &ConditionSet) -> ConnectionStatus {
     let facts = Facts {
         generation,

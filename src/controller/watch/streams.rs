@@ -34,7 +34,7 @@ impl<K> Object for K where
 }
 
 /// A controller of the objects of these namespaces; none: of all.
-/// `health` is told of what the watch gives, `is_due` of each object whose reconcile that makes due, and whether it is gone.
+/// `health` hears what the watch gives; `is_due` gets each object whose reconcile that makes due, and whether it is gone.
 pub fn controller<K: Object>(
     client: &Client,
     namespaces: &[String],

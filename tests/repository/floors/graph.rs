@@ -53,7 +53,7 @@ impl Graph {
                 }
             }
         }
-        // A method call is no path: only in the type's own file is an inherent method found by whoever uses the type.
+        // A method call is no path: a use of the type ties its user to the type's own file only.
         for (scope, path) in &tree.implemented {
             let file = &tree.scopes[*scope].file;
             let reference = Reference { scope: *scope, path: path.clone(), kind: Kind::Path };
