@@ -6,7 +6,8 @@ use test_support::hostile::{Cmdb, Tenant, behaviour};
 use test_support::world::{Operator, PATIENCE, World};
 
 /// Behaviours that once stopped the operator, or all others' sets, for longer than this test waits.
-const WORST: &[&str] = &["reset-max-u64", "quota-jumps", "message-near-secret", "throttles-many"];
+const WORST: &[&str] =
+    &["reset-max-u64", "quota-jumps", "message-near-secret", "throttles-many", "never-answers", "drips"];
 
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]

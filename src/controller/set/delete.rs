@@ -7,9 +7,9 @@ use kube::{Client, CustomResourceExt as _};
 use super::identity::CurrentSet;
 use super::outcome::released;
 use super::status::journal::{StatusJournal, remembered};
-use super::status::{compose, judge};
+use super::status::{compose, judge, memory};
 use super::{failure, finalizer, job, schedule};
-use crate::api::{DeletionPolicy, ItemState, ProcessTemplateSet, ProcessTemplateSetStatus};
+use crate::api::{DeletionPolicy, ProcessTemplateSet, ProcessTemplateSetStatus};
 use crate::controller::action::Action;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -34,7 +34,7 @@ pub async fn delete(set: &CurrentSet<'_>, context: &Context, progress: &Progress
     let mut journal = context.journal(set);
     let is_orphaned = is_orphaned(set, &context.client).await;
     set.state.set_idle(false);
-    if matches!(is_orphaned, Ok(true)) || has_made_nothing(set.object.status.as_ref()) {
+    if matches!(is_orphaned, Ok(true)) || memory::has_made_nothing(set.object.status.as_ref()) {
         return finish(set, context, &mut journal, Tally::default()).await;
     }
 
@@ -77,16 +77,6 @@ async fn is_orphaned(set: &CurrentSet<'_>, client: &Client) -> Result<bool, Erro
     let crd = bounded(crds.get_metadata_opt(ProcessTemplateSet::crd_name())).await;
     let crd = crd.map_err(|error| Error::ApiServer(error.to_string()))?;
     Ok(crd.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()))
-}
-
-// It was judged, and never came so far as to read CMDB. A status that says nothing at all was lost.
-fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
-    status.is_some_and(|status| {
-        !status.conditions.is_empty()
-            && status.endpoint.is_none()
-            && status.processes.iter().all(|process| process.state == ItemState::Unknown && process.id.is_none())
-            && status.pending.is_empty()
-    })
 }
 
 async fn delete_templates(

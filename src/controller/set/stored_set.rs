@@ -211,9 +211,10 @@ impl StoredSet {
         self.pending
     }
 
-    /// Whether its next reconcile calls CMDB: one that is being deleted and leaves its templates needs none.
+    /// Whether its next reconcile calls CMDB: one that is being deleted, and leaves its templates or has none, does not.
     pub fn needs_cmdb(&self) -> bool {
-        self.metadata.deletion_timestamp.is_none() || self.deletes
+        let status = || self.text.as_ref().and_then(|text| serde_json::from_str(&text.status).ok());
+        self.metadata.deletion_timestamp.is_none() || self.deletes && !memory::has_made_nothing(status().as_ref())
     }
 
     /// What the set claims; None when it cannot be read as one.

@@ -2,6 +2,9 @@
 //! `InternalError`, and the reconcile is retried with backoff. One that makes no progress is asked to stop between two calls.
 //! It is spawned once it has a place ([`crate::controller::places`]): a set that waits for one is a name in a queue, and is
 //! reconciled as it is when it gets it.
+//!
+//! A set that is deleted without a call to CMDB does not wait for the call in flight of its last reconcile: that reconcile is
+//! detached. It keeps its place, sends nothing more, and stores nothing, because the object has changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +16,19 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, trace_span};
 
 use super::failure;
+use super::large_sets::Share;
 use super::reconcile::reconcile;
 use super::stored_set::StoredSet;
+use super::under_way::Reconcile;
 use crate::controller::action::Action;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::names::ObjectName;
-use crate::controller::places::LaneName;
+use crate::controller::places::{LaneName, Place};
 use crate::engine::Progress;
+
+// Backoff after a panic outside of a reconcile.
+const SUPERVISION_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Waits for a place, then runs one reconcile to its end. A set that changes while it waits is reconciled again, by the event
 /// of the watch; one that is gone is not.
@@ -51,12 +59,33 @@ pub fn in_place(
 
         context.queue.note_start(&name);
         context.forget_replaced();
-        let superseded = reconcile.superseded().clone();
-        // On the heap: what waits for a place has no room for it.
-        let action = Box::pin(supervised(newest, Arc::clone(&context), superseded, deadline)).await;
-        drop((share, place));
+        let action = detachable(newest, &context, &reconcile, deadline, (share, place)).await;
         context.queue.note_end(name, action.after);
         action
+    }
+}
+
+// One reconcile, with what it holds until it ends; it goes on by itself when it is detached.
+async fn detachable(
+    object: Arc<StoredSet>,
+    context: &Arc<Context>,
+    reconcile: &Reconcile,
+    deadline: Duration,
+    held: (Share, Place),
+) -> Action {
+    let supervised = supervised(object, Arc::clone(context), reconcile.superseded().clone(), deadline);
+    let task = context.reconciles.spawn(async move {
+        let action = supervised.await;
+        drop(held);
+        action
+    });
+    tokio::select! {
+        biased;
+        ended = task => ended.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "the supervision of a reconcile panicked (bug)");
+            Action::requeue(SUPERVISION_BACKOFF)
+        }),
+        () = reconcile.detached().cancelled() => Action::await_change(),
     }
 }
 

@@ -3,10 +3,12 @@
 //! # Flow
 //! A reconcile enters its set with the version that it works on ([`UnderWay::enter`]). When the watch delivers another version,
 //! the reconcile is superseded ([`UnderWay::observe`]): its waits end at once (`Progress::superseded`), and the event of the
-//! watch starts the next reconcile when it has ended.
+//! watch starts the next reconcile when it has ended. A deletion that needs no call to CMDB does not wait for that end: the
+//! reconcile before is *detached* ([`Reconcile::detached`]), and its call in flight ends beside it.
 //!
 //! # Guarantees
 //! * A set that is deleted, or whose deletion is under way and that is changed in any way, is superseded at once.
+//! * Only a reconcile that is superseded is detached: it sends nothing more.
 //! * Of two reconciles in a row at most one is superseded by an edit: a set that is edited all the time still gets on.
 
 use std::collections::{HashMap, HashSet};
@@ -37,6 +39,7 @@ struct State {
 struct Entry {
     version: Version,
     superseded: CancellationToken,
+    detached: CancellationToken,
     // The reconcile before was superseded by an edit, so this one is not.
     ignores_edits: bool,
     is_edited: bool,
@@ -56,18 +59,26 @@ pub struct Reconcile {
     under_way: Arc<UnderWay>,
     set: ObjectName,
     superseded: CancellationToken,
+    detached: CancellationToken,
 }
 
 impl UnderWay {
     /// A reconcile of this object is under way. kube runs one of a set at a time.
     pub fn enter(self: &Arc<Self>, object: &StoredSet) -> Reconcile {
-        let (set, superseded) = (ObjectName::of(&ObjectRef::from_obj(object)), CancellationToken::new());
+        let set = ObjectName::of(&ObjectRef::from_obj(object));
+        let (superseded, detached) = (CancellationToken::new(), CancellationToken::new());
         let mut state = self.state.lock();
         let ignores_edits = state.edited.remove(&set);
         let version = Version::of(object);
-        let entry = Entry { version, superseded: superseded.clone(), ignores_edits, is_edited: false };
+        let entry = Entry {
+            version,
+            superseded: superseded.clone(),
+            detached: detached.clone(),
+            ignores_edits,
+            is_edited: false,
+        };
         state.by_set.insert(set.clone(), entry);
-        Reconcile { under_way: Arc::clone(self), set, superseded }
+        Reconcile { under_way: Arc::clone(self), set, superseded, detached }
     }
 
     /// The watch delivers an object, or that it `is_gone`.
@@ -85,6 +96,9 @@ impl UnderWay {
         }
         entry.is_edited |= is_edit;
         entry.superseded.cancel();
+        if now.is_leaving && !object.needs_cmdb() {
+            entry.detached.cancel();
+        }
     }
 
     /// Forgets a set that is gone.
@@ -103,6 +117,11 @@ impl Reconcile {
     /// Cancelled when the set has changed.
     pub fn superseded(&self) -> &CancellationToken {
         &self.superseded
+    }
+
+    /// Cancelled when the set is being deleted and that needs no call to CMDB.
+    pub fn detached(&self) -> &CancellationToken {
+        &self.detached
     }
 
     /// From now on the reconcile works with this object.

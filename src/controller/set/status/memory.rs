@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{PendingIntent, ProcessTemplateSetStatus};
+use crate::api::{ItemState, PendingIntent, ProcessTemplateSetStatus};
 use crate::outside;
 use crate::plan::{Intent, IntentFate, Memory, Place, Remembered};
 
@@ -28,6 +28,17 @@ pub fn from_status(status: &ProcessTemplateSetStatus) -> (Memory, Place) {
     });
     let memory = Memory { items: items.collect(), intents: intents.collect(), ..Memory::default() };
     (memory, Place { endpoint: status.endpoint.clone(), service_template_id: status.service_template_id })
+}
+
+/// Whether a set was judged, and never came so far as to read CMDB: there is nothing of it. A status that says nothing at all
+/// was lost.
+pub fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
+    status.is_some_and(|status| {
+        !status.conditions.is_empty()
+            && status.endpoint.is_none()
+            && status.processes.iter().all(|process| process.state == ItemState::Unknown && process.id.is_none())
+            && status.pending.is_empty()
+    })
 }
 
 /// Begun creates as a status holds them.
