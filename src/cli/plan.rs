@@ -167,7 +167,8 @@ async fn preview(
             }
             Err(engine::Error::ServiceTemplateMissing { .. }) if may_create => {
                 let (observed, memory) = (new_service_template(&job), Memory::default());
-                let other_sets = in_new_service_template(&job.others, job.service_template.name.as_deref());
+                let name = job.service_template.name.as_deref().unwrap_or_default();
+                let other_sets = in_new_service_template(&job.others, job.biz_id, name);
                 let plan = plan_for(&job.desired, &observed, &other_sets, &memory, &job.policy);
                 (None, observed, Arc::new(other_sets), memory, plan)
             }

@@ -108,20 +108,23 @@ pub fn in_service_template(
         selector.id == Some(id) || selector.name.is_some() && selector.name.as_deref() == name
     };
     let touched = Touched { biz_id, service_template_id: Some(id), service_template_name: name };
-    let others = candidates.iter().filter(|other| lives_here(&other.service_template));
-
-    let claims = others.map(|other| {
-        let claims = other.claims.clone();
-        if other.grants.cover(touched) { claims } else { claims.without_claims() }
-    });
-    claims.collect()
+    candidates.iter().filter(|other| lives_here(&other.service_template)).map(|other| other.within(touched)).collect()
 }
 
-/// The candidates that name a service template which does not exist yet.
+/// The candidates that name a service template which does not exist yet. It has no ID that a grant could name.
 #[must_use]
-pub fn in_new_service_template(candidates: &[OtherSetCandidate], name: Option<&str>) -> Vec<OtherSet> {
-    let others = candidates.iter().filter(|other| other.service_template.name.as_deref() == name);
-    others.map(|other| other.claims.clone()).collect()
+pub fn in_new_service_template(candidates: &[OtherSetCandidate], biz_id: i64, name: &str) -> Vec<OtherSet> {
+    let touched = Touched { biz_id, service_template_id: None, service_template_name: Some(name) };
+    let others = candidates.iter().filter(|other| other.service_template.name.as_deref() == Some(name));
+    others.map(|other| other.within(touched)).collect()
+}
+
+impl OtherSetCandidate {
+    // What it claims in this service template: nothing outside its grants.
+    fn within(&self, touched: Touched<'_>) -> OtherSet {
+        let claims = self.claims.clone();
+        if self.grants.cover(touched) { claims } else { claims.without_claims() }
+    }
 }
 
 /// Sets by business and service template: finds the sets beside one without a walk over all of them.

@@ -7,6 +7,7 @@
 )]
 
 mod doctor;
+mod narrowed_grants;
 mod plan;
 mod probe;
 mod validate;

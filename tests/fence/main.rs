@@ -4,6 +4,7 @@
 
 mod deletion;
 mod matrix;
+mod new_service_templates;
 mod silence;
 mod stories;
 mod takings;

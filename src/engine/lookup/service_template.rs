@@ -63,8 +63,8 @@ impl ServiceTemplates {
         }
         let found = find(job, &known);
 
-        // A set that may not touch it must not learn whether it exists.
-        if found.is_err() {
+        // A set that may not touch it must not learn whether it exists; nor may it queue for the creation.
+        if !matches!(found, Ok(Some(_))) {
             job.check_grant(job.service_template.id, job.service_template.name.as_deref())?;
         }
 
