@@ -60,9 +60,10 @@ mod options;
 mod simulator;
 
 pub use calls::edit::EditError;
-pub use control::fault::{
-    Delay, Drop, DropMoment, Effect, Fault, Hang, HoldNames, Raw, Redirect, Refuse, ShortIds, SurplusIds,
+pub use control::effect::{
+    Delay, Drop, DropMoment, Effect, Hang, HoldNames, Raw, Redirect, Refuse, ShortIds, SurplusIds,
 };
+pub use control::fault::Fault;
 pub use control::quota::{Quota, QuotaWindow};
 pub use control::record::RequestRecord;
 pub use http::tls::Tls;

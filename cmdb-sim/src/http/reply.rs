@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde_json::Value;
 
 use crate::access::refusal::{Refusal, code, default_text};
-use crate::control::fault::{Raw, Redirect, Refuse};
+use crate::control::effect::{Raw, Redirect, Refuse};
 use crate::control::quota::QuotaStatus;
 use crate::http::envelope::{self, Shape};
 use crate::http::gateway;
