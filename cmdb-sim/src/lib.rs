@@ -68,9 +68,8 @@ pub use control::quota::{Quota, QuotaWindow};
 pub use control::record::RequestRecord;
 pub use http::tls::Tls;
 pub use http::transport::Transport;
+pub use model::category::ServiceCategory;
 pub use model::schema::Schema;
-pub use model::state::{
-    Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceCategory, ServiceTemplate, State,
-};
+pub use model::state::{Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceTemplate, State};
 pub use options::Options;
 pub use simulator::Simulator;

@@ -4,8 +4,8 @@ use crate::access::refusal::Refusal;
 use crate::calls::decode::{self, Object};
 use crate::calls::list::Listed;
 use crate::http::envelope;
+use crate::model::category::ServiceCategory;
 use crate::model::database::Database;
-use crate::model::state::ServiceCategory;
 
 /// The categories of a business and those of all businesses, by name.
 pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal> {

@@ -10,8 +10,9 @@ use crate::calls::list::Listed;
 use crate::calls::page::Page;
 use crate::clock::now;
 use crate::http::envelope;
+use crate::model::category::ServiceCategory;
 use crate::model::database::Database;
-use crate::model::state::{ServiceCategory, ServiceTemplate};
+use crate::model::state::ServiceTemplate;
 
 const MAXIMUM_PAGE: i64 = 1000;
 /// The limit that means "all".

@@ -16,6 +16,9 @@ use crate::http::request::Request;
 use crate::http::transport::Transport;
 use crate::operation::Operation;
 
+/// The type of what the apiserver's filters and a daemon's router write without a type of their own.
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
 /// A reply that is due.
 pub(crate) struct Reply {
     pub http_status: u16,
@@ -44,7 +47,7 @@ impl Reply {
     pub fn plain(text: &str) -> Self {
         Self {
             http_status: 200,
-            content_type: "text/plain".to_owned(),
+            content_type: PLAIN_TEXT.to_owned(),
             headers: BTreeMap::new(),
             body: text.to_owned(),
             code: None,
@@ -53,7 +56,12 @@ impl Reply {
 
     pub fn refusal(request: &Request, refusal: &Refusal, origin: Origin) -> Self {
         let message = refusal.message(request.language);
-        Self::failure(request, refusal.code, &message, refusal.http_status(), &Value::Null, origin)
+        let mut reply = Self::failure(request, refusal.code, &message, refusal.http_status(), &Value::Null, origin);
+        // JSON, but the filter that finds no user does not say so.
+        if refusal.code == code::NOT_AUTHORIZED {
+            PLAIN_TEXT.clone_into(&mut reply.content_type);
+        }
+        reply
     }
 
     /// A fault's refusal.
@@ -79,6 +87,7 @@ impl Reply {
     pub fn redirect(redirect: Redirect) -> Self {
         Self {
             http_status: redirect.http_status,
+            content_type: "text/plain".to_owned(),
             headers: BTreeMap::from([("Location".to_owned(), redirect.redirect)]),
             ..Self::plain("")
         }

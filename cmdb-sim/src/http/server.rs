@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde::Serialize;
 
 use crate::cmdb::Cmdb;
 use crate::dispatch;
@@ -35,7 +37,22 @@ async fn version(State(cmdb): State<Arc<Cmdb>>) -> Response {
     if version.is_empty() {
         return not_found();
     }
-    format!("Version  : {version}\nServiceName: cmdb_apiserver\n").into_response()
+    Json(About {
+        module: "apiserver",
+        version: &version,
+        build_time: "2024-01-01 00:00:00",
+        commit_id: "0000000000000000000000000000000000000000",
+    })
+    .into_response()
+}
+
+/// What `GET /version` says of the apiserver, in the server's order.
+#[derive(Serialize)]
+struct About<'a> {
+    module: &'static str,
+    version: &'a str,
+    build_time: &'static str,
+    commit_id: &'static str,
 }
 
 fn not_found() -> Response {

@@ -1,6 +1,7 @@
 //! What the simulated CMDB stores, and its rules.
 
 pub(crate) mod bind_info;
+pub(crate) mod category;
 pub(crate) mod database;
 pub(crate) mod field;
 pub(crate) mod flat;

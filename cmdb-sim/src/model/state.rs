@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::clock::now;
 use crate::control::quota::Quota;
+use crate::model::category::{self, ServiceCategory};
 use crate::model::schema::Schema;
 
 /// Everything the simulated CMDB knows.
@@ -66,7 +67,7 @@ impl Default for State {
 }
 
 impl State {
-    /// A fresh server of one schema: a business and the built-in categories.
+    /// A fresh server of one schema: a business and the twenty built-in categories.
     #[must_use]
     pub fn of_schema(schema: Schema) -> Self {
         // The last flat servers are older than each of these rules.
@@ -85,23 +86,7 @@ impl State {
             quota: None,
             accounts: Vec::new(),
             businesses: vec![Business { bk_biz_id: 2, bk_biz_name: "BlueKing".to_owned() }],
-            service_categories: vec![
-                ServiceCategory {
-                    id: 1,
-                    name: "Default".to_owned(),
-                    bk_root_id: 1,
-                    is_built_in: true,
-                    ..ServiceCategory::default()
-                },
-                ServiceCategory {
-                    id: 2,
-                    name: "Default".to_owned(),
-                    bk_root_id: 1,
-                    bk_parent_id: 1,
-                    is_built_in: true,
-                    ..ServiceCategory::default()
-                },
-            ],
+            service_categories: category::built_in(),
             service_templates: Vec::new(),
             process_templates: Vec::new(),
             next_ids: NextIds::default(),
@@ -127,40 +112,6 @@ pub struct Business {
     /// Name.
     #[serde(default)]
     pub bk_biz_name: String,
-}
-
-/// A service category.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ServiceCategory {
-    /// Business; 0 means all of them.
-    pub bk_biz_id: i64,
-    /// ID.
-    pub id: i64,
-    /// Name.
-    pub name: String,
-    /// ID of the root above it, or its own.
-    pub bk_root_id: i64,
-    /// ID of the category above it; 0 for a root.
-    pub bk_parent_id: i64,
-    /// Supplier account.
-    pub bk_supplier_account: String,
-    /// Came with the installation.
-    pub is_built_in: bool,
-}
-
-impl Default for ServiceCategory {
-    fn default() -> Self {
-        Self {
-            bk_biz_id: 0,
-            id: 0,
-            name: String::new(),
-            bk_root_id: 0,
-            bk_parent_id: 0,
-            bk_supplier_account: supplier_account(),
-            is_built_in: false,
-        }
-    }
 }
 
 /// A service template.

@@ -82,7 +82,7 @@ async fn an_unknown_address_of_the_apiserver_is_answered_in_plain_text() {
         (Method::POST, "", "404: Page Not Found"),
     ] {
         let response = server.send(method, &format!("/api/v3/{path}"), trusted(), &json!({})).await.unwrap();
-        assert_eq!((response.status().as_u16(), content_type(&response)), (200, "text/plain"));
+        assert_eq!((response.status().as_u16(), content_type(&response)), (200, "text/plain; charset=utf-8"));
         assert_eq!(response.text().await.unwrap(), expected);
     }
     let requests = server.simulator.requests();

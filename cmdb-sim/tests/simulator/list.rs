@@ -104,7 +104,7 @@ async fn a_service_template_has_a_trimmed_unique_name_and_a_leaf_category() {
         (service_template("  "), invalid("name")),
         (service_template("a/b"), invalid("name")),
         (json!({"bk_biz_id": 9, "name": "x", "service_category_id": 2}), invalid("bk_biz_id")),
-        (category(9), invalid("service_category_id")),
+        (category(99), invalid("service_category_id")),
         (category(1), (1_113_032, "only leaf node available".to_owned())),
         (service_template("db"), taken),
         (json!({"name": 1}), undecodable()),
@@ -116,12 +116,16 @@ async fn a_service_template_has_a_trimmed_unique_name_and_a_leaf_category() {
 }
 
 #[tokio::test]
-async fn the_built_in_categories_are_a_tree_of_two() {
+async fn the_built_in_categories_are_listed_by_name_with_those_of_the_business() {
     let server = Server::start().await;
     let category = |id: i64, parent: i64| {
         json!({"bk_biz_id": 0, "id": id, "name": "Default", "bk_root_id": 1, "bk_parent_id": parent,
             "bk_supplier_account": "0", "is_built_in": true})
     };
     let reply = server.call("list_service_category", json!({"bk_biz_id": 2})).await;
-    assert_eq!(reply["data"], json!({"count": 2, "info": [category(1, 0), category(2, 1)]}));
+    let listed = reply["data"]["info"].as_array().unwrap();
+    let defaults: Vec<&Value> = listed.iter().filter(|one| one["name"] == "Default").collect();
+    assert_eq!(defaults, [&category(1, 0), &category(2, 1)]);
+    assert!(listed.iter().map(|one| one["name"].as_str()).is_sorted());
+    assert_eq!(reply["data"]["count"], listed.len());
 }
