@@ -53,6 +53,7 @@ mod clock;
 mod cmdb;
 mod control;
 mod dispatch;
+mod execute;
 mod http;
 mod model;
 mod operation;
