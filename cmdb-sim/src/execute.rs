@@ -81,12 +81,18 @@ fn carry_out(
             Ok(Data::Json("null".to_owned()))
         }
         Operation::ListProcTemplate => list::list(database, body).map(Data::Json),
+        Operation::GetProcTemplate => list::get(database, request.path_id.as_deref()).map(Data::Json),
         Operation::ListServiceTemplate => service_template::list(database, body).map(Data::Json),
+        Operation::GetServiceTemplate => service_template::get(database, request.path_id.as_deref()).map(Data::Json),
         Operation::ListServiceCategory => service_category::list(database, body).map(Data::Json),
         Operation::CreateServiceTemplate => {
-            let (id, data) = service_template::create(database, caller, body)?;
+            let (id, data) = service_template::create(database, caller, body, commit)?;
             ids.push(id);
             Ok(Data::Json(data))
+        }
+        Operation::DeleteServiceTemplate => {
+            ids.push(service_template::delete(database, body, commit)?);
+            Ok(Data::Json("null".to_owned()))
         }
     }
 }

@@ -17,9 +17,14 @@
 //! | `update_proc_template` | `PUT /api/v3/update/proc/proc_template` |
 //! | `delete_proc_template` | `DELETE /api/v3/deletemany/proc/proc_template` |
 //! | `list_proc_template` | `POST /api/v3/findmany/proc/proc_template` |
+//! | `get_proc_template`, not in the ESB | `POST /api/v3/find/proc/proc_template/id/{id}` |
 //! | `list_service_template` | `POST /api/v3/findmany/proc/service_template` |
+//! | `get_service_template`, not in the ESB | `GET /api/v3/find/proc/service_template/{id}` |
 //! | `create_service_template` | `POST /api/v3/create/proc/service_template` |
+//! | `delete_service_template` | `DELETE /api/v3/delete/proc/service_template` |
 //! | `list_service_category` | `POST /api/v3/findmany/proc/service_category` |
+//!
+//! A slash at the end of a path means nothing.
 //!
 //! The apiserver answers its version at `GET /version` without credentials; that is no call, and is not recorded.
 //!

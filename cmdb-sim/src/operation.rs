@@ -7,26 +7,31 @@ pub(crate) enum Operation {
     UpdateProcTemplate,
     DeleteProcTemplate,
     ListProcTemplate,
+    GetProcTemplate,
     ListServiceTemplate,
+    GetServiceTemplate,
     CreateServiceTemplate,
+    DeleteServiceTemplate,
     ListServiceCategory,
 }
 
 impl Operation {
-    /// Every operation.
-    pub const ALL: [Self; 7] = [
+    /// Every component of the ESB. It has none that gets a process template: its own route for that leads to a method that
+    /// no daemon serves.
+    const COMPONENTS: [Self; 8] = [
         Self::BatchCreateProcTemplate,
         Self::UpdateProcTemplate,
         Self::DeleteProcTemplate,
         Self::ListProcTemplate,
         Self::ListServiceTemplate,
         Self::CreateServiceTemplate,
+        Self::DeleteServiceTemplate,
         Self::ListServiceCategory,
     ];
 
     /// The operation of an ESB component; nothing when no call has this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.name() == name)
+        Self::COMPONENTS.into_iter().find(|operation| operation.name() == name)
     }
 
     /// Name in the ESB, which faults and records use on every transport.
@@ -36,14 +41,28 @@ impl Operation {
             Self::UpdateProcTemplate => "update_proc_template",
             Self::DeleteProcTemplate => "delete_proc_template",
             Self::ListProcTemplate => "list_proc_template",
+            Self::GetProcTemplate => "get_proc_template",
             Self::ListServiceTemplate => "list_service_template",
+            Self::GetServiceTemplate => "get_service_template",
             Self::CreateServiceTemplate => "create_service_template",
+            Self::DeleteServiceTemplate => "delete_service_template",
             Self::ListServiceCategory => "list_service_category",
         }
     }
 
     /// Whether it is about service templates or their categories.
     pub fn is_of_service_templates(self) -> bool {
-        matches!(self, Self::ListServiceTemplate | Self::CreateServiceTemplate | Self::ListServiceCategory)
+        match self {
+            Self::ListServiceTemplate
+            | Self::GetServiceTemplate
+            | Self::CreateServiceTemplate
+            | Self::DeleteServiceTemplate
+            | Self::ListServiceCategory => true,
+            Self::BatchCreateProcTemplate
+            | Self::UpdateProcTemplate
+            | Self::DeleteProcTemplate
+            | Self::ListProcTemplate
+            | Self::GetProcTemplate => false,
+        }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) mod code {
     pub const NOT_AUTHORIZED: i64 = 1_199_027;
     /// More items than one call takes.
     pub const EXCEED_LIMIT: i64 = 1_199_035;
+    /// The database refused a query.
+    pub const SELECT: i64 = 1_199_017;
     /// `page.limit` is out of its range.
     pub const PAGE_LIMIT: i64 = 1_199_059;
     /// The transaction could not be committed.
@@ -44,6 +46,8 @@ pub(crate) mod code {
     pub const UNKNOWN: i64 = 1_199_998;
     /// Process templates could not be deleted, whatever the cause.
     pub const DELETE_PROCESS_TEMPLATE: i64 = 1_108_014;
+    /// A service template could not be deleted, whatever the cause.
+    pub const DELETE_SERVICE_TEMPLATE: i64 = 1_108_030;
     /// The process name is taken in this service template.
     pub const PROCESS_NAME_DUPLICATED: i64 = 1_113_019;
     /// The function name and start parameter are taken in this service template.
@@ -92,6 +96,11 @@ impl Refusal {
         Self::new(code::PARAMETER_INVALID, &[field])
     }
 
+    /// More was asked for on a page than there may be.
+    pub fn page_limit(suggestion: usize) -> Self {
+        Self::new(code::PAGE_LIMIT, &[&suggestion.to_string()])
+    }
+
     pub fn esb(text: &str) -> Self {
         Self::new(code::ESB_COMMON, &[text])
     }
@@ -138,7 +147,7 @@ pub(crate) fn default_text(code: i64, language: Language) -> &'static str {
         code::PARAMETER_INVALID => ("'%s' data parameter verification does not pass", "'%s' 数据参数校验不通过"),
         code::NEED_SET => ("'%s' unassigned", "'%s' 未赋值"),
         code::DUPLICATE => ("duplicated instances exist, fields [%s] duplicated", "数据唯一性校验失败， %s 重复"),
-        1_199_017 => ("Failed to query data", "查询数据失败"),
+        code::SELECT => ("Failed to query data", "查询数据失败"),
         1_199_018 => ("New data failed", "新加数据失败"),
         code::NOT_FOUND => ("No relevant data found", "未找到相关数据"),
         1_199_020 => ("Failed to update data", "更新数据失败"),
@@ -149,7 +158,7 @@ pub(crate) fn default_text(code: i64, language: Language) -> &'static str {
         1_199_046 => ("Authorize request failed.", "鉴权失败"),
         1_199_047 => ("Do not have access permission.", "没有操作的权限"),
         1_199_058 => ("generate record id failed", "生成记录ID失败"),
-        code::PAGE_LIMIT => ("page limit is exceeded", "分页查询数量超过限制的最大值, 建议值200"),
+        code::PAGE_LIMIT => ("page limit is exceeded. suggestion %s", "分页查询数量超过限制的最大值, 建议值%s"),
         1_199_065 => ("start transcation failed, error:%s", "开启事务失败, 错误:%s"),
         code::COMMIT_TRANSACTION => ("commit transcation failed, error:%s", "提交事务失败, 错误:%s"),
         code::ARRAY_LENGTH => {
@@ -157,6 +166,7 @@ pub(crate) fn default_text(code: i64, language: Language) -> &'static str {
         }
         // Process templates took over the code of the configuration templates, but not its text.
         code::DELETE_PROCESS_TEMPLATE => ("delete config template failed", "删除配置模板失败"),
+        code::DELETE_SERVICE_TEMPLATE => ("delete service template failed", "删除服务模板失败"),
         code::PROCESS_NAME_DUPLICATED => ("process name [%s] unique validation failed", "进程别名[%s]唯一校验失败"),
         code::FUNCTION_NAME_DUPLICATED => (
             "process name [%s] and start parameter [%s] unique validation failed",

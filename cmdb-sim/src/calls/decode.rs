@@ -15,6 +15,11 @@ pub(crate) fn integer(object: &Object, key: &str) -> Result<i64, Refusal> {
     }
 }
 
+/// The ID at the end of a path.
+pub(crate) fn path_id(id: Option<&str>, name: &str) -> Result<i64, Refusal> {
+    id.and_then(|id| id.parse().ok()).ok_or_else(|| Refusal::invalid(name))
+}
+
 pub(crate) fn text<'a>(object: &'a Object, key: &str) -> Result<&'a str, Refusal> {
     match object.get(key) {
         None | Some(Value::Null) => Ok(""),

@@ -1,4 +1,4 @@
-//! `list_proc_template`.
+//! `list_proc_template` and `get_proc_template`.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -22,6 +22,13 @@ pub(crate) struct Listed<T> {
     pub info: Vec<T>,
 }
 
+/// One process template, of whatever business.
+pub(crate) fn get(database: &Database, id: Option<&str>) -> Result<String, Refusal> {
+    let id = decode::path_id(id, "process_template_id")?;
+    let template = database.template(id).ok_or_else(|| Refusal::new(code::NOT_FOUND, &[]))?;
+    Ok(envelope::data(&Shown { schema: database.state.schema, template }))
+}
+
 /// A page of the process templates of a business.
 pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal> {
     let bk_biz_id = decode::integer(body, "bk_biz_id")?;
@@ -39,6 +46,7 @@ pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal
         return Err(Refusal::invalid("service_template_id and process_template_ids can't be empty at the same time"));
     }
 
+    page.check_start()?;
     let mut templates = select(database, service_template_id, &ids);
     templates.retain(|template| template.bk_biz_id == bk_biz_id);
     let count = templates.len();

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::access::refusal::Refusal;
+use crate::access::refusal::{Refusal, code};
 use crate::calls::decode::{self, Object};
 
 /// The `page` of a request; a limit of 0 is whatever the call makes of it.
@@ -21,6 +21,11 @@ impl Page {
             limit: decode::integer(page, "limit")?,
             sort: decode::text(page, "sort")?.to_owned(),
         })
+    }
+
+    /// The database knows no page that starts before the first item.
+    pub fn check_start(&self) -> Result<(), Refusal> {
+        if self.start < 0 { Err(Refusal::new(code::SELECT, &[])) } else { Ok(()) }
     }
 
     /// Sorts, newest first unless the page says otherwise, and cuts. `compare` knows the fields that can be sorted by.

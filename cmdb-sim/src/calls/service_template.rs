@@ -1,4 +1,4 @@
-//! `list_service_template` and `create_service_template`.
+//! `list_service_template`, `get_service_template`, `create_service_template` and `delete_service_template`.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -15,6 +15,8 @@ use crate::model::database::Database;
 use crate::model::state::ServiceTemplate;
 
 const MAXIMUM_PAGE: i64 = 1000;
+/// What a refusal suggests.
+const SUGGESTED_PAGE: usize = 200;
 /// The limit that means "all".
 const NO_LIMIT: i64 = 999_999_999;
 const MAXIMUM_NAME: usize = 256;
@@ -28,8 +30,9 @@ pub(crate) fn list(database: &Database, body: &Object) -> Result<String, Refusal
     let ids: HashSet<i64> = decode::integers(body, "service_template_ids")?.into_iter().collect();
     let page = Page::decode(body)?;
     if !(1..=MAXIMUM_PAGE).contains(&page.limit) && page.limit != NO_LIMIT {
-        return Err(Refusal::new(code::PAGE_LIMIT, &[]));
+        return Err(Refusal::page_limit(SUGGESTED_PAGE));
     }
+    page.check_start()?;
 
     let categories = with_descendants(&database.state.service_categories, service_category_id);
     let contained = search.to_lowercase();
@@ -74,8 +77,35 @@ fn compare(field: &str, one: &ServiceTemplate, other: &ServiceTemplate) -> Order
     }
 }
 
-/// Stores a service template and answers the whole of it.
-pub(crate) fn create(database: &mut Database, caller: &Caller, body: &Object) -> Result<(i64, String), Refusal> {
+/// One service template, of whatever business.
+pub(crate) fn get(database: &Database, id: Option<&str>) -> Result<String, Refusal> {
+    let id = decode::path_id(id, "service_template_id")?;
+    let template = database.state.service_templates.iter().find(|template| template.id == id);
+    Ok(envelope::data(template.ok_or_else(|| Refusal::new(code::NOT_FOUND, &[]))?))
+}
+
+/// Deletes a service template and answers its ID. Neither the business is checked nor whether process templates belong to
+/// it: they stay, without a service template. With `commit` unset nothing is deleted.
+pub(crate) fn delete(database: &mut Database, body: &Object, commit: bool) -> Result<i64, Refusal> {
+    decode::integer(body, "bk_biz_id")?;
+    let id = decode::integer(body, "service_template_id")?;
+    let templates = &mut database.state.service_templates;
+    let Some(at) = templates.iter().position(|template| template.id == id) else {
+        return Err(Refusal::new(code::DELETE_SERVICE_TEMPLATE, &[]));
+    };
+    if commit {
+        templates.remove(at);
+    }
+    Ok(id)
+}
+
+/// Stores a service template and answers the whole of it. With `commit` unset nothing is stored.
+pub(crate) fn create(
+    database: &mut Database,
+    caller: &Caller,
+    body: &Object,
+    commit: bool,
+) -> Result<(i64, String), Refusal> {
     let bk_biz_id = decode::integer(body, "bk_biz_id")?;
     let service_category_id = decode::integer(body, "service_category_id")?;
     let name = decode::text(body, "name")?.trim_matches(' ');
@@ -120,7 +150,9 @@ pub(crate) fn create(database: &mut Database, caller: &Caller, body: &Object) ->
 
     let data = envelope::data(&template);
     let id = template.id;
-    database.state.service_templates.push(template);
+    if commit {
+        database.state.service_templates.push(template);
+    }
     Ok((id, data))
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Request {
     /// Name of the call in the ESB's words, whatever the transport.
     pub name: String,
     pub operation: Result<Operation, NoOperation>,
+    /// The ID at the end of the path, where the resource has one.
+    pub path_id: Option<String>,
     pub body: Object,
     /// Set when the body was to be JSON and is not.
     pub is_broken: bool,
@@ -105,6 +107,7 @@ impl Request {
             transport,
             name: address.name.to_owned(),
             operation: address.operation,
+            path_id: address.id.map(str::to_owned),
             body,
             is_broken,
             authorization,

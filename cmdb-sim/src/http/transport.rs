@@ -19,8 +19,11 @@ const RESOURCES: &[(&str, &str, Operation)] = &[
     ("PUT", "update/proc/proc_template", Operation::UpdateProcTemplate),
     ("DELETE", "deletemany/proc/proc_template", Operation::DeleteProcTemplate),
     ("POST", "findmany/proc/proc_template", Operation::ListProcTemplate),
+    ("POST", "find/proc/proc_template/id/{}", Operation::GetProcTemplate),
     ("POST", "findmany/proc/service_template", Operation::ListServiceTemplate),
+    ("GET", "find/proc/service_template/{}", Operation::GetServiceTemplate),
     ("POST", "create/proc/service_template", Operation::CreateServiceTemplate),
+    ("DELETE", "delete/proc/service_template", Operation::DeleteServiceTemplate),
     ("POST", "findmany/proc/service_category", Operation::ListServiceCategory),
 ];
 
@@ -43,6 +46,8 @@ pub(crate) struct Address<'a> {
     /// Name of the call in the ESB's words, even of one that does not exist there; empty when a path names none.
     pub name: &'a str,
     pub operation: Result<Operation, NoOperation>,
+    /// The ID at the end of the path, where the resource has one.
+    pub id: Option<&'a str>,
 }
 
 /// Why an address names no call.
@@ -61,30 +66,43 @@ impl<'a> Address<'a> {
                 transport: Transport::Esb,
                 name,
                 operation: Operation::from_name(name).ok_or(NoOperation::Unknown),
+                id: None,
             });
         }
 
-        let (transport, operation) = if let Some(staged) = path.strip_prefix(GATEWAY_PATH) {
+        let (transport, resolved) = if let Some(staged) = path.strip_prefix(GATEWAY_PATH) {
             let resource = staged.split_once('/').filter(|(stage, _)| !stage.is_empty());
             let resource = resource.and_then(|(stage, _)| staged[stage.len()..].strip_prefix(APISERVER_PATH));
             // A resource of the gateway is method and path together, so a wrong method finds none.
-            let operation = resource.map_or(Err(NoOperation::Unknown), |path| resolve(method, path));
-            (Transport::Gateway, operation.map_err(|_| NoOperation::Unknown))
+            let resolved = resource.map_or(Err(NoOperation::Unknown), |path| resolve(method, path));
+            (Transport::Gateway, resolved.map_err(|_| NoOperation::Unknown))
         } else {
             (Transport::Direct, resolve(method, path.strip_prefix(APISERVER_PATH)?))
         };
-        Some(Self { transport, name: operation.map_or("", Operation::name), operation })
+        let operation = resolved.map(|(operation, _)| operation);
+        let id = resolved.ok().and_then(|(_, id)| id);
+        Some(Self { transport, name: operation.map_or("", Operation::name), operation, id })
     }
 }
 
-fn resolve(method: &str, path: &str) -> Result<Operation, NoOperation> {
+/// The operation of a method and a path, and the ID in the path. A slash at the end of the path means nothing.
+fn resolve<'a>(method: &str, path: &'a str) -> Result<(Operation, Option<&'a str>), NoOperation> {
+    let path = path.trim_end_matches('/');
     let mut no_call = NoOperation::Unknown;
-    for (its_method, its_path, operation) in RESOURCES {
-        match (*its_path == path, *its_method == method) {
-            (true, true) => return Ok(*operation),
-            (true, false) => no_call = NoOperation::WrongMethod,
-            (false, _) => {}
+    for (its_method, pattern, operation) in RESOURCES {
+        let Some(id) = matched(pattern, path) else { continue };
+        if *its_method == method {
+            return Ok((*operation, Some(id).filter(|id| !id.is_empty())));
         }
+        no_call = NoOperation::WrongMethod;
     }
     Err(no_call)
+}
+
+/// The ID that a path has where its pattern ends with `{}`, empty where it does not; nothing when the path does not match.
+fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    match pattern.strip_suffix("{}") {
+        None => (pattern == path).then_some(""),
+        Some(prefix) => path.strip_prefix(prefix).filter(|id| !id.is_empty() && !id.contains('/')),
+    }
 }

@@ -16,6 +16,8 @@ pub const DELETE: &str = "delete_proc_template";
 
 pub const LIST: &str = "list_proc_template";
 
+pub const DELETE_SERVICE_TEMPLATE: &str = "delete_service_template";
+
 pub const TRANSPORTS: [Transport; 3] = [Transport::Esb, Transport::Gateway, Transport::Direct];
 
 pub fn install_provider() {
@@ -39,6 +41,7 @@ pub fn resource(call: &str) -> (Method, &'static str) {
         LIST => (Method::POST, "findmany/proc/proc_template"),
         "list_service_template" => (Method::POST, "findmany/proc/service_template"),
         "create_service_template" => (Method::POST, "create/proc/service_template"),
+        DELETE_SERVICE_TEMPLATE => (Method::DELETE, "delete/proc/service_template"),
         "list_service_category" => (Method::POST, "findmany/proc/service_category"),
         other => panic!("{other}"),
     }

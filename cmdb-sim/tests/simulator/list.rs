@@ -47,6 +47,18 @@ async fn a_list_without_a_filter_is_refused() {
 }
 
 #[tokio::test]
+async fn a_page_before_the_first_is_an_error_of_the_database() {
+    let server = Server::start().await;
+    let failed = (1_199_017, "Failed to query data".to_owned());
+    let page = json!({"bk_biz_id": 2, "service_template_id": 1, "page": {"start": -1, "limit": 10}});
+    for call in [LIST, "list_service_template"] {
+        assert_eq!(refusal(&server.call(call, page.clone()).await), failed, "{call}");
+    }
+    let without_filter = json!({"bk_biz_id": 2, "page": {"start": -1}});
+    assert_eq!(refusal(&server.call(LIST, without_filter).await).0, 1_199_006);
+}
+
+#[tokio::test]
 async fn templates_of_a_deleted_service_template_stay_listable() {
     let server = Server::start().await;
     server.created(vec![process("a")]).await;
@@ -80,7 +92,7 @@ async fn service_templates_are_found_by_name_id_and_category() {
     assert_eq!(found(json!({"page": {"limit": 999_999_999, "sort": "name"}})).await[0], "WEBSITE");
     for page in [json!({}), json!({"limit": 0}), json!({"limit": 1001}), json!({"limit": -1}), Value::Null] {
         let reply = server.call("list_service_template", json!({"bk_biz_id": 2, "page": page})).await;
-        assert_eq!(refusal(&reply), (1_199_059, "page limit is exceeded".to_owned()));
+        assert_eq!(refusal(&reply), (1_199_059, "page limit is exceeded. suggestion 200".to_owned()));
     }
     let reply = server.call("list_service_template", json!({"bk_biz_id": 2, "page": {"limit": 1, "start": 1}})).await;
     assert_eq!((&reply["data"]["count"], &reply["data"]["info"][0]["id"]), (&json!(4), &json!(3)));

@@ -24,6 +24,7 @@ mod list;
 mod program;
 mod quota;
 mod records;
+mod service_templates;
 mod state;
 mod transports;
 mod update;
