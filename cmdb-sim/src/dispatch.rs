@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use crate::access::admission::{self, Admission};
-use crate::access::refusal::Refusal;
-use crate::calls::create;
+use crate::access::refusal::{Refusal, code};
+use crate::calls::hold;
 use crate::cmdb::Cmdb;
-use crate::control::effect::{Delay, DropMoment, Effect, Hang, HoldNames};
+use crate::control::effect::{Delay, DropMoment, Effect, Hang, HoldNames, HoldTemplates};
 use crate::control::fault::Selection;
 use crate::execute;
 use crate::http::reply::{Origin, Reply};
 use crate::http::request::Request;
+use crate::model::holds::Held;
 use crate::operation::Operation;
 
 /// Carries a request out. Nothing means that the connection is to be closed without a reply.
@@ -31,6 +32,10 @@ pub(crate) async fn answer(cmdb: &Cmdb, request: Request) -> Option<Reply> {
         act(cmdb, &request, &admission, selection, &mut ids).await
     };
 
+    if reply.as_ref().is_some_and(|reply| reply.code == Some(code::COMMIT_TRANSACTION)) {
+        let conflict = seconds(cmdb.database().state.write_conflict_seconds);
+        cmdb.wait(conflict).await;
+    }
     if let Some(reply) = &mut reply {
         reply.sign(&request, quota_status.filter(|_| quota.is_some_and(|quota| quota.headers)));
     }
@@ -81,8 +86,12 @@ async fn act(
         }
         Some(Effect::HoldNames(HoldNames { hold_names_seconds, stored })) => {
             process(stored, ids);
-            let (service_template_id, names) = create::names(&request.body);
-            cmdb.database().hold(service_template_id, names, seconds(hold_names_seconds));
+            block(cmdb, request, hold_names_seconds, |operation| operation == Operation::BatchCreateProcTemplate);
+            None
+        }
+        Some(Effect::HoldTemplates(HoldTemplates { hold_templates_seconds, stored })) => {
+            process(stored, ids);
+            block(cmdb, request, hold_templates_seconds, |operation| operation != Operation::BatchCreateProcTemplate);
             None
         }
         Some(Effect::SurplusIds(surplus)) => {
@@ -122,19 +131,29 @@ async fn act(
     }
 }
 
-/// What a server does when it notices that the caller of a create has gone: it stores nothing, but the transaction
-/// stays open and blocks the names for a while.
+/// What a call would write stays blocked, if the call is one of these.
+fn block(cmdb: &Cmdb, request: &Request, duration: f64, is_held_by: impl FnOnce(Operation) -> bool) {
+    if let Ok(operation) = request.operation
+        && is_held_by(operation)
+    {
+        cmdb.database().holds.add(hold::of(operation, &request.body), seconds(duration));
+    }
+}
+
+/// What a server does when it notices that the caller of a write has gone: it stores nothing, but the transaction stays
+/// open and blocks what it has written for a while.
 fn abandon(cmdb: &Cmdb, request: &Request) -> bool {
-    if !request.has_hung_up() || request.operation != Ok(Operation::BatchCreateProcTemplate) {
-        return false;
-    }
+    let (true, Ok(operation)) = (request.has_hung_up(), request.operation) else { return false };
     let mut database = cmdb.database();
-    let hold = seconds(database.state.hold_names_on_hang_up_seconds);
-    if hold.is_zero() {
+    let duration = seconds(match operation {
+        Operation::BatchCreateProcTemplate => database.state.hold_names_on_hang_up_seconds,
+        _ => database.state.hold_templates_on_hang_up_seconds,
+    });
+    let held: Vec<Held> = hold::of(operation, &request.body);
+    if duration.is_zero() || held.is_empty() {
         return false;
     }
-    let (service_template_id, names) = create::names(&request.body);
-    database.hold(service_template_id, names, hold);
+    database.holds.add(held, duration);
     true
 }
 

@@ -67,7 +67,7 @@ mod simulator;
 
 pub use calls::edit::EditError;
 pub use control::effect::{
-    Delay, Drop, DropMoment, Effect, Hang, HoldNames, Raw, Redirect, Refuse, ShortIds, SurplusIds,
+    Delay, Drop, DropMoment, Effect, Hang, HoldNames, HoldTemplates, Raw, Redirect, Refuse, ShortIds, SurplusIds,
 };
 pub use control::fault::Fault;
 pub use control::quota::{Quota, QuotaWindow};

@@ -81,11 +81,18 @@ impl Language {
 pub(crate) struct Refusal {
     pub code: i64,
     arguments: Vec<String>,
+    /// A text that is in no catalogue.
+    text: Option<String>,
 }
 
 impl Refusal {
     pub fn new(code: i64, arguments: &[&str]) -> Self {
-        Self { code, arguments: arguments.iter().map(ToString::to_string).collect() }
+        Self { code, arguments: arguments.iter().map(ToString::to_string).collect(), text: None }
+    }
+
+    /// A refusal whose text is the same in every language.
+    pub fn verbatim(code: i64, text: &str) -> Self {
+        Self { code, arguments: Vec::new(), text: Some(text.to_owned()) }
     }
 
     pub fn undecodable() -> Self {
@@ -115,6 +122,9 @@ impl Refusal {
     }
 
     pub fn message(&self, language: Language) -> String {
+        if let Some(text) = &self.text {
+            return text.clone();
+        }
         let mut arguments = self.arguments.iter();
         let mut message = String::new();
         let mut rest = default_text(self.code, language);

@@ -3,9 +3,11 @@
 use crate::access::credentials::Caller;
 use crate::access::refusal::{Refusal, code};
 use crate::calls::decode::{self, Object};
+use crate::calls::hold;
 use crate::calls::unique;
 use crate::clock::now;
 use crate::model::database::Database;
+use crate::model::holds::Held;
 use crate::model::property;
 use crate::model::state::{ProcessTemplate, Property};
 
@@ -112,8 +114,8 @@ pub(crate) fn create_one(
     }
 
     let name = property::text(&property, "bk_process_name").unwrap_or_default().to_owned();
-    if database.is_held(service_template_id, &name) {
-        return Err(write_conflict());
+    if database.holds.has(&Held::ProcessName { service_template_id, name: name.clone() }) {
+        return Err(hold::name_conflict());
     }
     unique::check(database, service_template_id, &property)?;
 
@@ -132,19 +134,4 @@ pub(crate) fn create_one(
         bk_supplier_account: caller.supplier_account.clone(),
     });
     Ok(id)
-}
-
-/// What a create answers while an abandoned transaction holds one of its names.
-pub(crate) fn write_conflict() -> Refusal {
-    Refusal::new(code::COMMIT_TRANSACTION, &["(WriteConflict) WriteConflict"])
-}
-
-/// Service template and names of a create, as far as its body can be read.
-pub(crate) fn names(body: &Object) -> (i64, Vec<String>) {
-    let service_template_id = body.get("service_template_id").and_then(serde_json::Value::as_i64).unwrap_or(0);
-    let processes = body.get("processes").and_then(serde_json::Value::as_array);
-    let names = processes.into_iter().flatten().filter_map(|process| {
-        process.pointer("/spec/bk_process_name/value").and_then(serde_json::Value::as_str).map(str::to_owned)
-    });
-    (service_template_id, names.collect())
 }

@@ -2,7 +2,9 @@
 
 use crate::access::refusal::{Refusal, code};
 use crate::calls::decode::{self, Object};
+use crate::calls::hold;
 use crate::model::database::Database;
+use crate::model::holds::Held;
 
 const MAXIMUM: usize = 500;
 
@@ -35,6 +37,10 @@ pub(crate) fn delete(
     let mut removed = Vec::with_capacity(ids.len());
     let mut outcome = Ok(());
     for id in ids {
+        if database.holds.has(&Held::ProcessTemplate(id)) {
+            outcome = Err(hold::retries_exhausted());
+            break;
+        }
         // An ID that comes twice is unknown the second time.
         let Some(template) = database.remove(id) else {
             // A transaction hides the cause behind one code.

@@ -6,12 +6,14 @@ use std::collections::HashSet;
 use crate::access::credentials::Caller;
 use crate::access::refusal::{Refusal, code};
 use crate::calls::decode::{self, Object};
+use crate::calls::hold;
 use crate::calls::list::Listed;
 use crate::calls::page::Page;
 use crate::clock::now;
 use crate::http::envelope;
 use crate::model::category::ServiceCategory;
 use crate::model::database::Database;
+use crate::model::holds::Held;
 use crate::model::state::ServiceTemplate;
 
 const MAXIMUM_PAGE: i64 = 1000;
@@ -132,6 +134,9 @@ pub(crate) fn create(
     let mut templates = database.state.service_templates.iter();
     if templates.any(|template| template.bk_biz_id == bk_biz_id && template.name == name) {
         return Err(Refusal::new(code::DUPLICATE, &["name"]));
+    }
+    if database.holds.has(&Held::ServiceTemplateName { bk_biz_id, name: name.to_owned() }) {
+        return Err(hold::retries_exhausted());
     }
 
     let time = now();

@@ -5,12 +5,13 @@ use jiff::tz::{self, Offset};
 
 use crate::access::credentials::Caller;
 use crate::access::refusal::{Refusal, code};
-use crate::calls::create;
 use crate::calls::decode::{self, Object};
+use crate::calls::hold;
 use crate::calls::unique;
 use crate::clock::stored_time;
 use crate::http::envelope;
 use crate::model::database::Database;
+use crate::model::holds::Held;
 use crate::model::property::{self, Shown};
 use crate::model::state::{ProcessTemplate, Property};
 
@@ -88,8 +89,12 @@ fn merged(database: &Database, stored: &ProcessTemplate, change: Property) -> Re
     }
     property::settle(&mut property);
     let name = property::text(&property, "bk_process_name").unwrap_or_default().to_owned();
-    if name != stored.bk_process_name && database.is_held(stored.service_template_id, &name) {
-        return Err(create::write_conflict());
+    let held = Held::ProcessName { service_template_id: stored.service_template_id, name: name.clone() };
+    if name != stored.bk_process_name && database.holds.has(&held) {
+        return Err(hold::name_conflict());
+    }
+    if database.holds.has(&Held::ProcessTemplate(stored.id)) {
+        return Err(hold::retries_exhausted());
     }
     unique::check(database, stored.service_template_id, &property)?;
     Ok((name, property))

@@ -13,6 +13,9 @@ pub enum Effect {
     Drop(Drop),
     /// The connection is closed without a reply, and the names of the create stay blocked for a while.
     HoldNames(HoldNames),
+    /// The connection is closed without a reply, and what an update, a delete or a create of a service template was to write
+    /// stays blocked for a while.
+    HoldTemplates(HoldTemplates),
     /// A create answers with IDs in front that never existed.
     SurplusIds(SurplusIds),
     /// A create answers with fewer IDs than it stored.
@@ -34,6 +37,7 @@ impl Effect {
         match self {
             Self::Drop(_) => "drop",
             Self::HoldNames(_) => "hold_names",
+            Self::HoldTemplates(_) => "hold_templates",
             Self::SurplusIds(_) => "surplus_ids",
             Self::ShortIds(_) => "short_ids",
             Self::Refuse(_) => "code",
@@ -60,6 +64,12 @@ impl Effect {
     #[must_use]
     pub fn hold_names(seconds: f64, stored: bool) -> Self {
         Self::HoldNames(HoldNames { hold_names_seconds: seconds, stored })
+    }
+
+    /// What an update, a delete or a create of a service template was to write stays blocked, written or not.
+    #[must_use]
+    pub fn hold_templates(seconds: f64, stored: bool) -> Self {
+        Self::HoldTemplates(HoldTemplates { hold_templates_seconds: seconds, stored })
     }
 
     /// An error envelope with a code and its usual text, instead of the call.
@@ -123,6 +133,17 @@ pub struct HoldNames {
     /// For how long.
     pub hold_names_seconds: f64,
     /// Whether the batch is stored all the same.
+    #[serde(default)]
+    pub stored: bool,
+}
+
+/// See [`Effect::HoldTemplates`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldTemplates {
+    /// For how long.
+    pub hold_templates_seconds: f64,
+    /// Whether the write takes effect all the same.
     #[serde(default)]
     pub stored: bool,
 }

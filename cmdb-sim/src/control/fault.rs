@@ -212,6 +212,7 @@ mod tests {
             r#"{"redirect":"http://elsewhere/","http_status":307}"#,
             r#"{"delay_ms":20,"delay_per_item_ms":2}"#,
             r#"{"hang_seconds":0.5,"commit":true}"#,
+            r#"{"hold_templates_seconds":60,"stored":true}"#,
         ] {
             let fault = parse(&format!(r#"{{"call":"*","nth":3,"match":{{"bk_biz_id":2}},"do":{effect}}}"#)).unwrap();
             let value: Value = serde_json::from_str(effect).unwrap();

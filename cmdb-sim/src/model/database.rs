@@ -1,8 +1,8 @@
 //! The live state: plain data plus the indexes that keep a create and a list from scanning everything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
 
+use crate::model::holds::Holds;
 use crate::model::property;
 use crate::model::state::{ProcessTemplate, State};
 
@@ -12,8 +12,8 @@ pub(crate) struct Database {
     pub state: State,
     templates: BTreeMap<i64, ProcessTemplate>,
     scopes: HashMap<i64, Scope>,
-    /// Names of abandoned creates and until when they are blocked. Not part of the state: a restart frees them.
-    held: HashMap<(i64, String), Instant>,
+    /// What abandoned transactions hold. Not part of the state: a restart frees it.
+    pub holds: Holds,
 }
 
 /// What one service template contains.
@@ -35,7 +35,7 @@ impl Database {
         state.next_ids.service_template = state.next_ids.service_template.max(highest + 1);
         state.id_step = state.id_step.max(1);
 
-        let mut database = Self { state, templates: BTreeMap::new(), scopes: HashMap::new(), held: HashMap::new() };
+        let mut database = Self { state, templates: BTreeMap::new(), scopes: HashMap::new(), holds: Holds::default() };
         let unnumbered: Vec<usize> = (0..database.state.service_templates.len())
             .filter(|&at| database.state.service_templates[at].id == 0)
             .collect();
@@ -63,10 +63,10 @@ impl Database {
         State { process_templates: self.templates.values().cloned().collect(), ..self.state.clone() }
     }
 
-    /// Puts other data in the place of all that is here; blocked names stay blocked.
+    /// Puts other data in the place of all that is here; what is held stays held.
     pub fn replace(&mut self, state: State) {
-        let held = std::mem::take(&mut self.held);
-        *self = Self { held, ..Self::new(state) };
+        let holds = std::mem::take(&mut self.holds);
+        *self = Self { holds, ..Self::new(state) };
     }
 
     pub fn next_process_template_id(&mut self) -> i64 {
@@ -128,19 +128,6 @@ impl Database {
 
     pub fn has_business(&self, id: i64) -> bool {
         self.state.businesses.iter().any(|business| business.bk_biz_id == id)
-    }
-
-    pub fn hold(&mut self, service_template_id: i64, names: impl IntoIterator<Item = String>, duration: Duration) {
-        let now = Instant::now();
-        self.held.retain(|_, until| *until > now);
-        if let Some(until) = now.checked_add(duration) {
-            self.held.extend(names.into_iter().map(|name| ((service_template_id, name), until)));
-        }
-    }
-
-    pub fn is_held(&self, service_template_id: i64, name: &str) -> bool {
-        !self.held.is_empty()
-            && self.held.get(&(service_template_id, name.to_owned())).is_some_and(|until| *until > Instant::now())
     }
 }
 

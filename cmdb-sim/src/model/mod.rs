@@ -5,6 +5,7 @@ pub(crate) mod category;
 pub(crate) mod database;
 pub(crate) mod field;
 pub(crate) mod flat;
+pub(crate) mod holds;
 pub(crate) mod port;
 pub(crate) mod property;
 pub(crate) mod schema;

@@ -39,6 +39,13 @@ pub struct State {
     /// not notice and carries on.
     #[serde(rename = "holdNamesOnHangUpSeconds")]
     pub hold_names_on_hang_up_seconds: f64,
+    /// How long a process template stays blocked for updates and deletes, and the name of a service template for creates,
+    /// when the caller of such a write hangs up before the reply; 0 means that the server does not notice and carries on.
+    #[serde(rename = "holdTemplatesOnHangUpSeconds")]
+    pub hold_templates_on_hang_up_seconds: f64,
+    /// How long a write takes that is refused because an abandoned transaction holds what it would write.
+    #[serde(rename = "writeConflictSeconds")]
+    pub write_conflict_seconds: f64,
     /// Distance between two IDs.
     #[serde(rename = "idStep")]
     pub id_step: i64,
@@ -81,6 +88,8 @@ impl State {
             rename: true,
             non_atomic: false,
             hold_names_on_hang_up_seconds: 0.0,
+            hold_templates_on_hang_up_seconds: 0.0,
+            write_conflict_seconds: 0.0,
             id_step: 1,
             version: if current { "3.14.7-simulated" } else { "3.8.3-simulated" }.to_owned(),
             quota: None,

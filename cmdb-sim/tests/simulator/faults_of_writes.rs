@@ -124,3 +124,19 @@ async fn a_hung_write_takes_effect_at_once_or_only_if_its_caller_stays() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_refused_write_conflict_takes_its_time() {
+    let server = Server::start().await;
+    let id = server.created(vec![process("a")]).await[0];
+    server.simulator.add_fault(Fault::nth(UPDATE, 1, Effect::hold_templates(3_600.0, true)));
+    assert!(server.send(UPDATE, change(id, json!({"user": locked("root")}))).await.is_err());
+    assert_eq!(server.one(id).await["property"]["user"], locked("root"), "it was stored all the same");
+    server.simulator.update_state(|state| state.write_conflict_seconds = 0.3);
+    let started = Instant::now();
+    assert_eq!(server.refused_delete(&[id]).await.0, 1_199_066);
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    // What was deleted and held is still unknown afterwards.
+    server.simulator.update_state(|state| state.process_templates.clear());
+    assert_eq!(server.refused_update(id, json!({})).await.0, 1_199_019);
+}
