@@ -2,17 +2,32 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::access::admission::{self, Admission};
 use crate::access::refusal::{Refusal, code};
 use crate::calls::hold;
+use crate::calls::lie;
 use crate::cmdb::Cmdb;
-use crate::control::effect::{Delay, DropMoment, Effect, Hang, HoldNames, HoldTemplates};
+use crate::control::effect::{Daemon, Delay, DropMoment, Effect, Hang, HoldNames, HoldTemplates, Killed, PageLimit};
 use crate::control::fault::Selection;
-use crate::execute;
+use crate::execute::{self, Failure, Outcome};
+use crate::http::outage::{self, Loss};
 use crate::http::reply::{Origin, Reply};
 use crate::http::request::Request;
 use crate::model::holds::Held;
 use crate::operation::Operation;
+
+/// A call on its way through its faults.
+struct Call<'a> {
+    cmdb: &'a Cmdb,
+    request: &'a Request,
+    admission: &'a Admission,
+    /// Whether it takes longer than the apiserver waits for it.
+    is_too_slow: bool,
+    /// IDs of what it created, changed or deleted.
+    ids: Vec<i64>,
+}
 
 /// Carries a request out. Nothing means that the connection is to be closed without a reply.
 pub(crate) async fn answer(cmdb: &Cmdb, request: Request) -> Option<Reply> {
@@ -29,7 +44,10 @@ pub(crate) async fn answer(cmdb: &Cmdb, request: Request) -> Option<Reply> {
     } else {
         let selection = cmdb.faults().select(&request.name, &request.body);
         label = selection.label();
-        act(cmdb, &request, &admission, selection, &mut ids).await
+        let call = Call { cmdb, request: &request, admission: &admission, is_too_slow: false, ids: Vec::new() };
+        let (reply, changed) = call.carry_out(selection).await;
+        ids = changed;
+        reply
     };
 
     if reply.as_ref().is_some_and(|reply| reply.code == Some(code::COMMIT_TRANSACTION)) {
@@ -51,92 +69,173 @@ pub(crate) async fn answer(cmdb: &Cmdb, request: Request) -> Option<Reply> {
     reply
 }
 
-async fn act(
-    cmdb: &Cmdb,
-    request: &Request,
-    admission: &Admission,
-    selection: Selection,
-    ids: &mut Vec<i64>,
-) -> Option<Reply> {
-    let delay =
-        selection.delays.iter().map(|delay| length(delay, request)).fold(Duration::ZERO, Duration::saturating_add);
-    if !delay.is_zero() {
-        cmdb.wait(delay).await;
-        if abandon(cmdb, request) {
-            return None;
+impl Call<'_> {
+    /// Lets the time pass that the call takes, then carries it out with what a fault does to it. Answers the reply, if there
+    /// is one, and the IDs of what was created, changed or deleted.
+    async fn carry_out(mut self, selection: Selection) -> (Option<Reply>, Vec<i64>) {
+        let is_late = match &selection.effect {
+            Some(Effect::Late(late)) => {
+                self.cmdb.wait(seconds(late.late_seconds)).await;
+                true
+            }
+            _ => false,
+        };
+
+        let delays = selection.delays.iter().map(|delay| length(delay, self.request));
+        let delay = delays.fold(Duration::ZERO, Duration::saturating_add);
+        let (cost, is_too_slow) = self.cost();
+        let time = delay.saturating_add(cost);
+        if !time.is_zero() {
+            self.cmdb.wait(time).await;
+            // Who delivers a call late does not tell that its caller has gone.
+            if !is_late && abandon(self.cmdb, self.request) {
+                return (None, Vec::new());
+            }
         }
+
+        self.is_too_slow = is_too_slow;
+        let reply = self.apply(selection).await;
+        (reply, self.ids)
     }
 
-    let process = |commit: bool, ids: &mut Vec<i64>| {
-        let outcome = execute::execute(cmdb, request, admission, commit);
+    /// How long a create takes until it has its reply, and whether that reply is the apiserver's, which has waited too long.
+    fn cost(&self) -> (Duration, bool) {
+        let Admission::Granted { operation: Operation::BatchCreateProcTemplate, .. } = self.admission else {
+            return (Duration::ZERO, false);
+        };
+        let database = self.cmdb.database();
+        let Some(cost) = database.state.create_cost else { return (Duration::ZERO, false) };
+        let service_template_id = self.request.body.get("service_template_id").and_then(Value::as_i64).unwrap_or(0);
+        let items = self.request.body.get("processes").and_then(Value::as_array).map_or(0, Vec::len);
+        let duration = cost.duration(items, database.count_of(service_template_id));
+        (duration.min(cost.timeout()), duration > cost.timeout())
+    }
+
+    /// Carries the call out; with `commit` unset it has no effect beyond burnt IDs.
+    fn execute(&mut self, commit: bool) -> Outcome {
+        let commit = commit && !self.is_too_slow;
+        let mut outcome = execute::execute(self.cmdb, self.request, self.admission, commit);
         if commit {
-            ids.clone_from(&outcome.ids);
+            self.ids.clone_from(&outcome.ids);
+        }
+        if let (true, true, Ok(operation)) = (self.is_too_slow, outcome.result.is_ok(), self.request.operation) {
+            outcome.result = Err(Failure::Outage(outage::timed_out(self.request, operation)));
         }
         outcome
-    };
+    }
 
-    match selection.effect {
-        // Delays were taken out when the faults were selected.
-        None | Some(Effect::Delay(_)) => Some(process(true, ids).reply(request)),
-        Some(Effect::Drop(drop)) => {
-            if drop.drop == DropMoment::AfterCommit {
-                process(true, ids);
+    fn executed(&mut self) -> Reply {
+        self.execute(true).reply(self.request)
+    }
+
+    async fn apply(&mut self, selection: Selection) -> Option<Reply> {
+        let Selection { effect, is_first, .. } = selection;
+        match effect {
+            // Both were waited for.
+            None | Some(Effect::Delay(_) | Effect::Late(_)) => Some(self.executed()),
+            Some(Effect::Drop(drop)) => {
+                if drop.drop == DropMoment::AfterCommit {
+                    self.execute(true);
+                }
+                None
             }
-            None
-        }
-        Some(Effect::HoldNames(HoldNames { hold_names_seconds, stored })) => {
-            process(stored, ids);
-            block(cmdb, request, hold_names_seconds, |operation| operation == Operation::BatchCreateProcTemplate);
-            None
-        }
-        Some(Effect::HoldTemplates(HoldTemplates { hold_templates_seconds, stored })) => {
-            process(stored, ids);
-            block(cmdb, request, hold_templates_seconds, |operation| operation != Operation::BatchCreateProcTemplate);
-            None
-        }
-        Some(Effect::SurplusIds(surplus)) => {
-            let lost: Vec<i64> = {
-                let mut database = cmdb.database();
-                (0..surplus.surplus_ids).map(|_| database.next_process_template_id()).collect()
-            };
-            let mut outcome = process(true, ids);
-            outcome.ids.splice(..0, lost);
-            Some(outcome.reply(request))
-        }
-        Some(Effect::ShortIds(short)) => {
-            let mut outcome = process(true, ids);
-            outcome.ids.truncate(outcome.ids.len().saturating_sub(short.short_ids));
-            Some(outcome.reply(request))
-        }
-        Some(Effect::Refuse(refuse)) => {
-            if refuse.after_commit {
-                process(true, ids);
+            Some(Effect::HoldNames(HoldNames { hold_names_seconds, stored })) => {
+                self.execute(stored);
+                self.hold(hold_names_seconds, |operation| operation == Operation::BatchCreateProcTemplate);
+                None
             }
-            Some(Reply::refused(request, refuse))
-        }
-        Some(Effect::Raw(raw)) => Some(Reply::raw(raw)),
-        Some(Effect::Redirect(redirect)) => Some(Reply::redirect(redirect)),
-        Some(Effect::Hang(Hang { hang_seconds, commit: true })) => {
-            let outcome = process(true, ids);
-            cmdb.wait(seconds(hang_seconds)).await;
-            Some(outcome.reply(request))
-        }
-        Some(Effect::Hang(Hang { hang_seconds, commit: false })) => {
-            cmdb.wait(seconds(hang_seconds)).await;
-            if abandon(cmdb, request) || request.has_hung_up() {
-                return None;
+            Some(Effect::HoldTemplates(HoldTemplates { hold_templates_seconds, stored })) => {
+                self.execute(stored);
+                self.hold(hold_templates_seconds, |operation| operation != Operation::BatchCreateProcTemplate);
+                None
             }
-            Some(process(true, ids).reply(request))
+            Some(Effect::SurplusIds(surplus)) => {
+                let lost: Vec<i64> = {
+                    let mut database = self.cmdb.database();
+                    (0..surplus.surplus_ids).map(|_| database.next_process_template_id()).collect()
+                };
+                let mut outcome = self.execute(true);
+                outcome.ids.splice(..0, lost);
+                Some(outcome.reply(self.request))
+            }
+            Some(Effect::ShortIds(short)) => {
+                let mut outcome = self.execute(true);
+                outcome.ids.truncate(outcome.ids.len().saturating_sub(short.short_ids));
+                Some(outcome.reply(self.request))
+            }
+            Some(Effect::Refuse(refuse)) => {
+                if refuse.after_commit {
+                    self.execute(true);
+                }
+                Some(Reply::refused(self.request, refuse))
+            }
+            Some(Effect::Raw(raw)) => Some(Reply::raw(raw)),
+            Some(Effect::Redirect(redirect)) => Some(Reply::redirect(redirect)),
+            Some(Effect::Hang(hang)) => self.hang(&hang).await,
+            Some(Effect::Killed(killed)) => {
+                Some(self.lose(&killed, if is_first { Loss::InFlight } else { Loss::Down }))
+            }
+            Some(effect @ (Effect::CountOff(_) | Effect::ForeignItems(_) | Effect::PageLimit(_))) => {
+                Some(self.lie(&effect))
+            }
         }
     }
-}
 
-/// What a call would write stays blocked, if the call is one of these.
-fn block(cmdb: &Cmdb, request: &Request, duration: f64, is_held_by: impl FnOnce(Operation) -> bool) {
-    if let Ok(operation) = request.operation
-        && is_held_by(operation)
-    {
-        cmdb.database().holds.add(hold::of(operation, &request.body), seconds(duration));
+    async fn hang(&mut self, hang: &Hang) -> Option<Reply> {
+        let pause = seconds(hang.hang_seconds);
+        if hang.commit {
+            let outcome = self.execute(true);
+            self.cmdb.wait(pause).await;
+            return Some(outcome.reply(self.request));
+        }
+        self.cmdb.wait(pause).await;
+        if abandon(self.cmdb, self.request) || self.request.has_hung_up() {
+            return None;
+        }
+        Some(self.executed())
+    }
+
+    /// The call meets a lost daemon, unless it is refused before it gets there.
+    fn lose(&mut self, killed: &Killed, loss: Loss) -> Reply {
+        let Admission::Granted { operation, .. } = *self.admission else { return self.executed() };
+        self.execute(false);
+        if killed.killed == Daemon::Coreservice && loss == Loss::InFlight {
+            self.hold(killed.hold_names_seconds, |operation| operation == Operation::BatchCreateProcTemplate);
+        }
+        Reply::refused(self.request, outage::lost(self.request, operation, killed.killed, loss))
+    }
+
+    /// Answers a list, but not as it is.
+    fn lie(&mut self, effect: &Effect) -> Reply {
+        let Admission::Granted { operation, .. } = *self.admission else { return self.executed() };
+        let body = &self.request.body;
+        if let Effect::PageLimit(PageLimit { page_limit, refuse: true }) = effect
+            && operation.is_list()
+            && lie::exceeds(body, *page_limit)
+        {
+            return Reply::refusal(self.request, &Refusal::page_limit(*page_limit), Origin::Daemon);
+        }
+
+        let outcome = self.execute(true);
+        let database = self.cmdb.database();
+        let outcome = outcome.edit_list(|list| match effect {
+            Effect::CountOff(off) => lie::miscount(list, off.count_off),
+            Effect::PageLimit(limit) => lie::cut(list, limit.page_limit),
+            Effect::ForeignItems(foreign) => {
+                lie::mix(&database, operation, body, foreign.scope, foreign.foreign_items, list);
+            }
+            _ => {}
+        });
+        outcome.reply(self.request)
+    }
+
+    /// What the call would write stays blocked, if the call is one of these.
+    fn hold(&self, duration: f64, is_held_by: impl FnOnce(Operation) -> bool) {
+        if let Ok(operation) = self.request.operation
+            && is_held_by(operation)
+        {
+            self.cmdb.database().holds.add(hold::of(operation, &self.request.body), seconds(duration));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Carries the call of an admitted request out on the database.
 
+use serde_json::Value;
+
 use crate::access::admission::Admission;
 use crate::access::credentials::Caller;
 use crate::access::refusal::Refusal;
@@ -10,6 +12,7 @@ use crate::calls::service_category;
 use crate::calls::service_template;
 use crate::calls::update;
 use crate::cmdb::Cmdb;
+use crate::control::effect::Refuse;
 use crate::http::envelope;
 use crate::http::reply::{Origin, Reply};
 use crate::http::request::Request;
@@ -18,7 +21,7 @@ use crate::operation::Operation;
 
 /// How the call itself went, before anything happened to its reply.
 pub(crate) struct Outcome {
-    pub result: Result<Data, (Refusal, Origin)>,
+    pub result: Result<Data, Failure>,
     /// IDs of what was created, changed or deleted, even if the call was refused then.
     pub ids: Vec<i64>,
 }
@@ -33,12 +36,20 @@ pub(crate) enum Data {
     Plain(&'static str),
 }
 
+/// Why a call failed.
+pub(crate) enum Failure {
+    /// It was refused.
+    Refused(Refusal, Origin),
+    /// A daemon was lost or too slow, and nothing was stored.
+    Outage(Refuse),
+}
+
 /// Carries a call out; with `commit` unset it has no effect beyond burnt IDs.
 pub(crate) fn execute(cmdb: &Cmdb, request: &Request, admission: &Admission, commit: bool) -> Outcome {
     let mut ids = Vec::new();
     let result = match admission {
         Admission::NoRoute(text) => Ok(Data::Plain(text)),
-        Admission::Refused(refusal) => Err((refusal.clone(), Origin::Frontend)),
+        Admission::Refused(refusal) => Err(Failure::Refused(refusal.clone(), Origin::Frontend)),
         Admission::Granted { operation, caller } => {
             let result = carry_out(&mut cmdb.database(), *operation, caller, request, commit, &mut ids);
             // A refused create may have burnt IDs, which are part of the state.
@@ -47,7 +58,7 @@ pub(crate) fn execute(cmdb: &Cmdb, request: &Request, admission: &Admission, com
             {
                 cmdb.save();
             }
-            result.map_err(|refusal| (refusal, Origin::Daemon))
+            result.map_err(|refusal| Failure::Refused(refusal, Origin::Daemon))
         }
     };
     Outcome { result, ids }
@@ -98,13 +109,26 @@ fn carry_out(
 }
 
 impl Outcome {
+    /// Changes the list that is answered, if it is one.
+    pub fn edit_list(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        if let Ok(Data::Json(data)) = &mut self.result
+            && let Ok(mut list) = serde_json::from_str::<Value>(data)
+            && list.get("info").is_some()
+        {
+            edit(&mut list);
+            *data = list.to_string();
+        }
+        self
+    }
+
     pub fn reply(self, request: &Request) -> Reply {
         let data = match self.result {
             Ok(Data::Json(data)) => data,
             Ok(Data::Ids { nested }) if nested && !self.ids.is_empty() => envelope::data(&[self.ids]),
             Ok(Data::Ids { .. }) => envelope::data(&self.ids),
             Ok(Data::Plain(text)) => return Reply::plain(text),
-            Err((refusal, origin)) => return Reply::refusal(request, &refusal, origin),
+            Err(Failure::Refused(refusal, origin)) => return Reply::refusal(request, &refusal, origin),
+            Err(Failure::Outage(outage)) => return Reply::refused(request, outage),
         };
         Reply::success(request, &data)
     }

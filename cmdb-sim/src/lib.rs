@@ -67,7 +67,8 @@ mod simulator;
 
 pub use calls::edit::EditError;
 pub use control::effect::{
-    Delay, Drop, DropMoment, Effect, Hang, HoldNames, HoldTemplates, Raw, Redirect, Refuse, ShortIds, SurplusIds,
+    CountOff, Daemon, Delay, Drop, DropMoment, Effect, ForeignItems, ForeignScope, Hang, HoldNames, HoldTemplates,
+    Killed, Late, PageLimit, Raw, Redirect, Refuse, ShortIds, SurplusIds,
 };
 pub use control::fault::Fault;
 pub use control::quota::{Quota, QuotaWindow};
@@ -75,7 +76,10 @@ pub use control::record::RequestRecord;
 pub use http::tls::Tls;
 pub use http::transport::Transport;
 pub use model::category::ServiceCategory;
+pub use model::cost::CreateCost;
 pub use model::schema::Schema;
-pub use model::state::{Account, Attribute, Business, NextIds, ProcessTemplate, Property, ServiceTemplate, State};
+pub use model::state::{
+    Account, Attribute, Business, DataStatus, NextIds, ProcessTemplate, Property, ServiceTemplate, State,
+};
 pub use options::Options;
 pub use simulator::Simulator;

@@ -65,4 +65,25 @@ impl Operation {
             | Self::GetProcTemplate => false,
         }
     }
+
+    /// Whether it answers a list.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::ListProcTemplate | Self::ListServiceTemplate | Self::ListServiceCategory)
+    }
+
+    /// Whether it changes anything.
+    pub fn is_write(self) -> bool {
+        match self {
+            Self::BatchCreateProcTemplate
+            | Self::UpdateProcTemplate
+            | Self::DeleteProcTemplate
+            | Self::CreateServiceTemplate
+            | Self::DeleteServiceTemplate => true,
+            Self::ListProcTemplate
+            | Self::GetProcTemplate
+            | Self::ListServiceTemplate
+            | Self::GetServiceTemplate
+            | Self::ListServiceCategory => false,
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) mod code {
     pub const GATEWAY_NOT_FOUND: i64 = 1_640_401;
     /// The body does not decode into the types that the call expects.
     pub const JSON_UNMARSHAL: i64 = 1_199_000;
+    /// A daemon could not reach another one.
+    pub const REQUEST_FAILED: i64 = 1_199_002;
     /// An update without properties or ID.
     pub const INPUT_INVALID: i64 = 1_199_003;
     /// A parameter or property is not valid.
@@ -152,7 +154,7 @@ pub(crate) fn default_text(code: i64, language: Language) -> &'static str {
         1_306_406 => ("Parameters error", "Parameters error"),
         code::ESB_FREQUENCY => ("Access frequency limit", "Access frequency limit"),
         code::JSON_UNMARSHAL => ("Deserializing JSON data failed", "反序列化JSON数据失败"),
-        1_199_002 => ("HTTP request failed", "HTTP请求失败"),
+        code::REQUEST_FAILED => ("HTTP request failed", "HTTP请求失败"),
         code::INPUT_INVALID => ("invalid input parameter", "输入参数无效"),
         code::PARAMETER_INVALID => ("'%s' data parameter verification does not pass", "'%s' 数据参数校验不通过"),
         code::NEED_SET => ("'%s' unassigned", "'%s' 未赋值"),

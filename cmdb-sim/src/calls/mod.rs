@@ -5,6 +5,7 @@ pub(crate) mod decode;
 pub(crate) mod delete;
 pub(crate) mod edit;
 pub(crate) mod hold;
+pub(crate) mod lie;
 pub(crate) mod list;
 pub(crate) mod page;
 pub(crate) mod service_category;

@@ -10,7 +10,7 @@ use crate::model::state::Property;
 pub(crate) fn check(database: &Database, service_template_id: i64, property: &Property) -> Result<(), Refusal> {
     let text = |name: &str| property::text(property, name).unwrap_or_default().to_owned();
     let name = text("bk_process_name");
-    if database.is_name_taken(service_template_id, &name) {
+    if database.state.unique_names && database.is_name_taken(service_template_id, &name) {
         return Err(Refusal::new(code::PROCESS_NAME_DUPLICATED, &[&name]));
     }
     let function = (text("bk_func_name"), text("bk_start_param_regex"));

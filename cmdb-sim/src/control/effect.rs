@@ -26,6 +26,16 @@ pub enum Effect {
     Raw(Raw),
     /// Another address, as a proxy sends callers away.
     Redirect(Redirect),
+    /// The count of a list is wrong.
+    CountOff(CountOff),
+    /// A list shows items of another business or service template, too.
+    ForeignItems(ForeignItems),
+    /// A list has a smaller limit than the caller believes.
+    PageLimit(PageLimit),
+    /// A daemon is killed while it carries the call out, and stays down for the calls after it.
+    Killed(Killed),
+    /// The call is held back before it is carried out, and then carried out whether its caller is still there or not.
+    Late(Late),
     /// Time passes first; combines with other effects.
     Delay(Delay),
     /// The reply comes late.
@@ -43,6 +53,11 @@ impl Effect {
             Self::Refuse(_) => "code",
             Self::Raw(_) => "http_status",
             Self::Redirect(_) => "redirect",
+            Self::CountOff(_) => "count_off",
+            Self::ForeignItems(_) => "foreign_items",
+            Self::PageLimit(_) => "page_limit",
+            Self::Killed(_) => "killed",
+            Self::Late(_) => "late",
             Self::Delay(_) => "delay",
             Self::Hang(_) => "hang",
         }
@@ -99,6 +114,42 @@ impl Effect {
     #[must_use]
     pub fn delay(milliseconds: u64) -> Self {
         Self::Delay(Delay { delay_ms: milliseconds, delay_per_item_ms: 0 })
+    }
+
+    /// The count of a list is this much too high, or too low.
+    #[must_use]
+    pub fn count_off(count_off: i64) -> Self {
+        Self::CountOff(CountOff { count_off })
+    }
+
+    /// A list shows this many items that another scope has, too.
+    #[must_use]
+    pub fn foreign_items(foreign_items: usize, scope: ForeignScope) -> Self {
+        Self::ForeignItems(ForeignItems { foreign_items, scope })
+    }
+
+    /// A list shows no more items than this.
+    #[must_use]
+    pub fn cut_page(page_limit: usize) -> Self {
+        Self::PageLimit(PageLimit { page_limit, refuse: false })
+    }
+
+    /// A list that asks for more items than this is refused, with this limit as a suggestion.
+    #[must_use]
+    pub fn refuse_page(page_limit: usize) -> Self {
+        Self::PageLimit(PageLimit { page_limit, refuse: true })
+    }
+
+    /// A daemon is killed in the first call, and down in the calls after it.
+    #[must_use]
+    pub fn killed(daemon: Daemon) -> Self {
+        Self::Killed(Killed { killed: daemon, hold_names_seconds: transaction_lifetime() })
+    }
+
+    /// The call is carried out late, whether its caller is still there or not.
+    #[must_use]
+    pub fn late(seconds: f64) -> Self {
+        Self::Late(Late { late_seconds: seconds })
     }
 
     /// The reply comes late; the call takes effect before the wait or, if the caller is still there, after it.
@@ -215,6 +266,77 @@ pub struct Redirect {
     pub http_status: u16,
 }
 
+/// See [`Effect::CountOff`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountOff {
+    /// What is added to the true count.
+    pub count_off: i64,
+}
+
+/// See [`Effect::ForeignItems`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignItems {
+    /// How many at most; only what is stored can be shown.
+    pub foreign_items: usize,
+    /// Whose items.
+    #[serde(default)]
+    pub scope: ForeignScope,
+}
+
+/// Where the items come from that a list does not ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignScope {
+    /// Another business.
+    #[default]
+    Business,
+    /// Another service template of the same business; in a list of service templates, those that the search leaves out.
+    ServiceTemplate,
+}
+
+/// See [`Effect::PageLimit`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageLimit {
+    /// How many items a page has at most.
+    pub page_limit: usize,
+    /// Whether a list that asks for more, or for all, is refused. If not, it is cut, and its count stays true.
+    #[serde(default)]
+    pub refuse: bool,
+}
+
+/// See [`Effect::Killed`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Killed {
+    /// Which daemon.
+    pub killed: Daemon,
+    /// How long the names of a create stay blocked in which `coreservice` was killed; 60 unless given, as long as the
+    /// database keeps an abandoned transaction.
+    #[serde(default = "transaction_lifetime")]
+    pub hold_names_seconds: f64,
+}
+
+/// A daemon of CMDB behind the apiserver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Daemon {
+    /// The one that works on the database.
+    Coreservice,
+    /// The one that answers the calls for process and service templates, through `coreservice`.
+    Procserver,
+}
+
+/// See [`Effect::Late`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// For how long it is held back.
+    pub late_seconds: f64,
+}
+
 /// See [`Effect::Delay`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +357,10 @@ pub struct Hang {
     /// Whether the call takes effect before the wait. If not, it does so after it, unless the caller has gone.
     #[serde(default)]
     pub commit: bool,
+}
+
+fn transaction_lifetime() -> f64 {
+    60.0
 }
 
 fn found() -> u16 {

@@ -120,6 +120,8 @@ pub(crate) struct FaultBook {
 pub(crate) struct Selection {
     pub delays: Vec<Delay>,
     pub effect: Option<Effect>,
+    /// Whether the effect applies for the first time.
+    pub is_first: bool,
 }
 
 impl Selection {
@@ -164,7 +166,10 @@ impl FaultBook {
             }
             match &fault.effect {
                 Effect::Delay(delay) => selection.delays.push(delay.clone()),
-                effect if selection.effect.is_none() => selection.effect = Some(effect.clone()),
+                effect if selection.effect.is_none() => {
+                    selection.effect = Some(effect.clone());
+                    selection.is_first = fault.hits == 0;
+                }
                 _ => continue,
             }
             fault.hits += 1;
@@ -213,6 +218,11 @@ mod tests {
             r#"{"delay_ms":20,"delay_per_item_ms":2}"#,
             r#"{"hang_seconds":0.5,"commit":true}"#,
             r#"{"hold_templates_seconds":60,"stored":true}"#,
+            r#"{"count_off":-1}"#,
+            r#"{"foreign_items":1,"scope":"service_template"}"#,
+            r#"{"page_limit":200,"refuse":true}"#,
+            r#"{"killed":"coreservice","hold_names_seconds":1.0}"#,
+            r#"{"late_seconds":2.5}"#,
         ] {
             let fault = parse(&format!(r#"{{"call":"*","nth":3,"match":{{"bk_biz_id":2}},"do":{effect}}}"#)).unwrap();
             let value: Value = serde_json::from_str(effect).unwrap();

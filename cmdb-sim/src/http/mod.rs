@@ -5,6 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod envelope;
 pub(crate) mod gateway;
 pub(crate) mod headers;
+pub(crate) mod outage;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod server;

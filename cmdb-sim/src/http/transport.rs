@@ -85,6 +85,12 @@ impl<'a> Address<'a> {
     }
 }
 
+/// Method and path of an operation's resource, as the apiserver passes it on; a path with an ID ends before the ID.
+pub(crate) fn resource(operation: Operation) -> (&'static str, &'static str) {
+    let resource = RESOURCES.iter().find(|(_, _, its_operation)| *its_operation == operation);
+    resource.map_or(("POST", ""), |(method, path, _)| (*method, path.trim_end_matches("{}")))
+}
+
 /// The operation of a method and a path, and the ID in the path. A slash at the end of the path means nothing.
 fn resolve<'a>(method: &str, path: &'a str) -> Result<(Operation, Option<&'a str>), NoOperation> {
     let path = path.trim_end_matches('/');

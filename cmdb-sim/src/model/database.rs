@@ -126,6 +126,11 @@ impl Database {
         ids.into_iter().flatten().filter_map(|id| self.templates.get(id))
     }
 
+    /// How many of one service template there are.
+    pub fn count_of(&self, service_template_id: i64) -> usize {
+        self.scopes.get(&service_template_id).map_or(0, |scope| scope.ids.len())
+    }
+
     pub fn has_business(&self, id: i64) -> bool {
         self.state.businesses.iter().any(|business| business.bk_biz_id == id)
     }

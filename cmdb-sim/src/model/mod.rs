@@ -2,6 +2,7 @@
 
 pub(crate) mod bind_info;
 pub(crate) mod category;
+pub(crate) mod cost;
 pub(crate) mod database;
 pub(crate) mod field;
 pub(crate) mod flat;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::clock::now;
 use crate::control::quota::Quota;
 use crate::model::category::{self, ServiceCategory};
+use crate::model::cost::CreateCost;
 use crate::model::schema::Schema;
 
 /// Everything the simulated CMDB knows.
@@ -29,6 +30,10 @@ pub struct State {
     /// Create answers `[[1, 2]]`, as the old API document shows it.
     #[serde(rename = "nestedIds")]
     pub nested_ids: bool,
+    /// No two process templates of a service template have the same name. Before CMDB 3.9.18 the database did not know
+    /// that rule, and two creates at the same time could store a name twice.
+    #[serde(rename = "uniqueNames")]
+    pub unique_names: bool,
     /// Update changes `bk_process_name`; before CMDB 3.9.27 it ignored that as it still does `bk_func_name`.
     pub rename: bool,
     /// Create and delete work without a transaction, as up to CMDB 3.8.3: what comes before the item that fails stays
@@ -51,6 +56,9 @@ pub struct State {
     pub id_step: i64,
     /// The version that `GET /version` of the apiserver answers; when empty, there is no such page.
     pub version: String,
+    /// What a create costs; nothing means no time.
+    #[serde(rename = "createCost")]
+    pub create_cost: Option<CreateCost>,
     /// How many calls a caller has; nothing means no limit.
     pub quota: Option<Quota>,
     /// Applications that may call; an empty list lets every non-empty code and secret in.
@@ -85,6 +93,7 @@ impl State {
             create_limit: current,
             id_filter: current,
             nested_ids: false,
+            unique_names: true,
             rename: true,
             non_atomic: false,
             hold_names_on_hang_up_seconds: 0.0,
@@ -92,9 +101,14 @@ impl State {
             write_conflict_seconds: 0.0,
             id_step: 1,
             version: if current { "3.14.7-simulated" } else { "3.8.3-simulated" }.to_owned(),
+            create_cost: None,
             quota: None,
             accounts: Vec::new(),
-            businesses: vec![Business { bk_biz_id: 2, bk_biz_name: "BlueKing".to_owned() }],
+            businesses: vec![Business {
+                bk_biz_id: 2,
+                bk_biz_name: "BlueKing".to_owned(),
+                bk_data_status: DataStatus::Enable,
+            }],
             service_categories: category::built_in(),
             service_templates: Vec::new(),
             process_templates: Vec::new(),
@@ -121,6 +135,20 @@ pub struct Business {
     /// Name.
     #[serde(default)]
     pub bk_biz_name: String,
+    /// Whether it is in use. CMDB writes to an archived one as to any other.
+    #[serde(default)]
+    pub bk_data_status: DataStatus,
+}
+
+/// Whether a business is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataStatus {
+    /// It is.
+    #[default]
+    Enable,
+    /// It was archived.
+    Disabled,
 }
 
 /// A service template.

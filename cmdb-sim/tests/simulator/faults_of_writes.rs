@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::esb::{
     CREATE, DELETE, Server, UPDATE, batch, change, deletion, locked, name_taken, none, not_deleted, process, refusal,
+    service_template,
 };
 
 #[tokio::test]
@@ -123,6 +124,47 @@ async fn a_hung_write_takes_effect_at_once_or_only_if_its_caller_stays() {
             server.simulator.clear_faults();
         }
     }
+}
+
+#[tokio::test]
+async fn a_call_that_is_delivered_late_is_carried_out_though_its_caller_has_gone() {
+    let server = Server::start().await;
+    let id = server.created(vec![process("a")]).await[0];
+    // A server that would notice is behind the one that delivers late.
+    server.simulator.update_state(|state| {
+        state.hold_names_on_hang_up_seconds = 3_600.0;
+        state.hold_templates_on_hang_up_seconds = 3_600.0;
+    });
+    server.simulator.add_fault(Fault::every("*", Effect::late(0.5)).times(3));
+    for (call, body) in [
+        (CREATE, batch(vec![process("late")])),
+        (UPDATE, change(id, json!({"user": locked("root")}))),
+        ("create_service_template", service_template("late")),
+    ] {
+        let seen = server.simulator.requests().len();
+        let has_come = async {
+            while server.simulator.requests().len() == seen {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = server.send(call, body) => panic!("answered"),
+            () = has_come => assert!(server.simulator.requests()[seen].ids.is_empty()),
+        }
+        while !server.simulator.requests()[seen].finished {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let request = server.simulator.requests().remove(seen);
+        assert!(request.client_hung_up && request.ids.len() == 1, "{request:?}");
+        assert_eq!(request.fault.as_deref(), Some("late"));
+    }
+    assert_eq!(server.one(id).await["property"]["user"], locked("root"));
+    assert_eq!(server.names_by_id().await, ["a", "late"]);
+    assert_eq!(server.simulator.state().service_templates[1].name, "late");
+    // A caller that stays gets the reply.
+    server.simulator.clear_faults();
+    server.admin(Method::POST, "faults", json!({"do": {"late_seconds": 0.05}})).await;
+    server.created(vec![process("b")]).await;
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod faults;
 mod faults_of_writes;
 mod gateway;
 mod https;
+mod lies;
 mod list;
 mod program;
 mod quota;

@@ -328,3 +328,19 @@ async fn wrong_json_types_in_a_property_refuse_the_update() {
     }
     assert_eq!(server.one(id).await["property"]["timeout"], none());
 }
+
+#[tokio::test]
+async fn a_name_is_stored_twice_where_the_database_allows_it() {
+    let server = Server::start().await;
+    server.simulator.update_state(|state| state.unique_names = false);
+    let named = |name: &str, function: &str| process_with(name, "bk_func_name", locked(function));
+    server.created(vec![named("a", "x"), named("a", "y")]).await;
+    server.created(vec![named("b", "z")]).await;
+    server.updated(3, json!({"bk_process_name": locked("a")})).await;
+    assert_eq!(server.names_by_id().await, ["a", "a", "a"]);
+    // A server that was upgraded does not mend them, but takes no more.
+    server.simulator.update_state(|state| state.unique_names = true);
+    assert_eq!(server.refused_update(1, json!({"user": locked("root")})).await, name_taken("a"));
+    server.deleted(&[1, 2]).await;
+    server.updated(3, json!({"user": locked("root")})).await;
+}
