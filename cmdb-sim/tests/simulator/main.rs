@@ -16,6 +16,7 @@ mod credentials;
 mod delete;
 mod edits;
 mod esb;
+mod facts;
 mod faults;
 mod faults_of_writes;
 mod gateway;
