@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::steadiness::Steadiness;
 use crate::cmdb::{self, ErrorClass, Observer, Operation};
 
 /// What was last heard from CMDB over a connection.
@@ -50,6 +51,10 @@ pub struct AnswerObserver {
 #[derive(Debug, Default)]
 struct Heard {
     last: Option<Answer>,
+    // Since when all answers have been good, if the last was.
+    good_since: Option<Instant>,
+    // How the verdict has changed.
+    steadiness: Steadiness,
     // A call has succeeded.
     has_worked: bool,
     // Why calls fail, while they do.
@@ -110,6 +115,22 @@ impl AnswerObserver {
         }
     }
 
+    /// Notes that the status now has another verdict.
+    pub fn note_change(&self) {
+        self.heard.lock().steadiness.note_change();
+    }
+
+    /// What is left of the wait before Ready may turn True.
+    pub fn until_good(&self) -> Option<Duration> {
+        let heard = self.heard.lock();
+        heard.steadiness.until_good(heard.good_since?.elapsed())
+    }
+
+    /// What is left of the wait before a connection that is not Ready may give another reason.
+    pub fn until_reworded(&self) -> Option<Duration> {
+        self.heard.lock().steadiness.until_reworded()
+    }
+
     /// The connection asks CMDB itself: its own answer wakes nothing.
     pub fn begin_check(&self) {
         self.heard.lock().is_woken = true;
@@ -156,6 +177,7 @@ impl Observer for AnswerObserver {
             let answer = Answer { at: Instant::now(), is_good, refuses: outcome == "authentication" };
             let has_turned = heard.last.replace(answer).is_none_or(|before| before.is_good != is_good);
             heard.has_worked |= outcome == "ok";
+            heard.good_since = is_good.then(|| heard.good_since.unwrap_or(answer.at));
             if is_good {
                 heard.error = None;
             }

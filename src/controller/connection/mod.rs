@@ -13,3 +13,4 @@ pub mod reconcile;
 pub mod secrets;
 pub mod set_connection;
 pub mod status;
+pub mod steadiness;

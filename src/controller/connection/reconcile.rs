@@ -6,7 +6,8 @@
 //! 2. Where there is no newer answer, CMDB is asked: when none came for ten minutes; when the last was bad, after half the time
 //!    for which calls have failed, from one second to ten minutes; at once when somebody requests it with the annotation
 //!    `reconcile-requested-at`.
-//! 3. When refused credentials are taken again, the sets that they had stopped are woken.
+//! 3. A verdict that changes again and again is written with growing distance ([`super::steadiness`]).
+//! 4. When the status says that refused credentials are taken again, the sets that they had stopped are woken.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
@@ -259,9 +260,26 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
     if let Err(error) = &checked {
         tracing::warn!(connection = %name, reason = error.label(), %error, "the connection cannot be used");
     }
+    let has_changed = status.conditions != previous.conditions;
+    if let Ok(live) = &live
+        && has_changed
+        && !is_requested
+        && previous.observed_generation == Some(generation)
+        && let Some(left) = until_steady(live, &previous, &checked)
+    {
+        if checked.is_ok() {
+            state.reset_backoff();
+        }
+        return Some(left);
+    }
     if status != previous {
         match write::<K>(context, &name, &target, &status).await {
-            Ok(()) => context.events.turned(connection.object_ref(&()), &previous.conditions, &conditions),
+            Ok(()) => {
+                if let Some(live) = live.as_ref().ok().filter(|_| has_changed) {
+                    live.answers.note_change();
+                }
+                context.events.turned(connection.object_ref(&()), &previous.conditions, &conditions);
+            }
             // The watch delivers what has changed; the verdict is the same then, without another call.
             Err(WriteError::Outdated) => return Some(OUTDATED),
             Err(WriteError::Failed(_)) => {}
@@ -276,9 +294,22 @@ async fn check_and_report<K: ConnectionObject>(object: &DeserializeGuard<K>, con
     Some(next(&state, checked.err().as_ref()))
 }
 
+// What is left of the wait before the status may have this other verdict.
+fn until_steady(live: &Live, previous: &ConnectionStatus, checked: &Result<(), Error>) -> Option<Duration> {
+    let is_failing = ready_of(previous).is_some_and(|ready| ready.status == "False");
+    match checked {
+        Ok(()) if is_failing => live.answers.until_good(),
+        Err(Error::Engine(engine::Error::Cmdb(_))) if is_failing => live.answers.until_reworded(),
+        _ => None,
+    }
+}
+
 fn was_refused(previous: &ConnectionStatus) -> bool {
-    let ready = previous.conditions.iter().find(|condition| condition.type_ == "Ready");
-    ready.is_some_and(|ready| ready.reason == Reason::Unauthorized.as_str())
+    ready_of(previous).is_some_and(|ready| ready.reason == Reason::Unauthorized.as_str())
+}
+
+fn ready_of(status: &ConnectionStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == "Ready")
 }
 
 // Sets whose credentials were refused wait for a change, which this is.
