@@ -15,7 +15,6 @@ use crate::execute::{self, Failure, Outcome};
 use crate::http::outage::{self, Loss};
 use crate::http::reply::{Origin, Reply};
 use crate::http::request::Request;
-use crate::model::holds::Held;
 use crate::operation::Operation;
 
 /// A call on its way through its faults.
@@ -85,12 +84,11 @@ impl Call<'_> {
         let delay = delays.fold(Duration::ZERO, Duration::saturating_add);
         let (cost, is_too_slow) = self.cost();
         let time = delay.saturating_add(cost);
-        if !time.is_zero() {
-            self.cmdb.wait(time).await;
+        if is_late {
             // Who delivers a call late does not tell that its caller has gone.
-            if !is_late && abandon(self.cmdb, self.request) {
-                return (None, Vec::new());
-            }
+            self.cmdb.wait(time).await;
+        } else if !time.is_zero() && self.is_abandoned_within(time).await {
+            return (None, Vec::new());
         }
 
         self.is_too_slow = is_too_slow;
@@ -188,8 +186,7 @@ impl Call<'_> {
             self.cmdb.wait(pause).await;
             return Some(outcome.reply(self.request));
         }
-        self.cmdb.wait(pause).await;
-        if abandon(self.cmdb, self.request) || self.request.has_hung_up() {
+        if self.is_abandoned_within(pause).await || self.request.has_hung_up() {
             return None;
         }
         Some(self.executed())
@@ -229,6 +226,34 @@ impl Call<'_> {
         outcome.reply(self.request)
     }
 
+    /// Lets time pass. A server that notices that the caller of a write has gone gives up at once: it stores nothing, but
+    /// the transaction stays open and blocks what it has written for a while.
+    async fn is_abandoned_within(&self, time: Duration) -> bool {
+        let Ok(operation) = self.request.operation else {
+            self.cmdb.wait(time).await;
+            return false;
+        };
+        let duration = {
+            let state = &self.cmdb.database().state;
+            seconds(match operation {
+                Operation::BatchCreateProcTemplate => state.hold_names_on_hang_up_seconds,
+                _ => state.hold_templates_on_hang_up_seconds,
+            })
+        };
+        let held = hold::of(operation, &self.request.body);
+        let is_noticed = !duration.is_zero() && !held.is_empty();
+
+        tokio::select! {
+            () = self.cmdb.wait(time) => {}
+            () = self.request.hang_up(), if is_noticed => {}
+        }
+        if !is_noticed || !self.request.has_hung_up() {
+            return false;
+        }
+        self.cmdb.database().holds.add(held, duration);
+        true
+    }
+
     /// What the call would write stays blocked, if the call is one of these.
     fn hold(&self, duration: f64, is_held_by: impl FnOnce(Operation) -> bool) {
         if let Ok(operation) = self.request.operation
@@ -237,23 +262,6 @@ impl Call<'_> {
             self.cmdb.database().holds.add(hold::of(operation, &self.request.body), seconds(duration));
         }
     }
-}
-
-/// What a server does when it notices that the caller of a write has gone: it stores nothing, but the transaction stays
-/// open and blocks what it has written for a while.
-fn abandon(cmdb: &Cmdb, request: &Request) -> bool {
-    let (true, Ok(operation)) = (request.has_hung_up(), request.operation) else { return false };
-    let mut database = cmdb.database();
-    let duration = seconds(match operation {
-        Operation::BatchCreateProcTemplate => database.state.hold_names_on_hang_up_seconds,
-        _ => database.state.hold_templates_on_hang_up_seconds,
-    });
-    let held: Vec<Held> = hold::of(operation, &request.body);
-    if duration.is_zero() || held.is_empty() {
-        return false;
-    }
-    database.holds.add(held, duration);
-    true
 }
 
 fn length(delay: &Delay, request: &Request) -> Duration {

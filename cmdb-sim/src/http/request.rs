@@ -1,10 +1,9 @@
 //! A request: what a call needs of it, and what is recorded of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::credentials::{self, AUTHORIZATION};
 use crate::access::refusal::Language;
@@ -50,8 +49,8 @@ pub(crate) struct Request {
     /// ID of the request, which every reply names.
     pub id: String,
     pub headers: Headers,
-    /// Set as soon as the caller is gone.
-    hung_up: Arc<AtomicBool>,
+    /// Cancelled as soon as the caller is gone.
+    hung_up: CancellationToken,
 }
 
 impl Request {
@@ -63,7 +62,7 @@ impl Request {
         address: &Address,
         headers: Headers,
         bytes: &[u8],
-        hung_up: Arc<AtomicBool>,
+        hung_up: CancellationToken,
     ) -> Self {
         let transport = address.transport;
         let (body, is_broken) = parse(transport, bytes);
@@ -119,7 +118,12 @@ impl Request {
     }
 
     pub fn has_hung_up(&self) -> bool {
-        self.hung_up.load(Ordering::Acquire)
+        self.hung_up.is_cancelled()
+    }
+
+    /// Waits until the caller is gone.
+    pub async fn hang_up(&self) {
+        self.hung_up.cancelled().await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! HTTP: from a request on the wire to a call and back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::Router;
@@ -11,6 +10,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::cmdb::Cmdb;
 use crate::dispatch;
@@ -73,7 +73,7 @@ async fn serve(
     };
 
     let hung_up = HangUp::default();
-    let gone = Arc::clone(&hung_up.gone);
+    let gone = hung_up.gone.clone();
     let request = Request::read(&cmdb, method.as_str(), uri.path(), &address, Headers::new(headers), &bytes, gone);
 
     let task = tokio::spawn(async move { dispatch::answer(&cmdb, request).await });
@@ -90,7 +90,7 @@ async fn serve(
 /// Marks a request as abandoned by its caller: the server drops a request whose connection closes, and this with it.
 #[derive(Default)]
 struct HangUp {
-    gone: Arc<AtomicBool>,
+    gone: CancellationToken,
     disarmed: bool,
 }
 
@@ -103,7 +103,7 @@ impl HangUp {
 impl Drop for HangUp {
     fn drop(&mut self) {
         if !self.disarmed {
-            self.gone.store(true, Ordering::Release);
+            self.gone.cancel();
         }
     }
 }

@@ -32,6 +32,9 @@ const FACTS: &[(u8, &str)] = &[
 
 const CREATE_SERVICE_TEMPLATE: &str = "create_service_template";
 
+/// Far longer than a test: a server that notices does not wait until it is over.
+const LONG: u64 = 3_600_000;
+
 const RETRIES_EXHAUSTED: (i64, &str) = (1_199_066, "retry transaction exceeds maximum count");
 
 #[test]
@@ -92,10 +95,10 @@ fn with(name: &str, property: Value) -> Value {
     body
 }
 
-/// Sends a request that the server delays, and hangs up while it does.
-async fn hang_up(server: &Server, name: &str, body: Value) {
+/// Sends a request that the server delays by so many milliseconds, and hangs up while it does.
+async fn hang_up(server: &Server, name: &str, body: Value, delay: u64) {
     server.simulator.clear_faults();
-    server.simulator.add_fault(Fault::nth(name, 1, Effect::delay(1_500)));
+    server.simulator.add_fault(Fault::nth(name, 1, Effect::delay(delay)));
     let seen = server.simulator.requests().len();
     let has_come = async {
         while server.simulator.requests().len() == seen {
@@ -147,7 +150,7 @@ async fn fact_2_an_update_or_a_delete_that_was_hung_up_blocks_its_template() {
         created(&server, &["blocked", "free"]).await;
         server.simulator.update_state(|state| state.hold_templates_on_hang_up_seconds = 3_600.0);
         let before = server.simulator.state().process_templates;
-        hang_up(&server, name, body.clone()).await;
+        hang_up(&server, name, body.clone(), LONG).await;
 
         assert_eq!(server.simulator.state().process_templates, before, "lists show what was");
         for (name, body) in [(UPDATE, update(1, json!({}))), (DELETE, deletion(&[1])), (DELETE, deletion(&[2, 1]))] {
@@ -160,7 +163,7 @@ async fn fact_2_an_update_or_a_delete_that_was_hung_up_blocks_its_template() {
         // A server that does not notice carries on, and a block comes to its end.
         let server = Server::start().await;
         created(&server, &["a", "b"]).await;
-        hang_up(&server, name, body.clone()).await;
+        hang_up(&server, name, body.clone(), 2_000).await;
         assert_eq!(server.simulator.requests().last().unwrap().ids, [1]);
         server.simulator.add_fault(Fault::nth(DELETE, 1, Effect::hold_templates(0.05, false)));
         assert!(server.request(Transport::Direct, DELETE, deletion(&[2])).await.is_err());
@@ -172,7 +175,7 @@ async fn fact_2_an_update_or_a_delete_that_was_hung_up_blocks_its_template() {
 async fn fact_3_a_create_of_a_service_template_that_was_hung_up_blocks_its_name() {
     let server = Server::start().await;
     server.simulator.update_state(|state| state.hold_templates_on_hang_up_seconds = 3_600.0);
-    hang_up(&server, CREATE_SERVICE_TEMPLATE, service_template("db")).await;
+    hang_up(&server, CREATE_SERVICE_TEMPLATE, service_template("db"), LONG).await;
     for _ in 0..3 {
         assert_eq!(refusal(&call(&server, CREATE_SERVICE_TEMPLATE, service_template("db")).await), RETRIES_EXHAUSTED);
     }

@@ -135,7 +135,7 @@ async fn a_call_that_is_delivered_late_is_carried_out_though_its_caller_has_gone
         state.hold_names_on_hang_up_seconds = 3_600.0;
         state.hold_templates_on_hang_up_seconds = 3_600.0;
     });
-    server.simulator.add_fault(Fault::every("*", Effect::late(0.5)).times(3));
+    server.simulator.add_fault(Fault::every("*", Effect::late(1.5)).times(3));
     for (call, body) in [
         (CREATE, batch(vec![process("late")])),
         (UPDATE, change(id, json!({"user": locked("root")}))),
