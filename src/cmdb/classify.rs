@@ -147,7 +147,7 @@ pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
         Class::Conflict => Error::Conflict { reply, item },
         Class::NotFound => Error::NotFound { reply },
         Class::Permission => Error::Permission { reply },
-        Class::Authentication => Error::Authentication { reply },
+        Class::Authentication => Error::Authentication { reply, were_replaced: false },
         Class::Throttled => Error::Throttled { reply, retry_after },
         Class::Unavailable => Error::Unavailable { reply, retry_after },
         Class::Protocol => Error::Protocol { reply },

@@ -53,6 +53,8 @@ pub enum Error {
     Authentication {
         /// The answer.
         reply: Reply,
+        /// Whether others were in use when the answer to a write came: it then says nothing of those.
+        were_replaced: bool,
     },
     /// Too many calls.
     #[error("CMDB throttles {reply}")]
@@ -194,7 +196,7 @@ impl Error {
             | Self::Conflict { reply, .. }
             | Self::NotFound { reply }
             | Self::Permission { reply }
-            | Self::Authentication { reply }
+            | Self::Authentication { reply, .. }
             | Self::Throttled { reply, .. }
             | Self::Unavailable { reply, .. }
             | Self::OutcomeUnknown { reply }

@@ -97,7 +97,8 @@ impl From<Arc<cmdb::Error>> for Error {
     fn from(error: Arc<cmdb::Error>) -> Self {
         match *error {
             cmdb::Error::Ending { .. } => Self::Stopped,
-            cmdb::Error::NotGranted { refusal: cmdb::Refusal::ConnectionChanged, .. } => Self::Outdated,
+            cmdb::Error::NotGranted { refusal: cmdb::Refusal::ConnectionChanged, .. }
+            | cmdb::Error::Authentication { were_replaced: true, .. } => Self::Outdated,
             _ => Self::Cmdb(error),
         }
     }

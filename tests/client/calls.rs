@@ -788,6 +788,23 @@ async fn a_read_that_was_refused_with_replaced_credentials_is_sent_with_the_new_
 }
 
 #[tokio::test]
+async fn a_check_that_was_refused_with_replaced_credentials_is_made_with_the_new_ones() {
+    let mut server = Server::holding().await;
+    let (client, new) = (client(&server.url), client(&server.url));
+    let mut checking = begin(client.bare().check(BIZ));
+    for answer in [Answer::error(1_306_000, "APP Secret verification failed"), Answer::list(&json!([]))] {
+        let held = tokio::select! {
+            held = server.next() => held,
+            checked = &mut checking => panic!("{checked:?}"),
+        };
+        client.bare().switch_login(new.bare());
+        held.answer(answer);
+    }
+    checking.await.unwrap();
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
 async fn a_write_is_never_sent_again() {
     for unclear in [|| Answer::text(502, ""), || Answer::error(1_199_066, "held"), || Answer::error(1_199_997, "slow")]
     {

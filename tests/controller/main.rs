@@ -12,6 +12,7 @@ mod line;
 mod memory;
 mod neighbour;
 mod outage;
+mod replaced_credentials;
 mod sharing;
 mod superseded;
 mod tasks;

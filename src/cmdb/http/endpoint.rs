@@ -156,7 +156,7 @@ fn not_sent(operation: Operation, error: &SendError, id: &str, has_certificate: 
 
     // The endpoint is up, and rejects our certificate.
     if obstacle.is_some_and(ConnectFailure::is_of_client_certificate) {
-        return Error::Authentication { reply };
+        return Error::Authentication { reply, were_replaced: false };
     }
     if error.is_connect() { Error::Unavailable { reply, retry_after: None } } else { Error::OutcomeUnknown { reply } }
 }

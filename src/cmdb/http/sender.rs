@@ -122,21 +122,11 @@ impl Sender {
         let attempt = || {
             let first = first.take();
             async move {
-                let mut admitted = match first {
+                let admitted = match first {
                     Some(admitted) => admitted,
                     None => self.admit(operation, priority, authority).await?,
                 };
-                loop {
-                    let login = Arc::clone(&admitted.0);
-                    let read = self.read_admitted(admitted, operation, parameters, deadline).await;
-
-                    // Credentials that were replaced while the call was in flight say nothing of those in use now.
-                    let is_outdated = !Arc::ptr_eq(&login, &self.login());
-                    if !(is_outdated && matches!(read, Err(Error::Authentication { .. }))) {
-                        return read;
-                    }
-                    admitted = self.admit(operation, priority, authority).await?;
-                }
+                self.read_admitted(admitted, (operation, priority), parameters, authority, deadline).await
             }
         };
 
@@ -157,19 +147,28 @@ impl Sender {
     ) -> Result<T, Error> {
         let admitted = self.admit(operation, Priority::Interactive, authority).await?;
         let deadline = later(Instant::now(), self.endpoint.timeout);
-        self.read_admitted(admitted, operation, parameters, deadline).await
+        self.read_admitted(admitted, (operation, Priority::Interactive), parameters, authority, deadline).await
     }
 
+    // Sends it again only where credentials that were replaced meanwhile were refused: that says nothing of those in use now.
     async fn read_admitted<T: DeserializeOwned + Send + 'static>(
         &self,
-        (login, permit): (Arc<Login>, Permit),
-        operation: Operation,
+        mut admitted: (Arc<Login>, Permit),
+        (operation, priority): (Operation, Priority),
         parameters: &Map<String, Value>,
+        authority: Authority<'_>,
         deadline: Instant,
     ) -> Result<T, Error> {
-        let id = self.next_id();
-        let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
-        read.map(|(data, _)| data)
+        loop {
+            let (login, permit) = admitted;
+            let id = self.next_id();
+            let read = self.once(&login, permit, (operation, &id), parameters, Some(deadline)).await;
+            let is_outdated = !Arc::ptr_eq(&login, &self.login());
+            if !(is_outdated && matches!(read, Err(Error::Authentication { .. }))) {
+                return read.map(|(data, _)| data);
+            }
+            admitted = self.admit(operation, priority, authority).await?;
+        }
     }
 
     /// The version of CMDB, if the transport can ask for it and the server answers.
@@ -204,7 +203,11 @@ impl Sender {
         let id = self.next_id();
         let to = (self.endpoint.url.as_str(), self.endpoint.transport);
         let record = AuditRecord::new(operation, to, &login.credentials, &id, behalf, subject);
-        let result = self.once(&login, permit, (operation, &id), parameters, None).await;
+        let mut result = self.once(&login, permit, (operation, &id), parameters, None).await;
+        // The caller lists before it sends anything again.
+        if let Err(Error::Authentication { were_replaced, .. }) = &mut result {
+            *were_replaced = !Arc::ptr_eq(&login, &self.login());
+        }
         record.finish(result.as_ref().map(|(data, id)| (ids(data), id.clone())).map_err(Clone::clone));
         result.map(|(data, _)| data)
     }

@@ -187,7 +187,7 @@ mod tests {
             (cmdb::Error::Conflict { reply: reply(), item: false }, "Conflict", again),
             (cmdb::Error::NotFound { reply: reply() }, "NotFound", again),
             (cmdb::Error::Permission { reply: reply() }, "PermissionDenied", None),
-            (cmdb::Error::Authentication { reply: reply() }, "Unauthorized", None),
+            (cmdb::Error::Authentication { reply: reply(), were_replaced: false }, "Unauthorized", None),
             (cmdb::Error::Throttled { reply: reply(), retry_after: None }, "Throttled", again),
             (cmdb::Error::Unavailable { reply: reply(), retry_after: None }, "Unreachable", again),
             (cmdb::Error::OutcomeUnknown { reply: reply() }, "Unavailable", again),
