@@ -135,6 +135,23 @@ impl Taking {
         }
     }
 
+    /// The one that is tried while a call waits, for the limiter or for its retry.
+    pub fn while_waiting(turn: usize) -> Self {
+        Self::WHILE_WAITING[turn % Self::WHILE_WAITING.len()]
+    }
+
+    /// The ways while a call waits: the grant is removed, narrowed or for other labels, the connection is deleted, replaced, or
+    /// names other credentials.
+    pub const WHILE_WAITING: &[Self] = &[
+        Self::NoGrants,
+        Self::OtherName,
+        Self::OtherLabels,
+        Self::Deleted,
+        Self::Edited,
+        Self::OtherId,
+        Self::Replaced,
+    ];
+
     // Of each, one at every call.
     const OFTEN: &[&[Self]] = &[
         &[Self::NoGrants],
