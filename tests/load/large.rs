@@ -14,12 +14,10 @@ use process_template_operator::api::ProcessTemplateSet;
 use serde_json::json;
 use test_support::chance::chance;
 use test_support::control_plane::ControlPlane;
-use test_support::held::Held;
-use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::Scenario;
 use super::measure::{self, Cost, IN_FLIGHT};
-use super::{Scenario, line_with};
 
 /// Longest wait for all sets.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -50,11 +48,7 @@ pub async fn run(plane: &ControlPlane) -> anyhow::Result<String> {
         .try_for_each(|_| futures::future::ready(Ok(())))
         .await?;
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-    command.args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--watch-namespaces", namespace]);
-    command.env("KUBECONFIG", plane.kubeconfig_path());
-    let operator = Held::start(&command, &file("log"), None).await?;
-    line_with(&file("log"), "begins").await?;
+    let operator = super::operator(plane, namespace, &file("log")).await?;
     timeout(PATIENCE, all_reported(&sets)).await.context("not all sets have a status in time")??;
     let mut cost = Cost::default();
     measure::process(operator.pid(), &mut cost)?;

@@ -3,6 +3,7 @@
 mod bare;
 mod large;
 mod measure;
+mod newcomer;
 mod quota;
 
 use std::collections::BTreeSet;
@@ -95,6 +96,9 @@ async fn main() -> anyhow::Result<()> {
     if arguments.is_empty() || arguments.iter().any(|name| name == large::NAME) {
         lines.push(large::run(&plane).await?);
     }
+    if arguments.is_empty() || arguments.iter().any(|name| name == newcomer::NAME) {
+        lines.push(newcomer::run(&plane).await?);
+    }
     plane.stop().await;
     println!();
     for line in lines {
@@ -126,28 +130,14 @@ async fn run(plane: &ControlPlane, scenario: &Scenario, who: Who) -> anyhow::Res
     // As fast as it can: the limits are not what is measured.
     let limits = json!({ "maxConcurrent": IN_FLIGHT, "requestsPerSecond": 1000 });
     prepare(&client, &namespace, json!({ "url": url, "limits": limits })).await?;
-    let mut command = match who {
-        Who::Operator => {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
-            command.args([
-                "run",
-                "--connections-anywhere",
-                "--listen",
-                "127.0.0.1:0",
-                "--watch-namespaces",
-                &namespace,
-            ]);
-            command
-        }
+    let measured = match who {
+        Who::Operator => operator(plane, &namespace, &file("log")).await?,
         Who::Bare => {
             let mut command = Command::new(std::env::current_exe()?);
             command.arg("bare").arg(plane.kubeconfig_path()).args([&url, &namespace]);
-            command
+            started(command, plane, &file("log")).await?
         }
     };
-    command.env("KUBECONFIG", plane.kubeconfig_path());
-    let measured = Held::start(&command, &file("log"), None).await?;
-    line_with(&file("log"), "begins").await?;
 
     let mut cost = Cost::default();
     let sets: Api<ProcessTemplateSet> = Api::namespaced(client, &namespace);
@@ -163,6 +153,20 @@ async fn run(plane: &ControlPlane, scenario: &Scenario, who: Who) -> anyhow::Res
     measured.stop().await;
     simulator.stop().await;
     Ok(cost)
+}
+
+// The operator, for the sets of one namespace.
+async fn operator(plane: &ControlPlane, namespace: &str, log: &Path) -> anyhow::Result<Held> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ptset"));
+    command.args(["run", "--connections-anywhere", "--listen", "127.0.0.1:0", "--watch-namespaces", namespace]);
+    started(command, plane, log).await
+}
+
+async fn started(mut command: Command, plane: &ControlPlane, log: &Path) -> anyhow::Result<Held> {
+    command.env("KUBECONFIG", plane.kubeconfig_path());
+    let process = Held::start(&command, log, None).await?;
+    line_with(log, "begins").await?;
+    Ok(process)
 }
 
 async fn simulator(scenario: &Scenario, log: &Path) -> anyhow::Result<(Held, String)> {
