@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::error_class::ErrorClass as Class;
 use super::reply::Reply;
 use super::{Error, Operation};
+use crate::outside;
 
 /// Codes of a row.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,9 @@ enum Codes {
     Absent,
 }
 use Codes::{Absent, Is, Other};
+
+/// The page of a list is not valid.
+const PAGE_LIMIT: i64 = 1_199_059;
 
 /// Longest name of a property or a parameter in a text, in bytes.
 const MAX_FIELD: usize = 256;
@@ -59,7 +63,7 @@ const ROWS: &[Row] = &[
     (Is(1_199_055), ANY, Class::Conflict, false, "it has children"),
     (Is(1_199_056), ANY, Class::Conflict, false, "it is referred to"),
     (Is(1_199_058), ANY, Class::OutcomeUnknown, false, "no ID could be generated"),
-    (Is(1_199_059), ANY, Class::Invalid, false, "the page of a list is not valid"),
+    (Is(PAGE_LIMIT), ANY, Class::Invalid, false, "the page of a list is not valid"),
     (Is(1_199_065), ANY, Class::OutcomeUnknown, false, "a transaction did not start"),
     (Is(1_199_066), ANY, Class::OutcomeUnknown, false, "a transaction did not commit; names may be held for a minute"),
     (Is(1_199_089), ANY, Class::Invalid, false, "too many IDs in one list"),
@@ -167,6 +171,20 @@ pub fn is_out_of_reach(reply: &Reply) -> bool {
         Some(code) => matches!(code, 1_306_201 | 1_650_200 | 1_650_201 | 1_650_300 | 1_650_401),
         None => matches!(reply.http_status, None | Some(500..=599)),
     }
+}
+
+/// A smaller limit for the pages of a list that was refused for its limit: the one that the text suggests, else `small`.
+/// None: it was refused for something else, or there is no smaller one.
+pub fn page_limit(error: &Error, limit: usize, small: usize) -> Option<usize> {
+    let Error::Invalid { reply, .. } = error else { return None };
+    if reply.code != Some(PAGE_LIMIT) {
+        return None;
+    }
+    let (_, after) = reply.message.split_once("suggestion").unwrap_or_default();
+    let digits = after.trim_start().split(|letter: char| !letter.is_ascii_digit()).next();
+    let suggestion = digits.and_then(outside::natural).and_then(|number| usize::try_from(number).ok());
+    // Each page repeats an item of the one before it.
+    suggestion.filter(|suggestion| *suggestion > 1).or(Some(small)).filter(|suggestion| *suggestion < limit)
 }
 
 // The codes of all rows.

@@ -1,11 +1,13 @@
 //! The client of a connection: it can find out whether CMDB takes its credentials, and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::grants::Authority;
+use super::whole_list::PAGE;
 use super::wire::List;
 use super::{Config, Error, Observer, Operation, Priority, ServiceCategory, Transport};
 use crate::cmdb::http::sender::Sender;
@@ -45,6 +47,8 @@ use crate::cmdb::http::sender::Sender;
 #[derive(Clone)]
 pub struct Client {
     sender: Arc<Sender>,
+    // Most items of a page that the server takes, as far as it has said so.
+    page_limit: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Client {
@@ -59,7 +63,7 @@ impl Client {
     /// # Errors
     /// [`Error::Configuration`] when the URL cannot be used.
     pub fn new(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        Ok(Self { sender: Arc::new(Sender::new(config, observer)?) })
+        Ok(Self::of(Sender::new(config, observer)?))
     }
 
     /// A client that gets scripted answers.
@@ -70,7 +74,7 @@ impl Client {
         script: super::http::scripted::Script,
     ) -> Result<Self, Error> {
         let http = super::http::http_client::HttpClient::scripted(script);
-        Ok(Self { sender: Arc::new(Sender::with(config, http, observer)?) })
+        Ok(Self::of(Sender::with(config, http, observer)?))
     }
 
     /// Normalised base URL.
@@ -128,6 +132,14 @@ impl Client {
 
     pub(super) fn sender(&self) -> &Sender {
         &self.sender
+    }
+
+    pub(super) fn page_limit(&self) -> &AtomicUsize {
+        &self.page_limit
+    }
+
+    fn of(sender: Sender) -> Self {
+        Self { sender: Arc::new(sender), page_limit: Arc::new(AtomicUsize::new(PAGE)) }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The client as one set uses it: one method for each call.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
@@ -8,18 +7,17 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::Subject;
+use super::evidence::{Scoped as _, check_object, check_scopes};
 use super::grants::Authority;
 use super::limits::lanes::Lanes;
 use super::limits::wait::Wait;
+use super::whole_list::{Form, WholeList};
 use super::wire::{Ids, List};
 use super::{
     Behalf, Client, Error, Grants, Operation, Priority, ProcessTemplate, Properties, ServiceCategory, ServiceTemplate,
     ServiceTemplateRef, Touched, UserCredential,
 };
 use crate::cmdb::http::sender::Sender;
-
-/// Service templates per page: the most that CMDB documents.
-const PAGE: usize = 500;
 
 /// A client that one set was given, with what it may touch: all calls that are made for a set. Each asks the grants just
 /// before each request is sent, after the wait for the limiter and before each retry. What they refuse is not sent, and the
@@ -105,7 +103,7 @@ impl GrantedClient {
             Subject { biz_id, service_template_id: Some(service_template_id), process_names, ..Subject::default() };
         let operation = Operation::CreateProcessTemplates;
         let authority = self.authority(service_template.touched());
-        let ids = |ids: &Ids| ids.0.clone();
+        let ids = |ids: &Ids| Ok(ids.0.clone());
         self.sender().write(operation, &parameters, authority, (&self.behalf, subject), ids).await.map(|ids| ids.0)
     }
 
@@ -132,8 +130,13 @@ impl GrantedClient {
             ..Subject::default()
         };
         let operation = Operation::UpdateProcessTemplate;
-        let authority = self.authority(service_template.touched());
-        let ids = |updated: &ProcessTemplate| vec![updated.id];
+        let touched = service_template.touched();
+        let authority = self.authority(touched);
+        let ids = |updated: &ProcessTemplate| {
+            check_object("process template", &id, &updated.id)?;
+            updated.check_scope(touched)?;
+            Ok(vec![updated.id])
+        };
         self.sender().write(operation, &parameters, authority, (&self.behalf, subject), ids).await
     }
 
@@ -156,11 +159,14 @@ impl GrantedClient {
         };
         let operation = Operation::DeleteProcessTemplates;
         let authority = self.authority(service_template.touched());
-        let deleted = |_: &IgnoredAny| ids;
+        let deleted = |_: &IgnoredAny| Ok(ids);
         self.sender().write(operation, &parameters, authority, (&self.behalf, subject), deleted).await.map(drop)
     }
 
-    /// Lists the process templates of a service template, by ascending ID.
+    /// Lists the process templates of a service template, by ascending ID: all of them.
+    ///
+    /// # Errors
+    /// Those of the call; and when the list is not whole, or not of this service template.
     pub async fn list_process_templates(
         &self,
         priority: Priority,
@@ -168,34 +174,18 @@ impl GrantedClient {
     ) -> Result<Vec<ProcessTemplate>, Error> {
         let ServiceTemplateRef { biz_id, id: service_template_id, .. } = service_template;
         let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
-        let operation = Operation::ListProcessTemplates;
-        let authority = self.authority(service_template.touched());
-        let list: List<ProcessTemplate> = self.sender().read(operation, priority, &parameters, authority).await?;
-        let mut found = list.info;
-        found.sort_by_key(|template| template.id);
-        Ok(found)
+        let list = self.whole_list(Operation::ListProcessTemplates, service_template.touched(), parameters);
+        list.read(Form::AtOnce, priority).await
     }
 
-    /// Lists the service templates of a business, all pages.
+    /// Lists the service templates of a business, by ascending ID: all of them.
+    ///
+    /// # Errors
+    /// Those of the call; and when the list is not whole, or not of this business.
     pub async fn list_service_templates(&self, priority: Priority, biz_id: i64) -> Result<Vec<ServiceTemplate>, Error> {
-        let mut found: BTreeMap<i64, ServiceTemplate> = BTreeMap::new();
-        let mut priority = priority;
-        loop {
-            let (before, page) = (found.len(), json!({ "start": found.len(), "limit": PAGE, "sort": "id" }));
-            let parameters = object([("bk_biz_id", biz_id.into()), ("page", page)]);
-            let operation = Operation::ListServiceTemplates;
-            let authority = self.authority(Touched::business(biz_id));
-            let list: List<ServiceTemplate> = self.sender().read(operation, priority, &parameters, authority).await?;
-            // A poll that is rejected between two pages would have to start from the first.
-            priority = Priority::Interactive;
-            let is_last = list.info.len() < PAGE;
-            found.extend(list.info.into_iter().map(|template| (template.id, template)));
-            let has_all = list.count.is_some_and(|count| found.len() as u64 >= count);
-            // A server that ignores `start` returns the same page each time.
-            if is_last || has_all || found.len() == before {
-                return Ok(found.into_values().collect());
-            }
-        }
+        let parameters = object([("bk_biz_id", biz_id.into())]);
+        let list = self.whole_list(Operation::ListServiceTemplates, Touched::business(biz_id), parameters);
+        list.read(Form::Paged, priority).await
     }
 
     /// Creates a service template.
@@ -212,7 +202,12 @@ impl GrantedClient {
         let operation = Operation::CreateServiceTemplate;
         let touched = Touched { biz_id, service_template_id: None, service_template_name: Some(name) };
         let authority = self.authority(touched);
-        let ids = |created: &ServiceTemplate| vec![created.id];
+        let ids = |created: &ServiceTemplate| {
+            created.check_scope(touched)?;
+            // CMDB cuts blanks off.
+            check_object("service template", name.trim(), created.name.trim())?;
+            Ok(vec![created.id])
+        };
         self.sender().write(operation, &parameters, authority, (&self.behalf, subject), ids).await
     }
 
@@ -220,14 +215,25 @@ impl GrantedClient {
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
         let operation = Operation::ListServiceCategories;
         let parameters = object([("bk_biz_id", biz_id.into())]);
-        let authority = self.authority(Touched::business(biz_id));
-        let read = self.sender().read(operation, Priority::Interactive, &parameters, authority);
+        let touched = Touched::business(biz_id);
+        let read = self.sender().read(operation, Priority::Interactive, &parameters, self.authority(touched));
         let list: List<ServiceCategory> = read.await?;
+        check_scopes(&list.info, touched).map_err(|odd| odd.error_of(operation))?;
         Ok(list.info)
     }
 
     fn sender(&self) -> &Sender {
         self.client.sender()
+    }
+
+    fn whole_list<'a>(
+        &'a self,
+        operation: Operation,
+        touched: Touched<'a>,
+        parameters: Map<String, Value>,
+    ) -> WholeList<'a> {
+        let (sender, page_limit) = (self.sender(), self.client.page_limit());
+        WholeList { sender, page_limit, operation, touched, authority: self.authority(touched), parameters }
     }
 
     fn authority<'a>(&'a self, touched: Touched<'a>) -> Authority<'a> {

@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod error;
 mod error_class;
+mod evidence;
 mod granted_client;
 mod grants;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod intake;
 mod limits;
 mod operation;
 mod reply;
+mod whole_list;
 mod wire;
 mod write_gate;
 

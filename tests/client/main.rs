@@ -3,6 +3,7 @@
 
 mod calls;
 mod errors;
+mod evidence;
 mod limits;
 mod transports;
 

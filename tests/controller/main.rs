@@ -5,6 +5,7 @@
 mod bulkheads;
 mod conflicts;
 mod drain;
+mod evidence;
 mod flapping;
 mod foreign_sets;
 mod in_process;

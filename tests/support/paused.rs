@@ -310,6 +310,16 @@ impl Paused {
         Seen::new(serde_json::from_value(Value::clone(&set)).unwrap())
     }
 
+    /// Deletes a set.
+    pub fn delete(&self, name: &str) {
+        self.api.delete(&place(name));
+    }
+
+    /// Whether a set is there.
+    pub fn is_there(&self, name: &str) -> bool {
+        self.api.get(&place(name)).is_some()
+    }
+
     /// How many sets are not Ready in their present generation.
     pub fn not_ready(&self) -> usize {
         self.not_ready_in(NAMESPACE)

@@ -17,6 +17,7 @@ use super::login::{CurrentLogin, Login};
 use super::{http_client, version};
 use crate::cmdb::audit::{AuditRecord, Behalf, Subject};
 use crate::cmdb::classify::is_out_of_reach;
+use crate::cmdb::evidence::Oddity;
 use crate::cmdb::grants::Authority;
 use crate::cmdb::intake::budget::Share;
 use crate::cmdb::limits::caller::Caller;
@@ -184,14 +185,14 @@ impl Sender {
     }
 
     /// Sends a write, once, if `authority` lets it, and records it in the audit log. `ids` returns the IDs of what was
-    /// written, from the answer.
+    /// written, from the answer, or what is odd about it.
     pub async fn write<T: DeserializeOwned + Send + 'static>(
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
         authority: Authority<'_>,
         (behalf, subject): (&Behalf, Subject),
-        ids: impl FnOnce(&T) -> Vec<i64>,
+        ids: impl FnOnce(&T) -> Result<Vec<i64>, Oddity>,
     ) -> Result<T, Error> {
         let (login, permit) = self.admit(operation, Priority::Interactive, authority).await?;
 
@@ -208,7 +209,11 @@ impl Sender {
         if let Err(Error::Authentication { were_replaced, .. }) = &mut result {
             *were_replaced = !Arc::ptr_eq(&login, &self.login());
         }
-        record.finish(result.as_ref().map(|(data, id)| (ids(data), id.clone())).map_err(Clone::clone));
+        let result = result.and_then(|(data, id)| match ids(&data) {
+            Ok(ids) => Ok((data, (ids, id))),
+            Err(odd) => Err(odd.error_of(operation)),
+        });
+        record.finish(result.as_ref().map(|(_, written)| written.clone()).map_err(Clone::clone));
         result.map(|(data, _)| data)
     }
 
