@@ -3,23 +3,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::api::{FUNC_NAME, PROCESS_NAME};
 use crate::cmdb;
 use crate::plan::{Name, Pair, Properties, ServerSchema, Template, interned};
 
-/// Listed templates, canonical.
+/// Listed templates, canonical. A server has the same properties on all its templates, and the two names: what one of the
+/// list does not show, as legacy data may be without any properties, is empty.
 pub fn templates(listed: Vec<cmdb::ProcessTemplate>) -> Vec<Template> {
-    let mut shown: Arc<BTreeSet<Name>> = Arc::default();
-    let mut templates: Vec<Template> = listed.into_iter().map(|listed| template(listed, &mut shown)).collect();
+    let mut names: BTreeSet<&str> = [FUNC_NAME, PROCESS_NAME].into();
+    for template in &listed {
+        if !template.property.keys().all(|name| names.contains(name.as_str())) {
+            names.extend(template.property.keys().map(String::as_str));
+        }
+    }
+    let shown = Arc::new(names.into_iter().map(interned).collect());
+    let mut templates: Vec<Template> = listed.into_iter().map(|listed| template(listed, &shown)).collect();
     templates.shrink_to_fit();
     templates
 }
 
-// A server shows the same properties of all its templates: templates share the set of names that was shown last.
-fn template(listed: cmdb::ProcessTemplate, shown: &mut Arc<BTreeSet<Name>>) -> Template {
-    if !listed.property.keys().map(String::as_str).eq(shown.iter().map(AsRef::as_ref)) {
-        *shown = Arc::new(listed.property.keys().map(|name| interned(name)).collect());
-    }
-
+fn template(listed: cmdb::ProcessTemplate, shown: &Arc<BTreeSet<Name>>) -> Template {
     let properties = listed.property.into_iter().map(|(name, property)| {
         let locked = property.as_default_value.unwrap_or_default();
         (interned(&name), Pair::listed(&name, property.value, locked))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Pair, Properties};
-use crate::api::{PROCESS_NAME, Property};
+use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
 use crate::plan::properties::property::Name;
 
 /// How a server keeps sockets.
@@ -51,11 +51,19 @@ pub struct Template {
 }
 
 impl Template {
-    /// How the server that listed it keeps sockets: a newer one shows `bind_info` on every template.
+    /// How the server that listed it keeps sockets: a newer one shows `bind_info` on every template. None: its list has not shown
+    /// which properties the server has.
     #[must_use]
     pub fn schema(&self) -> Option<ServerSchema> {
-        let has_rows = self.shown.as_ref()?.contains(Property::BindInfo.cmdb_name());
+        let has_rows = self.known_properties()?.contains(Property::BindInfo.cmdb_name());
         Some(if has_rows { ServerSchema::BindInfo } else { ServerSchema::Flat })
+    }
+
+    /// The properties that the server has, as its list shows them. None: it has shown none but the names, which every server has.
+    #[must_use]
+    pub fn known_properties(&self) -> Option<&BTreeSet<Name>> {
+        let shown = self.shown.as_deref()?;
+        shown.iter().any(|name| ![FUNC_NAME, PROCESS_NAME].contains(&&**name)).then_some(shown)
     }
 
     /// What an update makes of it.

@@ -364,7 +364,7 @@ impl<'a> Planner<'a> {
 
     // What this server does not have, as far as its other templates show.
     fn not_shown(&self, wanted: &Properties) -> Vec<String> {
-        let shown = self.observed.templates.iter().find_map(|template| template.shown.as_ref());
+        let shown = self.observed.templates.iter().find_map(Template::known_properties);
         let is_shown = |name: &str| shown.is_none_or(|shown| shown.contains(name));
         wanted.iter().map(|(name, _)| name.to_owned()).filter(|name| !is_shown(name)).collect()
     }
