@@ -158,7 +158,7 @@ async fn the_answer_to_an_update_of_another_scope_leaves_its_outcome_unknown() {
     for (shown, says) in [
         (template(51, 7, TEMPLATE), "process template 51 of business 7"),
         (template(51, BIZ, 8), "process template 51 of service template 8"),
-        (template(52, BIZ, TEMPLATE), "asked to write process template 51, it answered with 52"),
+        (template(52, BIZ, TEMPLATE), "asked to write process template 51, it answered with another"),
     ] {
         let (client, server) = serve(move |_| shown.clone()).await;
         let updated = client.update_process_template(of(TEMPLATE), (51, "p51"), &Properties::default()).await;
