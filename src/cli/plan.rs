@@ -154,8 +154,12 @@ async fn preview(
 
     // Observe and plan.
     let (memory, made_in) = set.status.as_ref().map(from_status).unwrap_or_default();
-    let around =
-        Surroundings { set: format!("{}/{}", name.namespace, name.name), connection: access.clone(), others, made_in };
+    let around = Surroundings {
+        set: format!("{}/{}", name.namespace, name.name),
+        connection: access.clone(),
+        others: Arc::new(others),
+        made_in,
+    };
     let job = Job::preview(around, &set.spec, desired);
     let progress = Progress::new(CancellationToken::new());
     let may_create = set.spec.service_template.create_if_missing.is_some() && !is_being_deleted(set);
@@ -168,7 +172,7 @@ async fn preview(
             Err(engine::Error::ServiceTemplateMissing { .. }) if may_create => {
                 let (observed, memory) = (new_service_template(&job), Memory::default());
                 let name = job.service_template.name.as_deref().unwrap_or_default();
-                let other_sets = in_new_service_template(&job.others, job.biz_id, name);
+                let other_sets = in_new_service_template(&job.others.candidates().await, job.biz_id, name);
                 let plan = plan_for(&job.desired, &observed, &other_sets, &memory, &job.policy);
                 (None, observed, Arc::new(other_sets), memory, plan)
             }

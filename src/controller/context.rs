@@ -32,7 +32,7 @@ use super::snapshot::{ControllerState, StateSource};
 use super::watch::queue::Queue;
 use super::watch::waker::Waker;
 use crate::cmdb::{self, Limiters};
-use crate::engine::Engine;
+use crate::engine::{Engine, Tally};
 
 /// What a reconcile may use.
 pub struct Context {
@@ -41,7 +41,7 @@ pub struct Context {
     /// Reads CMDB, plans and writes.
     pub engine: Engine,
     /// The connections in use.
-    pub connections: Connections,
+    pub connections: Arc<Connections>,
     /// State of each set.
     pub sets: RetryState,
     /// State of each connection.
@@ -98,19 +98,48 @@ impl Context {
     /// Wakes the sets that may have waited for what the set of this name no longer claims: those of the same CMDB, and those
     /// of its namespace.
     pub fn wake_other_sets(&self, name: &ObjectName, reach: &Reach) {
-        let is_reached = |other: &ObjectName| {
-            let stored = self.store.get(&other.reference());
-            let Some(claims) = stored.as_ref().and_then(|set| set.claims()) else { return false };
-            let here = |url: &String| reach.urls.contains(url);
-            claims.endpoint.as_ref().is_some_and(here)
-                || self.connections.url_of(&claims.connection).is_some_and(|url| here(&url))
-        };
         for other in self.index.beside(name, reach.biz_id, &reach.service_template) {
-            if other.namespace == name.namespace || is_reached(&other) {
-                self.sets.wake(&other);
-                self.waker.set(other.reference());
+            if other.namespace == name.namespace || self.is_reached(&other, reach) {
+                self.wake(&other);
             }
         }
+    }
+
+    /// Wakes the other sets that claim what a set has just deleted in the CMDB of this URL. Claims are looked at before a delete
+    /// is sent; a set that was applied while it was in flight may have seen the template in a list.
+    pub fn wake_claimants(&self, set: &CurrentSet<'_>, endpoint: &str, tally: &Tally) {
+        if tally.deleted.is_empty() {
+            return;
+        }
+        let spec = &set.object.spec;
+        let service_template = spec.service_template.clone();
+        let reach = Reach { biz_id: spec.biz_id, service_template, urls: vec![endpoint.to_owned()] };
+        let claims = |other: &ObjectName| {
+            let stored = self.store.get(&other.reference());
+            stored.as_ref().and_then(|set| set.claims()).is_some_and(|claims| {
+                claims.processes.values().any(|name| tally.deleted_names.contains(name))
+                    || claims.memory.items.values().any(|remembered| tally.deleted.contains(&remembered.id))
+            })
+        };
+        for other in self.index.beside(&set.name, reach.biz_id, &reach.service_template) {
+            if claims(&other) && self.is_reached(&other, &reach) {
+                self.wake(&other);
+            }
+        }
+    }
+
+    // Whether a set uses a CMDB that is reached.
+    fn is_reached(&self, name: &ObjectName, reach: &Reach) -> bool {
+        let stored = self.store.get(&name.reference());
+        let Some(claims) = stored.as_ref().and_then(|set| set.claims()) else { return false };
+        let here = |url: &String| reach.urls.contains(url);
+        claims.endpoint.as_ref().is_some_and(here)
+            || self.connections.url_of(&claims.connection).is_some_and(|url| here(&url))
+    }
+
+    fn wake(&self, set: &ObjectName) {
+        self.sets.wake(set);
+        self.waker.set(set.reference());
     }
 
     /// Ends the backoff of the sets and connections that a changed Secret concerns, and wakes the connections. Returns the

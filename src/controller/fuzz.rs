@@ -96,7 +96,7 @@ async fn plan(set: &ProcessTemplateSet, desired: Desired, templates: String) -> 
     let client = client_of(templates);
     let connection = Connection { key: String::new(), client, schema: ServerSchema::Unknown };
     let others: Vec<OtherSetCandidate> = Vec::new();
-    let around = Surroundings { set: "a/b".to_owned(), connection, others, made_in };
+    let around = Surroundings { set: "a/b".to_owned(), connection, others: Arc::new(others), made_in };
     let job = Job::preview(around, &set.spec, desired);
     let engine = Engine::new(std::time::Duration::from_secs(150));
     let request = ReadRequest::interactive(Freshness::Since(Instant::now()));

@@ -121,7 +121,7 @@ pub async fn run(
     let builder = ClientBuilder::new(bounds, cmdb_observer, turned);
     let context = Arc::new(Context {
         engine: Engine::new(settings.create_grace),
-        connections: Connections::new(client.clone(), settings.secrets, lookup, builder),
+        connections: Arc::new(Connections::new(client.clone(), settings.secrets, lookup, builder)),
         sets: RetryState::default(),
         connection_states,
         store: sets.store(),

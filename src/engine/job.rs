@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::error::Error;
-use super::other_sets::OtherSetCandidate;
+use super::other_sets::{OtherSets, in_service_template};
 use super::scope::Connection;
 use crate::api::{AdoptionPolicy, ProcessTemplateSetSpec, ServiceTemplateSelector};
 use crate::cmdb::{self, Refusal, Touched};
-use crate::plan::{Desired, Place, Policy, SetName};
+use crate::plan::{Desired, OtherSet, Place, Policy, SetName};
 
 /// What the engine does for a set: [`Job::living`], [`Job::deletion`] or [`Job::preview`].
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Job {
     /// What the set allows.
     pub policy: Policy,
     /// The other live sets that may live in the same service template.
-    pub others: Vec<OtherSetCandidate>,
+    pub others: Arc<dyn OtherSets>,
     /// Where the set's memory was made.
     pub made_in: Place,
     /// Nothing may be created but process templates: a missing service template is an error.
@@ -40,7 +40,7 @@ pub struct Surroundings {
     /// The CMDB that the set uses, with its grants.
     pub connection: Connection,
     /// The other live sets that may live in the same service template.
-    pub others: Vec<OtherSetCandidate>,
+    pub others: Arc<dyn OtherSets>,
     /// Where the set's memory was made.
     pub made_in: Place,
 }
@@ -102,6 +102,11 @@ impl Job {
         let Surroundings { set, connection, others, made_in } = around;
         let (biz_id, service_template) = (spec.biz_id, spec.service_template.clone());
         Self { set, connection, biz_id, service_template, desired, policy, others, made_in, is_read_only }
+    }
+
+    /// The other sets that live in a service template, and what they claim at this moment.
+    pub(crate) async fn other_sets(&self, id: i64, name: Option<&str>) -> Vec<OtherSet> {
+        in_service_template(&self.others.candidates().await, self.biz_id, id, name)
     }
 
     /// Whether the set may touch this now: the list of the business, or one service template of it.

@@ -5,12 +5,17 @@
 //! the CMDB of each ([`Whereabouts`]) and its grants, and [`LiveSet::seen_from`] makes an [`OtherSetCandidate`] of it. When
 //! the engine has resolved the service template, [`in_service_template`] keeps those that do live there.
 //!
+//! Claims change while a reconcile waits for other writers. So a job has no list of candidates but an [`OtherSets`], which the
+//! engine asks each time that it decides by claims.
+//!
 //! Assumption: the name and the ID of a service template may mean the same one, which only CMDB's list shows. A set that
 //! gives a name is therefore beside every set of the business that gives an ID, and the reverse.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::api::ServiceTemplateSelector;
@@ -81,6 +86,19 @@ pub fn whereabouts(endpoint: Option<&str>, here: &str) -> Whereabouts {
         Some(endpoint) if endpoint == here => Whereabouts::Here,
         Some(_) => Whereabouts::Elsewhere,
         None => Whereabouts::Unknown,
+    }
+}
+
+/// Finds the other live sets that may live in the service template of one set, as they are when it is asked.
+pub trait OtherSets: Debug + Send + Sync {
+    /// The other sets, each with what it claims at this moment.
+    fn candidates(&self) -> BoxFuture<'_, Vec<OtherSetCandidate>>;
+}
+
+// Sets that do not change: those of files.
+impl OtherSets for Vec<OtherSetCandidate> {
+    fn candidates(&self) -> BoxFuture<'_, Vec<OtherSetCandidate>> {
+        Box::pin(std::future::ready(self.clone()))
     }
 }
 

@@ -59,6 +59,12 @@ impl Scope {
         Place { endpoint: Some(self.endpoint.clone()), service_template_id: Some(self.service_template_id) }
     }
 
+    /// Whether both are the same process templates, whatever the connection.
+    pub(crate) fn is_of_same_templates(&self, other: &Self) -> bool {
+        let templates = |scope: &Self| (scope.biz_id, scope.service_template_id);
+        templates(self) == templates(other) && self.endpoint == other.endpoint
+    }
+
     // Without the connection: two connections may lead to one CMDB.
     pub(crate) fn writer_key(&self) -> String {
         format!("{} {} {}", self.endpoint, self.biz_id, self.service_template_id)

@@ -33,9 +33,21 @@ pub struct PlannedView {
     pub provenance: Provenance,
     /// What is to be done.
     pub plan: Plan,
+    /// Whether the plan was made under the write lock, from claims as they were then: only such a plan decides about claims.
+    pub is_decided: bool,
 }
 
 impl PlannedView {
+    /// Whether there is nothing to do, nothing to confirm, nothing to wait for, and nothing to decide about claims.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.plan.is_settled() && !self.has_claims_to_decide()
+    }
+
+    pub(crate) fn has_claims_to_decide(&self) -> bool {
+        !self.is_decided && self.plan.moves_claims()
+    }
+
     // The process name that a template had in the last list.
     pub(crate) fn name_of(&self, id: i64) -> String {
         let listed = self.listing.observed.templates.iter().find(|template| template.id == id);

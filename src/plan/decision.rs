@@ -60,6 +60,8 @@ pub enum Basis {
     Claimed,
     /// It existed before, and the set may take it over.
     Adopted,
+    /// Another set of the namespace had it, and no longer needs it.
+    HandedOver,
 }
 
 /// What is to be done about one process, or what prevents it.
@@ -231,6 +233,18 @@ impl Plan {
         !self.has_writes() && !self.items.iter().any(Item::is_unconfirmed)
     }
 
+    /// Whether it takes a template over, or releases one: what another set may do at the same time.
+    #[must_use]
+    pub fn moves_claims(&self) -> bool {
+        self.items.iter().any(Item::is_taken_over) || self.removals.iter().any(|removal| !removal.is_outstanding())
+    }
+
+    /// Whether it deletes this template now.
+    #[must_use]
+    pub fn deletes(&self, template: i64) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Delete { id, .. } if *id == template))
+    }
+
     /// Whether carrying it out writes to CMDB.
     #[must_use]
     pub fn has_writes(&self) -> bool {
@@ -245,6 +259,16 @@ impl Plan {
 }
 
 impl Item {
+    /// Whether its template becomes the set's by this plan. One that is to be changed first does so by a later plan.
+    #[must_use]
+    pub fn is_taken_over(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| match found.basis {
+            Basis::Remembered | Basis::Claimed => false,
+            Basis::Adopted => matches!(self.decision, Decision::InSync { .. } | Decision::Replace(_)),
+            Basis::HandedOver => true,
+        })
+    }
+
     fn is_unconfirmed(&self) -> bool {
         matches!(self.decision, Decision::InSync { .. })
             && self.found.as_ref().is_some_and(|found| found.created_at.is_none())

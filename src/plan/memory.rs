@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Basis, Cause, Decision, Intent, Item, Plan};
+use super::{Basis, Cause, Decision, Intent, Item, Plan, Removal};
 
 /// What is remembered of one set in one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,18 +31,30 @@ pub struct Remembered {
 impl Memory {
     /// Takes over what a plan has found: which template belongs to which item, and which intents are still undecided.
     pub fn absorb(&mut self, plan: &Plan) {
-        self.intents.clone_from(&plan.undecided);
-        let removals = plan.removals.iter().filter(|removal| removal.is_outstanding());
-        let keys: BTreeSet<&str> = plan
-            .items
-            .iter()
-            .map(|item| item.key.as_str())
-            .chain(removals.map(|removal| removal.key.as_str()))
-            .collect();
-        self.items.retain(|key, _| keys.contains(key.as_str()));
+        self.absorb_removals(plan, Removal::is_outstanding);
         for item in &plan.items {
             self.absorb_item(item);
         }
+    }
+
+    /// Takes over what a plan has found that decides nothing about claims, because other sets may write at the same time: what
+    /// it takes over is not ours yet, and what it releases still is.
+    pub fn absorb_undecided(&mut self, plan: &Plan) {
+        self.absorb_removals(plan, |_| true);
+        for item in plan.items.iter().filter(|item| !item.is_taken_over()) {
+            self.absorb_item(item);
+        }
+    }
+
+    // Keeps what belongs to the items, and to removals that are to be remembered.
+    fn absorb_removals(&mut self, plan: &Plan, is_kept: impl Fn(&Removal) -> bool) {
+        let items: BTreeSet<&str> = plan.items.iter().map(|item| item.key.as_str()).collect();
+        let removals = plan.removals.iter().filter(|removal| is_kept(removal));
+        let removals: BTreeSet<&str> = removals.map(|removal| removal.key.as_str()).collect();
+        self.items.retain(|key, _| items.contains(key.as_str()) || removals.contains(key.as_str()));
+        // An intent that explains what is to be removed is all that is known of it.
+        let is_left = |key: &str| removals.contains(key) && !items.contains(key) && !self.items.contains_key(key);
+        self.intents.retain(|key, _| plan.undecided.contains_key(key) || is_left(key));
     }
 
     fn absorb_item(&mut self, item: &Item) {

@@ -122,7 +122,7 @@ impl<'a> Planner<'a> {
         let may_replace = self.policy.replace == ReplacePolicy::Recreate;
         let fits = |template: &Template| wanted.text(FUNC_NAME) == template.properties.text(FUNC_NAME);
         let is_own = match old {
-            Some(old) => may_replace && fits(template) && !fits(old),
+            Some(old) => may_replace && fits(template) && !fits(old) && !self.is_owned(old),
             None => fits(template) || !may_replace,
         };
 
@@ -139,7 +139,7 @@ impl<'a> Planner<'a> {
 
     // With a token our own user is not known: the template may be another user's, and stays.
     fn leave_over(&mut self, key: &str, template: &'a Template) {
-        if self.is_surely_ours(template) && self.taken.insert(template.id) {
+        if self.is_surely_ours(template) && !self.is_owned(template) && self.taken.insert(template.id) {
             self.leftovers.push((key.to_owned(), template));
         }
     }
@@ -324,8 +324,8 @@ impl<'a> Planner<'a> {
         let is_handed_over = self.other_sets.iter().any(|other| other.hands_over(template));
         if is_handed_over && self.policy.adoption != AdoptionPolicy::Never {
             self.taken.insert(template.id);
-            let found = (template, Basis::Remembered);
-            return (Some(found), self.judge(item, wanted, template, Basis::Remembered));
+            let found = (template, Basis::HandedOver);
+            return (Some(found), self.judge(item, wanted, template, Basis::HandedOver));
         }
 
         let differences = differences();
@@ -380,7 +380,7 @@ impl<'a> Planner<'a> {
         let cause = match basis {
             Basis::Adopted => Cause::Adoption,
             Basis::Remembered if then.is_some() && !is_changed(then, &hash) => Cause::Drift,
-            Basis::Remembered | Basis::Claimed => Cause::Spec,
+            Basis::Remembered | Basis::Claimed | Basis::HandedOver => Cause::Spec,
         };
         if cause == Cause::Drift && self.policy.drift == DriftPolicy::Detect {
             return Decision::Drifted(differences);
@@ -389,6 +389,10 @@ impl<'a> Planner<'a> {
         if differences.iter().any(|difference| difference.cmdb_name == FUNC_NAME) {
             if self.policy.replace == ReplacePolicy::Never {
                 return Decision::NeedsReplacement(differences);
+            }
+            // A replacement deletes the template.
+            if let Some(owner) = self.other_owner(|other| other.owns(template)) {
+                return conflict(Some(template), owner, differences);
             }
             return match self.memory.refused.get(&item.key) {
                 Some(reason) => Decision::Refused(reason.clone()),
@@ -417,6 +421,11 @@ impl<'a> Planner<'a> {
         create(name, properties, cause)
     }
 
+    // Whether another set has it.
+    fn is_owned(&self, template: &Template) -> bool {
+        self.other_owner(|other| other.owns(template)).is_some()
+    }
+
     // The first other set that claims it so.
     fn other_owner(&self, claims: impl Fn(&OtherSet) -> bool) -> Option<Owner> {
         self.other_sets.iter().find(|other| claims(other)).map(|other| Owner::Set(other.name.clone()))
@@ -437,11 +446,10 @@ impl<'a> Planner<'a> {
     }
 
     fn fate(&self, template: &Template) -> Fate {
-        let is_owned = self.other_sets.iter().any(|other| other.owns(template));
         let wants = |other: &&OtherSet| other.wants.contains(&template.process_name);
         let wanting: Vec<&OtherSet> = self.other_sets.iter().filter(wants).collect();
         match self.policy.deletion {
-            _ if is_owned => Fate::Released,
+            _ if self.is_owned(template) => Fate::Released,
             DeletionPolicy::Orphan => Fate::Orphan,
             // A set in another namespace cannot see that it is handed over.
             DeletionPolicy::Delete if wanting.iter().any(|other| other.name.is_none()) => Fate::Released,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod bulkheads;
+mod claims;
 mod conflicts;
 mod drain;
 mod evidence;

@@ -227,8 +227,12 @@ fn job(connection: engine::Connection) -> engine::Job {
     let spec = json!({ "bizId": 2, "serviceTemplate": { "name": "web" },
         "processes": [{ "name": "a", "funcName": "a" }] });
     let spec: api::ProcessTemplateSetSpec = serde_json::from_value(spec).unwrap();
-    let around =
-        engine::Surroundings { set: "uid".to_owned(), connection, others: Vec::new(), made_in: plan::Place::default() };
+    let around = engine::Surroundings {
+        set: "uid".to_owned(),
+        connection,
+        others: Arc::new(Vec::new()),
+        made_in: plan::Place::default(),
+    };
     let waits = engine::Waits { removals_are_due: true, hand_overs_are_over: false };
     engine::Job::living(around, &spec, plan::Desired::from_spec(plan::SetName::default(), &spec), waits)
 }

@@ -1,10 +1,10 @@
 //! What the planner promises, over given and over random specs and servers.
 
 use crate::model::Server;
-use process_template_operator::api::ProcessTemplateSetSpec;
+use process_template_operator::api::{DeletionPolicy, ProcessTemplateSetSpec, ReplacePolicy};
 use process_template_operator::plan::{
-    Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, Pair, Plan, Policy, Remembered, ServerSchema,
-    SetName, Value as PlanValue, intent_hash,
+    Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, OtherSet, Pair, Plan, Policy, Remembered,
+    ServerSchema, SetName, Value as PlanValue, intent_hash,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -153,6 +153,78 @@ fn a_key_that_takes_over_a_removed_keys_name_takes_its_template_without_a_write(
     renamed["processName"] = "nginx".into();
     let rekeyed = plan(&desired(json!([renamed])), &server.observed(), &memory);
     assert_eq!(basis(&rekeyed, "web"), Some(Basis::Remembered), "{rekeyed:?}");
+}
+
+fn remembered(server: &Server) -> Memory {
+    let template = &server.templates[0];
+    let (id, created_at, process_name) = (template.id, template.created_at, template.process_name.clone());
+    let remembered = Remembered { id, created_at, process_name, applied_hash: None };
+    Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() }
+}
+
+#[test]
+fn a_plan_without_the_write_lock_neither_takes_over_nor_releases() {
+    let server = stored(json!([nginx()]), "somebody");
+    let mut memory = Memory::default();
+    let takeover = plan(&desired(json!([nginx()])), &server.observed(), &memory);
+    assert!(takeover.moves_claims() && takeover.is_settled());
+    memory.absorb_undecided(&takeover);
+    assert_eq!(memory, Memory::default(), "it is not ours yet");
+    memory.absorb(&takeover);
+    assert_eq!(memory.items.len(), 1);
+
+    let release = plan(&desired(json!([])), &server.observed(), &memory);
+    assert!(release.moves_claims());
+    memory.absorb_undecided(&release);
+    assert_eq!(memory.items.len(), 1, "it is still ours");
+    memory.absorb(&release);
+    assert!(memory.items.is_empty());
+}
+
+#[test]
+fn what_an_intent_alone_explains_is_remembered_until_it_is_removed() {
+    let mut server = Server::new(ServerSchema::BindInfo);
+    let wanted = desired(json!([nginx()]));
+    server.store(&wanted.items[0].properties(ServerSchema::BindInfo).unwrap(), "ours");
+    let intents = [("nginx".to_owned(), intent(&wanted, 0, IntentFate::Open))].into();
+    let mut memory = Memory { intents, ..Memory::default() };
+    let deleting = Policy { deletion: DeletionPolicy::Delete, ..policy() };
+    let plan = |memory: &Memory| {
+        process_template_operator::plan::plan(&desired(json!([])), &server.observed(), &[], memory, &deleting)
+    };
+    for _ in 0..2 {
+        let first = plan(&memory);
+        assert!(first.deletes(server.templates[0].id), "{first:?}");
+        memory.absorb_undecided(&first);
+        memory.absorb(&first);
+    }
+}
+
+#[test]
+fn a_template_that_another_set_has_is_not_replaced_and_what_was_to_replace_it_goes() {
+    let mut server = stored(json!([nginx()]), "ours");
+    let (memory, old) = (remembered(&server), server.templates[0].clone());
+    let mut changed = nginx();
+    changed["funcName"] = "other".into();
+    let recreate = Policy { replace: ReplacePolicy::Recreate, ..policy() };
+    let holds = [(old.id, old.created_at.unwrap())].into();
+    let other = OtherSet { name: Some("later".to_owned()), holds, ..OtherSet::default() };
+    let wanted = desired(json!([changed]));
+    let plan = |server: &Server, others: &[OtherSet]| {
+        process_template_operator::plan::plan(&wanted, &server.observed(), others, &memory, &recreate)
+    };
+    let conflict = plan(&server, std::slice::from_ref(&other));
+    assert!(matches!(decision(&conflict, "nginx"), Decision::Conflict(_)), "{conflict:?}");
+    assert!(conflict.steps.is_empty(), "{conflict:?}");
+
+    // The other set has taken it over after the replacement was created.
+    let created = plan(&server, &[]);
+    apply(&mut server, &created);
+    assert!(plan(&server, &[]).deletes(old.id));
+    let late = plan(&server, &[other]);
+    assert!(!late.deletes(old.id), "{late:?}");
+    apply(&mut server, &late);
+    assert_eq!(server.templates, [old]);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use kube::api::Api;
 use kube::{Client, CustomResourceExt as _};
 
 use super::identity::CurrentSet;
-use super::outcome::released;
 use super::status::journal::{StatusJournal, remembered};
 use super::status::{compose, judge, memory};
 use super::{failure, finalizer, job, schedule};
@@ -93,7 +92,7 @@ async fn delete_templates(
     let here = connection.url().to_owned();
     let endpoint = made_in.endpoint.filter(|made_in| *made_in != here);
     let hand_overs_are_over = job::waits(set, context).hand_overs_are_over;
-    let around = job::surroundings(set, context, &connection, journal, progress).await;
+    let around = job::surroundings(set, context, &connection, journal, progress);
     let job = Job::deletion(around, set.set_name(), &set.object.spec, hand_overs_are_over);
 
     let view = match observe_and_plan(set, context, &job, memory, progress).await {
@@ -108,9 +107,9 @@ async fn delete_templates(
         return Err(engine::Error::EndpointChanged { made_in, here }.into());
     }
 
-    let left_to_others = released(&view.plan);
     let carried = context.engine.carry_out(&job, view, progress, journal).await;
-    context.events_of(set).left_to_others(&left_to_others);
+    context.wake_claimants(set, &here, &carried.tally);
+    context.events_of(set).left_to_others(&carried.released);
     let plan = &carried.view.plan;
     let is_done = carried.stopped.is_none() && !plan.has_removals() && plan.undecided.is_empty();
     Ok(if is_done {
@@ -131,7 +130,9 @@ async fn observe_and_plan(
     // A status that was lost is recovered first.
     if memory == Memory::default() {
         let lost = job.recovering(Desired::from_spec(set.set_name(), &set.object.spec));
-        memory = context.engine.view(&lost, &memory, now(), progress).await?.memory;
+        let found = context.engine.view(&lost, &memory, now(), progress).await?;
+        memory = found.memory;
+        memory.absorb(&found.plan);
     }
     context.engine.view(job, &memory, now(), progress).await
 }

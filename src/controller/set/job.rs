@@ -1,9 +1,10 @@
 //! What the engine needs to know of a set, beside its spec.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::identity::CurrentSet;
-use super::other_sets;
+use super::other_sets::WatchedSets;
 use super::status::journal::{StatusJournal, remembered};
 use crate::controller::connection::set_connection::SetConnection;
 use crate::controller::context::Context;
@@ -14,7 +15,7 @@ const HAND_OVER: Duration = Duration::from_mins(1);
 
 /// What surrounds a set: its connection with its grants, the other sets, and where its memory was made. Calls over the connection
 /// wait only while the set is as it was.
-pub async fn surroundings(
+pub fn surroundings(
     set: &CurrentSet<'_>,
     context: &Context,
     connection: &SetConnection,
@@ -22,11 +23,13 @@ pub async fn surroundings(
     progress: &Progress,
 ) -> Surroundings {
     let (_, made_in) = remembered(journal);
+    let (index, store, connections) = (&context.index, context.store.clone(), &context.connections);
+    let others = WatchedSets::beside(set, connection.url(), Arc::clone(index), store, Arc::clone(connections));
     let client = connection.connection.client.waiting_until(progress.superseded().clone());
     Surroundings {
         set: set.uid.clone(),
         connection: Connection { client, ..connection.connection.clone() },
-        others: other_sets::others(set, &context.index, &context.store, &context.connections, connection.url()).await,
+        others: Arc::new(others),
         made_in,
     }
 }

@@ -1,6 +1,10 @@
 //! Other sets of the same business, and what they claim. Which of them count is decided by [`crate::engine`]'s rule; here they
 //! are found without a walk over all sets.
 
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use parking_lot::Mutex;
@@ -10,7 +14,7 @@ use super::stored_set::StoredSet;
 use crate::api::ServiceTemplateSelector;
 use crate::controller::connection::cache::{Connections, Lead};
 use crate::controller::names::ObjectName;
-use crate::engine::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, whereabouts};
+use crate::engine::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets, whereabouts};
 use crate::plan::{SetName, Whereabouts};
 
 /// The names of the sets that the watch delivered, by business and service template.
@@ -47,35 +51,75 @@ impl SetIndex {
     }
 }
 
-/// The other sets that may live in the same service template, as this set sees them from the CMDB of this URL.
-pub async fn others(
-    set: &CurrentSet<'_>,
-    index: &SetIndex,
-    store: &Store<StoredSet>,
-    connections: &Connections,
-    endpoint: &str,
-) -> Vec<OtherSetCandidate> {
-    let spec = &set.object.spec;
-    let age = age(&set.object.metadata);
-    let mut others = Vec::new();
-    for name in index.beside(&set.name, spec.biz_id, &spec.service_template) {
-        // It may be gone by now, or have another spec.
-        let Some(other) = store.get(&name.reference()) else { continue };
-        let Some(claims) = other.claims() else { continue };
-        let lead = connections.lead(&name.namespace, &claims.connection, claims.biz_id).await.ok();
-        let Ok(grants) = connections.grants(&name.namespace, &claims.connection).await else { continue };
-        let Some(whereabouts) = locate(lead.as_ref(), claims.endpoint.as_deref(), endpoint) else { continue };
-        let live_set = LiveSet {
-            name: &SetName { namespace: name.namespace.clone(), name: name.name.clone() },
-            age: &self::age(other.meta()),
-            is_leaving: other.meta().deletion_timestamp.is_some(),
-            service_template: &claims.service_template,
-            processes: &claims.processes,
-            memory: &claims.memory,
-        };
-        others.push(live_set.seen_from(&set.name.namespace, &age, whereabouts, grants));
+/// The other sets that may live in the same service template as one set, as that set sees them from the CMDB of one URL and as
+/// the watch has delivered them at the time of asking.
+pub struct WatchedSets {
+    name: ObjectName,
+    biz_id: i64,
+    service_template: ServiceTemplateSelector,
+    age: Age,
+    endpoint: String,
+    index: Arc<SetIndex>,
+    store: Store<StoredSet>,
+    connections: Arc<Connections>,
+}
+
+impl WatchedSets {
+    /// The other sets beside this one, which uses the CMDB at `endpoint`.
+    pub fn beside(
+        set: &CurrentSet<'_>,
+        endpoint: &str,
+        index: Arc<SetIndex>,
+        store: Store<StoredSet>,
+        connections: Arc<Connections>,
+    ) -> Self {
+        let spec = &set.object.spec;
+        Self {
+            name: set.name.clone(),
+            biz_id: spec.biz_id,
+            service_template: spec.service_template.clone(),
+            age: age(&set.object.metadata),
+            endpoint: endpoint.to_owned(),
+            index,
+            store,
+            connections,
+        }
     }
-    others
+
+    async fn find(&self) -> Vec<OtherSetCandidate> {
+        let mut others = Vec::new();
+        for name in self.index.beside(&self.name, self.biz_id, &self.service_template) {
+            // It may be gone by now, or have another spec.
+            let Some(other) = self.store.get(&name.reference()) else { continue };
+            let Some(claims) = other.claims() else { continue };
+            let lead = self.connections.lead(&name.namespace, &claims.connection, claims.biz_id).await.ok();
+            let Ok(grants) = self.connections.grants(&name.namespace, &claims.connection).await else { continue };
+            let made_in = claims.endpoint.as_deref();
+            let Some(whereabouts) = locate(lead.as_ref(), made_in, &self.endpoint) else { continue };
+            let live_set = LiveSet {
+                name: &SetName { namespace: name.namespace.clone(), name: name.name.clone() },
+                age: &age(other.meta()),
+                is_leaving: other.meta().deletion_timestamp.is_some(),
+                service_template: &claims.service_template,
+                processes: &claims.processes,
+                memory: &claims.memory,
+            };
+            others.push(live_set.seen_from(&self.name.namespace, &self.age, whereabouts, grants));
+        }
+        others
+    }
+}
+
+impl OtherSets for WatchedSets {
+    fn candidates(&self) -> BoxFuture<'_, Vec<OtherSetCandidate>> {
+        Box::pin(self.find())
+    }
+}
+
+impl fmt::Debug for WatchedSets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WatchedSets").field("beside", &self.name).finish_non_exhaustive()
+    }
 }
 
 // Where a set lives, as seen from the CMDB of this URL; `made_in`: the CMDB that its status names. None: nothing shows that it

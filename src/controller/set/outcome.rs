@@ -2,7 +2,7 @@
 
 use crate::controller::error::Error;
 use crate::engine::{PlannedView, Tally};
-use crate::plan::{Plan, Removal};
+use crate::plan::Removal;
 
 /// What came of a reconcile that looked at CMDB.
 pub struct Outcome {
@@ -14,9 +14,4 @@ pub struct Outcome {
     pub released: Vec<Removal>,
     /// What stopped the reconcile.
     pub stopped: Option<Error>,
-}
-
-/// What leaves the set by this plan and stays in CMDB; the next plan has forgotten it.
-pub fn released(plan: &Plan) -> Vec<Removal> {
-    plan.removals.iter().filter(|removal| !removal.is_outstanding()).cloned().collect()
 }

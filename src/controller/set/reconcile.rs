@@ -25,7 +25,7 @@ use std::time::Duration;
 use kube::Resource as _;
 
 use super::identity::CurrentSet;
-use super::outcome::{Outcome, released};
+use super::outcome::Outcome;
 use super::status::journal::{StatusJournal, remembered};
 use super::status::{compose, object_size};
 use super::stored_set::StoredSet;
@@ -100,7 +100,7 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
         let connection = connection.insert(dereference(set, context, &mut journal, known).await?);
         announce_edit(set, context, connection).await;
         let desired = validate(set)?;
-        let around = job::surroundings(set, context, connection, &journal, progress).await;
+        let around = job::surroundings(set, context, connection, &journal, progress);
         let job = Job::living(around, &set.object.spec, desired, job::waits(set, context));
         let observed = observe(set, context, connection, &job, progress).await?;
         let view = plan(set, context, &job, &journal, observed);
@@ -227,14 +227,14 @@ async fn apply(
     journal: &mut StatusJournal<'_>,
     progress: &Progress,
 ) -> Result<Outcome, Error> {
-    let released = released(&view.plan);
-    if view.plan.is_settled() || set.object.spec.is_suspended() {
-        return Ok(Outcome { view, tally: Tally::default(), released, stopped: None });
+    if view.is_settled() || set.object.spec.is_suspended() {
+        return Ok(Outcome { view, tally: Tally::default(), released: Vec::new(), stopped: None });
     }
     object_size::check(&context.client, set.object, journal, &view).await?;
     let carried = context.engine.carry_out(job, view, progress, journal).await;
     let stopped = carried.stopped.map(Error::from);
-    Ok(Outcome { view: carried.view, tally: carried.tally, released, stopped })
+    context.wake_claimants(set, &carried.view.listing.scope.endpoint, &carried.tally);
+    Ok(Outcome { view: carried.view, tally: carried.tally, released: carried.released, stopped })
 }
 
 // Whether the connection still leads to where the set was made, and its grants still cover that: known without a call to

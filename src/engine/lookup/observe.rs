@@ -87,6 +87,11 @@ impl ProcessTemplateLists {
         self.snapshots.cell(scope.clone()).forget();
     }
 
+    /// Drops the lists of the same service template that other connections have read: something was written over this one.
+    pub fn forget_others(&self, scope: &Scope) {
+        self.snapshots.forget_snapshots(|other| other != scope && other.is_of_same_templates(scope));
+    }
+
     /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.
     pub fn schema(&self, url: &str, configured: ServerSchema) -> ServerSchema {
         if configured != ServerSchema::Unknown {

@@ -11,7 +11,6 @@ use crate::api::{CategorySelector, CreateIfMissing};
 use crate::cmdb::{ServiceCategory, ServiceTemplate};
 use crate::engine::error::Error;
 use crate::engine::job::Job;
-use crate::engine::other_sets::in_service_template;
 use crate::engine::progress::Progress;
 use crate::engine::scope::{Scope, object_of};
 use crate::engine::write::write_locks::WriteLocks;
@@ -80,7 +79,7 @@ impl ServiceTemplates {
         job.check_grant(Some(id), name)?;
 
         // Find the other sets.
-        let other_sets = in_service_template(&job.others, job.biz_id, id, name);
+        let other_sets = job.other_sets(id, name).await;
         let scope = Scope {
             connection: job.connection.key.clone(),
             endpoint: job.connection.client.url().to_owned(),

@@ -103,6 +103,13 @@ impl<K: Hash + Eq, T> SnapshotCache<K, T> {
         Arc::clone(&used.cell)
     }
 
+    /// Drops the snapshots of these keys, also those of reads that are in flight.
+    pub fn forget_snapshots(&self, is_outdated: impl Fn(&K) -> bool) {
+        for (_, used) in self.cells.lock().iter().filter(|(key, _)| is_outdated(key)) {
+            used.cell.forget();
+        }
+    }
+
     /// Drops the cells of these keys.
     pub fn forget(&self, is_gone: impl Fn(&K) -> bool) {
         self.cells.lock().retain(|key, _| !is_gone(key));

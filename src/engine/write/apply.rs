@@ -1,5 +1,13 @@
 //! Carrying out a plan: its writes in the plan's order, each sent once. After anything but a clean success a list shows
 //! the outcome, and the rest is planned again.
+//!
+//! *Claims.* Which of several sets has a template is decided under the write lock of the scope only, by what other sets claim
+//! after the lock was got: taking a template over, also without a write, releasing and deleting it. A plan that was made
+//! before or after that decides nothing of it (`Memory::absorb_undecided`). The lock may be waited for long, so the plan
+//! under the lock is a new one. A delete takes long too, so claims are looked at again before each.
+//!
+//! *Lists.* Under the lock a list that was asked for shortly before is good enough: what this process writes is in it. It is
+//! folded into the list of the writing connection, and drops the lists of the same scope over other connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +53,17 @@ pub async fn carry_out<J: Journal>(
     progress: &Progress,
     journal: &mut J,
 ) -> Carried {
-    let carried = Carried { view, tally: Tally::default(), stopped: None };
+    // Of what takes no write, only what is not confirmed yet needs a list of its own.
+    let is_unconfirmed = !view.plan.is_settled();
+    let carried = Carried { view, tally: Tally::default(), released: Vec::new(), stopped: None };
     let mut writes = Writes { writer, job, progress, ledger: Ledger::new(journal), carried };
-    if writes.carried.view.plan.has_writes() {
+    if writes.carried.view.plan.has_writes() || writes.carried.view.has_claims_to_decide() {
         writes.carried.stopped = write(&mut writes).await.err();
     }
-    finish(writes).await
+    if is_unconfirmed || writes.carried.stopped.is_some() || writes.carried.tally != Tally::default() {
+        return finish(writes).await;
+    }
+    writes.carried
 }
 
 async fn write<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
@@ -58,7 +71,7 @@ async fn write<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
     let _write_guard = writes.progress.wait_for(writes.writer.locks.take(&scope.writer_key())).await?;
     writes.progress.checkpoint()?;
 
-    // While we waited for the lock, other sets may have written.
+    // While we waited for the lock, other sets may have written, and claim other templates.
     writes.look_again(ReadRequest::interactive(Freshness::TO_WRITE)).await?;
     write_all(writes).await
 }
@@ -145,6 +158,10 @@ async fn update<J: Journal>(
 }
 
 async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<Course, Error> {
+    // The writes before it may have taken long.
+    if !writes.are_still_deleted(ids).await {
+        return Ok(Course::PlanAgain);
+    }
     let scope = &writes.carried.view.listing.scope;
     let client = &writes.job.connection.client;
     let names: Vec<(i64, String)> = ids.iter().map(|id| (*id, writes.carried.view.name_of(*id))).collect();
@@ -154,8 +171,8 @@ async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<C
 
     match writes.progress.excluding_wait(deleted).await {
         Ok(()) => {
+            writes.carried.note_deleted(ids);
             writes.fold(|templates| templates.retain(|template| !ids.contains(&template.id))).await;
-            writes.carried.tally.deleted.extend(ids);
             Ok(Course::Clean)
         }
         // It was not sent.
@@ -169,6 +186,11 @@ async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<C
             if gone.is_empty() {
                 return Err(Arc::new(error).into());
             }
+            writes
+                .carried
+                .tally
+                .deleted_names
+                .extend(names.iter().filter(|(id, _)| gone.contains(id)).map(|(_, name)| name.clone()));
             writes.carried.tally.deleted.extend(gone);
             Ok(Course::PlanAgain)
         }
@@ -196,6 +218,14 @@ async fn confirm<J: Journal>(writes: &mut Writes<'_, J>) -> Result<(), Error> {
     let writer_key = writes.carried.view.listing.scope.writer_key();
     let written_at = Instant::now();
     writes.progress.wait_for(writes.writer.locks.quiet(&writer_key, CONFIRMATION_PATIENCE)).await?;
+    writes.progress.checkpoint()?;
+    writes.confirm(ReadRequest::interactive(Freshness::Since(written_at))).await?;
+    if !writes.carried.view.has_claims_to_decide() {
+        return Ok(());
+    }
+
+    // The list shows something to take over or to release that no plan under the lock has seen.
+    let _write_guard = writes.progress.wait_for(writes.writer.locks.take(&writer_key)).await?;
     writes.progress.checkpoint()?;
     writes.look_again(ReadRequest::interactive(Freshness::Since(written_at))).await
 }

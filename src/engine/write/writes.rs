@@ -16,7 +16,7 @@ use crate::engine::lookup::observe::{Listing, ProcessTemplateLists};
 use crate::engine::lookup::read_request::{Freshness, ReadRequest};
 use crate::engine::progress::Progress;
 use crate::engine::view::PlannedView;
-use crate::plan::{Cause, Decision, DesiredItem, Memory, OtherSet, Plan, Template, check_provenance, plan};
+use crate::plan::{Cause, Decision, DesiredItem, Memory, OtherSet, Plan, Removal, Template, check_provenance, plan};
 
 // Longest wait for the list that resolves a create, when the process ends or the reconcile is stopped.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ pub struct Tally {
     pub updated: Vec<Updated>,
     /// IDs of the process templates that were deleted.
     pub deleted: Vec<i64>,
+    /// Names that they had.
+    pub deleted_names: Vec<String>,
 }
 
 /// A change that was made.
@@ -58,6 +60,8 @@ pub struct Carried {
     pub view: PlannedView,
     /// What was written.
     pub tally: Tally,
+    /// What has left the set, by a plan that decides about claims, and stays in CMDB.
+    pub released: Vec<Removal>,
     /// Why it was stopped before it was done.
     pub stopped: Option<Error>,
 }
@@ -69,6 +73,15 @@ pub enum Course {
     Clean,
     /// A new plan has to be made from a new list.
     PlanAgain,
+}
+
+/// Whether the write lock of the scope is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It is.
+    Locked,
+    /// It is not: other sets may take over or release templates at the same time.
+    Unlocked,
 }
 
 /// What the writes of all sets share.
@@ -109,7 +122,7 @@ impl Writer {
         }
     }
 
-    /// The first plan from a list: a memory that was not made here is cleared before it counts.
+    /// The first plan from a list: a memory that was not made here is cleared before it counts. It decides nothing about claims.
     pub fn plan(
         &self,
         job: &Job,
@@ -120,40 +133,73 @@ impl Writer {
     ) -> PlannedView {
         let provenance = check_provenance(&mut memory, &job.made_in, &listing.scope.place(), &listing.observed);
         let (plan, other_sets) = (Plan::default(), Arc::new(other_sets));
-        let mut view =
-            PlannedView { listing: listing.clone(), service_template_name, other_sets, memory, provenance, plan };
-        self.plan_again(job, &mut view, listing);
+        let mut view = PlannedView {
+            listing: listing.clone(),
+            service_template_name,
+            other_sets,
+            memory,
+            provenance,
+            plan,
+            is_decided: false,
+        };
+        self.plan_again(job, &mut view, listing, Hold::Unlocked);
         view
     }
 
-    /// A new plan from a new list, unless the grant has been taken back meanwhile.
+    /// A new plan from a new list, unless the grant has been taken back meanwhile. Under the write lock it decides about claims,
+    /// by those that other sets have after the list.
     pub async fn look_again(
         &self,
         job: &Job,
         view: &mut PlannedView,
         request: ReadRequest,
         progress: &Progress,
+        hold: Hold,
     ) -> Result<(), Error> {
         let (scope, name) = (view.listing.scope.clone(), view.service_template_name.as_str());
         let listing = self.lists.observe(job, scope, name, request, progress).await?;
-        self.plan_again(job, view, listing);
+        if hold == Hold::Locked {
+            view.other_sets = Arc::new(job.other_sets(listing.scope.service_template_id, Some(name)).await);
+        }
+        self.plan_again(job, view, listing, hold);
         Ok(())
     }
 
-    fn plan_again(&self, job: &Job, view: &mut PlannedView, listing: Listing) {
+    fn plan_again(&self, job: &Job, view: &mut PlannedView, listing: Listing, hold: Hold) {
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.set_fates(&job.set, &mut memory, listing.asked_at);
         self.rejected_items.remind(&job.set, &listing.scope, &job.desired, &mut memory);
         let plan = plan(&job.desired, &listing.observed, &view.other_sets, &memory, &job.policy);
-        memory.absorb(&plan);
+        match hold {
+            Hold::Locked => memory.absorb(&plan),
+            Hold::Unlocked => memory.absorb_undecided(&plan),
+        }
         (view.listing, view.memory, view.plan) = (listing, memory, plan);
+        view.is_decided = hold == Hold::Locked;
     }
 }
 
 impl<J> Writes<'_, J> {
-    /// A new plan from a new list.
+    /// A new plan from a new list, under the write lock.
     pub async fn look_again(&mut self, request: ReadRequest) -> Result<(), Error> {
-        self.writer.look_again(self.job, &mut self.carried.view, request, self.progress).await
+        let view = &mut self.carried.view;
+        self.writer.look_again(self.job, view, request, self.progress, Hold::Locked).await?;
+        self.carried.note_released();
+        Ok(())
+    }
+
+    /// A new plan from a new list that confirms the writes, without the write lock.
+    pub async fn confirm(&mut self, request: ReadRequest) -> Result<(), Error> {
+        self.writer.look_again(self.job, &mut self.carried.view, request, self.progress, Hold::Unlocked).await
+    }
+
+    /// Whether these templates are to be deleted by what other sets claim at this moment too.
+    pub async fn are_still_deleted(&self, ids: &[i64]) -> bool {
+        let PlannedView { listing, service_template_name, memory, .. } = &self.carried.view;
+        let id = listing.scope.service_template_id;
+        let others = self.job.other_sets(id, Some(service_template_name)).await;
+        let plan = plan(&self.job.desired, &listing.observed, &others, memory, &self.job.policy);
+        ids.iter().all(|id| plan.deletes(*id))
     }
 
     /// Finds out the outcome of a change or a deletion whose answer does not tell.
@@ -167,17 +213,22 @@ impl<J> Writes<'_, J> {
     /// Finds out the outcome of a create, also when the process ends: the next process would have to wait for it.
     pub async fn settle(&mut self) -> Result<(), Error> {
         self.forget_list();
-        let look = self.writer.look_again(self.job, &mut self.carried.view, ReadRequest::resolving(), self.progress);
-        self.progress.run_for_grace(SETTLE_GRACE, look).await
+        let view = &mut self.carried.view;
+        let look = self.writer.look_again(self.job, view, ReadRequest::resolving(), self.progress, Hold::Locked);
+        self.progress.run_for_grace(SETTLE_GRACE, look).await?;
+        self.carried.note_released();
+        Ok(())
     }
 
-    /// Folds the known effect of a clean write into the list.
+    /// Folds the known effect of a clean write into the list; what other connections have listed is out of date.
     pub async fn fold(&self, change: impl FnOnce(&mut Vec<Template>)) {
+        self.writer.lists.forget_others(&self.carried.view.listing.scope);
         self.writer.lists.fold(&self.carried.view.listing.scope, self.progress, change).await;
     }
 
     fn forget_list(&self) {
         self.writer.lists.forget(&self.carried.view.listing.scope);
+        self.writer.lists.forget_others(&self.carried.view.listing.scope);
     }
 
     /// CMDB refused the item: it is not sent again as it is.
@@ -194,6 +245,22 @@ impl<J> Writes<'_, J> {
 }
 
 impl Carried {
+    // What the last plan has released; the next one has forgotten it.
+    fn note_released(&mut self) {
+        for removal in self.view.plan.removals.iter().filter(|removal| !removal.is_outstanding()) {
+            if !self.released.iter().any(|known| known.id == removal.id) {
+                self.released.push(removal.clone());
+            }
+        }
+    }
+
+    /// These templates were deleted.
+    pub fn note_deleted(&mut self, ids: &[i64]) {
+        self.tally.deleted.extend(ids);
+        let names = ids.iter().map(|id| self.view.name_of(*id)).filter(|name| !name.is_empty());
+        self.tally.deleted_names.extend(names);
+    }
+
     /// The item's template was changed, as the plan says.
     pub fn note_update(&mut self, key: &str, id: i64) {
         let item = self.view.plan.items.iter().find(|item| item.key == key);

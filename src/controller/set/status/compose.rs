@@ -9,7 +9,7 @@ use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSetStatus};
 use crate::controller::kubernetes::conditions::{ConditionSet, clip};
 use crate::controller::reason::Reason;
 use crate::engine::PlannedView;
-use crate::plan::{Decision, Item, explain, state};
+use crate::plan::{Decision, Fate, Item, explain, state};
 
 /// What is being judged.
 #[derive(Clone, Debug)]
@@ -122,16 +122,17 @@ fn process(item: &Item, view: &PlannedView) -> ProcessStatus {
     }
 }
 
-// Keys that have left the spec and whose templates are still to be deleted.
+// Keys that have left the spec and whose templates are still to be deleted, or are still the set's while it is suspended.
 fn leaving(view: &PlannedView) -> impl Iterator<Item = ProcessStatus> {
     let is_item = |key: &str| view.plan.items.iter().any(|item| item.key == key);
-    let outstanding = view.plan.removals.iter().filter(|removal| removal.is_outstanding());
-    outstanding.filter(move |removal| !is_item(&removal.key)).filter_map(|removal| {
+    let left = view.plan.removals.iter().filter(|removal| removal.is_outstanding() || !view.is_decided);
+    left.filter(move |removal| !is_item(&removal.key)).filter_map(|removal| {
         let remembered = view.memory.items.get(&removal.key).filter(|remembered| remembered.id == removal.id)?;
-        let message = if removal.is_deleted() {
-            "has left the set and is to be deleted"
-        } else {
-            "has left the set and is kept for another set, which wants it"
+        let message = match removal.fate {
+            Fate::Delete | Fate::DeleteLater | Fate::Superseded => "has left the set and is to be deleted",
+            Fate::HandOver => "has left the set and is kept for another set, which wants it",
+            Fate::Orphan => "has left the set and is to be left in CMDB",
+            Fate::Released => "has left the set and is to be left to another set, which has it",
         };
         Some(ProcessStatus {
             name: removal.key.clone(),

@@ -40,7 +40,7 @@ pub fn judge(view: &PlannedView, stopped: Option<&Error>) -> ConditionSet {
         let (reason, message) = left(view);
         return ConditionSet { ready: false, reason, message, work_state: WorkState::Reconciling(reason) };
     }
-    if in_sync == total && !has_left {
+    if in_sync == total && stopped.is_none() && !has_left {
         let message = format!("{} of service template {id} as the set says", count(total, "process template"));
         return ConditionSet { ready: true, reason: Reason::InSync, message, work_state: WorkState::Settled };
     }
