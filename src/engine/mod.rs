@@ -121,8 +121,8 @@ impl Engine {
     /// How many sets, items, lists and servers are remembered in all.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Writer { intents, rejected_items, lists, .. } = &self.writer;
-        self.service_templates.len() + intents.len() + rejected_items.len() + lists.len()
+        let Writer { intents, rejected_items, renames, lists, .. } = &self.writer;
+        self.service_templates.len() + intents.len() + rejected_items.len() + renames.len() + lists.len()
     }
 
     /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.

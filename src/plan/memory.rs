@@ -13,6 +13,8 @@ pub struct Memory {
     pub intents: BTreeMap<String, Intent>,
     /// Items that CMDB refused and that are not sent again yet, by key, with its reason.
     pub refused: BTreeMap<String, String>,
+    /// Whether this CMDB has shown that it ignores new names: up to 3.9.26 it does.
+    pub ignores_renames: bool,
 }
 
 /// A template that was ours.

@@ -8,6 +8,7 @@ mod forecast;
 mod intent;
 mod memory;
 mod observed;
+mod obstacles;
 mod order;
 mod other_set;
 mod planner;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::obstacles::{RENAME_IGNORED, blocked, cannot_replace};
 use super::order::ordered;
 use super::properties::rows;
 use super::temporary_name::marked;
@@ -121,9 +122,14 @@ impl<'a> Planner<'a> {
 
         let may_replace = self.policy.replace == ReplacePolicy::Recreate;
         let fits = |template: &Template| wanted.text(FUNC_NAME) == template.properties.text(FUNC_NAME);
+        // A server that ignores names could not give it the final one.
+        let may_stay = !self.memory.ignores_renames;
         let is_own = match old {
-            Some(old) => may_replace && fits(template) && !fits(old) && !self.is_owned(old),
-            None => fits(template) || !may_replace,
+            Some(old) => {
+                let may_go = !self.is_owned(old) && !self.memory.refused.contains_key(key);
+                may_replace && may_go && may_stay && fits(template) && !fits(old)
+            }
+            None => may_stay && fits(template) || !may_replace,
         };
 
         if !is_own || self.own.contains_key(key) || self.taken.contains(&template.id) {
@@ -394,6 +400,9 @@ impl<'a> Planner<'a> {
             if let Some(owner) = self.other_owner(|other| other.owns(template)) {
                 return conflict(Some(template), owner, differences);
             }
+            if self.memory.ignores_renames {
+                return Decision::Refused(cannot_replace(template.id));
+            }
             return match self.memory.refused.get(&item.key) {
                 Some(reason) => Decision::Refused(reason.clone()),
                 None => Decision::Replace(self.replacement(item, wanted, cause)),
@@ -402,6 +411,9 @@ impl<'a> Planner<'a> {
 
         if let Some(reason) = blocked(&differences, template) {
             return Decision::Invalid(reason);
+        }
+        if self.memory.ignores_renames && differences.iter().any(|difference| difference.cmdb_name == PROCESS_NAME) {
+            return Decision::Refused(RENAME_IGNORED.to_owned());
         }
         if let Some(reason) = self.memory.refused.get(&item.key) {
             return Decision::Refused(reason.clone());
@@ -467,19 +479,4 @@ fn create(process_name: String, properties: Properties, cause: Cause) -> Create 
 
 fn conflict(template: Option<&Template>, owner: Owner, differences: Vec<Difference>) -> Decision {
     Decision::Conflict(Conflict { id: template.map(|template| template.id), owner, differences })
-}
-
-// CMDB judges the whole template at every update, also what is not sent.
-fn blocked(differences: &[Difference], template: &Template) -> Option<String> {
-    let name = Property::BindInfo.cmdb_name();
-    if differences.iter().any(|difference| difference.cmdb_name == name) {
-        return None;
-    }
-    let row = rows::blocking(&template.properties.get(name)?.value)?;
-    Some(format!(
-        "CMDB refuses every change of template {}: row {} of its bindInfo has no port or no protocol, as an old version \
-         left it; repair the row in CMDB, or take bindInfo out of unmanaged and say what it is to be",
-        template.id,
-        row + 1
-    ))
 }

@@ -13,6 +13,7 @@ mod in_process;
 mod line;
 mod memory;
 mod neighbour;
+mod odd_servers;
 mod outage;
 mod replaced_credentials;
 mod sharing;

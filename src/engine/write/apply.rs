@@ -25,17 +25,13 @@ use crate::engine::lookup::read_request::{Freshness, ReadRequest};
 use crate::engine::progress::Progress;
 use crate::engine::translate::changes;
 use crate::engine::view::PlannedView;
-use crate::plan::{MOST_PLANS, Plan, Properties, Step};
+use crate::plan::{MOST_PLANS, Pair, Plan, Properties, Step};
 
 /// Most process templates of one delete: CMDB takes 500, and needs about a second for a hundred.
 const DELETE_CHUNK: usize = 100;
 
 // How long a confirmation waits for other writers of the scope, to share one list with them.
 const CONFIRMATION_PATIENCE: Duration = Duration::from_secs(5);
-
-// CMDB up to 3.9.26 answers with a success and leaves the name as it was.
-const RENAME_IGNORED: &str = "this CMDB does not rename process templates (3.9.27 and later do): rename it by hand in \
-                              CMDB, or change the name back";
 
 // Steps of one kind that follow each other and are sent together.
 enum Batch {
@@ -122,11 +118,14 @@ async fn update<J: Journal>(
 
     match updated {
         Ok(now) if !is_renamed(properties, &now) => {
+            writes.writer.renames.note(&scope.endpoint, false);
             writes.look_after_failure().await?;
-            writes.refuse_because(key, RENAME_IGNORED.to_owned());
             Ok(Course::PlanAgain)
         }
         Ok(_) => {
+            if properties.get(PROCESS_NAME).is_some() {
+                writes.writer.renames.note(&scope.endpoint, true);
+            }
             let user = client.user().unwrap_or_default();
             writes
                 .fold(|templates| {
@@ -159,7 +158,7 @@ async fn update<J: Journal>(
 
 async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<Course, Error> {
     // The writes before it may have taken long.
-    if !writes.are_still_deleted(ids).await {
+    if !writes.are_still_deleted(ids).await || try_rename(writes, ids).await? == Course::PlanAgain {
         return Ok(Course::PlanAgain);
     }
     let scope = &writes.carried.view.listing.scope;
@@ -193,6 +192,61 @@ async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<C
                 .extend(names.iter().filter(|(id, _)| gone.contains(id)).map(|(_, name)| name.clone()));
             writes.carried.tally.deleted.extend(gone);
             Ok(Course::PlanAgain)
+        }
+    }
+}
+
+// Finds out whether this CMDB renames templates, before one is deleted whose name another is to get. The old template still has
+// the name: a server that renames refuses to give it to the new one too, and one that ignores names answers with a success.
+async fn try_rename<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<Course, Error> {
+    let view = &writes.carried.view;
+    let endpoint = view.listing.scope.endpoint.clone();
+    let replacement = view.plan.items.iter().find_map(|item| {
+        let found = item.found.as_ref()?;
+        let old = found.replaces.filter(|old| ids.contains(old))?;
+        Some((item.key.clone(), found.id, found.process_name.clone(), view.name_of(old)))
+    });
+    let Some((key, id, name, taken)) = replacement else { return Ok(Course::Clean) };
+    if writes.writer.renames.works(&endpoint).is_some() {
+        return Ok(Course::Clean);
+    }
+
+    let mut rename = Properties::default();
+    rename.insert(PROCESS_NAME, Pair::new(taken.as_str(), true));
+    let service_template = view.listing.scope.service_template(&view.service_template_name);
+    let client = &writes.job.connection.client;
+    let sent = changes(&rename);
+    let renamed = client.update_process_template(service_template, (id, &name), &sent);
+    match writes.progress.excluding_wait(renamed).await {
+        // It was not sent.
+        Err(error @ cmdb::Error::NotGranted { .. }) => Err(writes.job.error_of(Arc::new(error))),
+        Err(cmdb::Error::Conflict { .. }) => {
+            writes.writer.renames.note(&endpoint, true);
+            writes.progress.checkpoint()?;
+            Ok(Course::Clean)
+        }
+        Ok(now) if !is_renamed(&rename, &now) => {
+            writes.writer.renames.note(&endpoint, false);
+            writes.look_after_failure().await?;
+            Ok(Course::PlanAgain)
+        }
+        // Somebody has deleted the old template: it is replaced.
+        Ok(_) => {
+            writes.carried.view.memory.created(&key, &taken, id, false);
+            writes.ledger.note_ended();
+            writes.look_after_failure().await?;
+            Ok(Course::PlanAgain)
+        }
+        Err(error) => {
+            writes.look_after_failure().await?;
+            match error {
+                error if error.is_item_error() => {
+                    writes.refuse(&key, &error);
+                    Ok(Course::PlanAgain)
+                }
+                cmdb::Error::NotFound { .. } => Ok(Course::PlanAgain),
+                error => Err(Arc::new(error).into()),
+            }
         }
     }
 }

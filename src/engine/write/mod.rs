@@ -5,5 +5,6 @@ pub mod create;
 pub mod intents;
 pub mod journal;
 pub mod rejections;
+pub mod renames;
 pub mod write_locks;
 pub mod writes;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::intents::IntentClocks;
 use super::journal::Ledger;
 use super::rejections::RejectedItems;
+use super::renames::Renames;
 use super::write_locks::WriteLocks;
 use crate::cmdb;
 use crate::engine::error::Error;
@@ -95,6 +96,8 @@ pub struct Writer {
     pub intents: IntentClocks,
     /// What CMDB refused.
     pub rejected_items: RejectedItems,
+    /// Which servers rename templates.
+    pub renames: Renames,
 }
 
 /// The writes of one set while its plan is carried out.
@@ -119,6 +122,7 @@ impl Writer {
             locks: WriteLocks::default(),
             intents: IntentClocks::new(create_grace),
             rejected_items: RejectedItems::default(),
+            renames: Renames::default(),
         }
     }
 
@@ -169,6 +173,7 @@ impl Writer {
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.set_fates(&job.set, &mut memory, listing.asked_at);
         self.rejected_items.remind(&job.set, &listing.scope, &job.desired, &mut memory);
+        memory.ignores_renames = self.renames.works(&listing.scope.endpoint) == Some(false);
         let plan = plan(&job.desired, &listing.observed, &view.other_sets, &memory, &job.policy);
         match hold {
             Hold::Locked => memory.absorb(&plan),
