@@ -110,6 +110,7 @@ impl Engine {
     pub fn forget(&self, set: &str) {
         self.writer.intents.forget(set);
         self.writer.rejected_items.forget(set);
+        self.writer.sent_values.forget(set);
     }
 
     /// Forgets a connection that is gone, by its uid.
@@ -121,8 +122,9 @@ impl Engine {
     /// How many sets, items, lists and servers are remembered in all.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Writer { intents, rejected_items, renames, lists, .. } = &self.writer;
-        self.service_templates.len() + intents.len() + rejected_items.len() + renames.len() + lists.len()
+        let Writer { intents, rejected_items, renames, sent_values, lists, .. } = &self.writer;
+        let items = intents.len() + rejected_items.len() + sent_values.len();
+        self.service_templates.len() + items + renames.len() + lists.len()
     }
 
     /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.

@@ -93,6 +93,8 @@ pub enum Decision {
     Invalid(String),
     /// CMDB refused the item, and it is not sent again yet.
     Refused(String),
+    /// CMDB has taken the item, but keeps other values, and it is not sent again until it changes.
+    Unkept(Vec<Difference>),
 }
 
 /// A process template that is to be created.

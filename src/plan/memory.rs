@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Basis, Cause, Decision, Intent, Item, Plan, Removal};
+use super::{Basis, Cause, Decision, Intent, Item, Name, Pair, Plan, Removal};
 
 /// What is remembered of one set in one scope.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,17 @@ pub struct Memory {
     pub refused: BTreeMap<String, String>,
     /// Whether this CMDB has shown that it ignores new names: up to 3.9.26 it does.
     pub ignores_renames: bool,
+    /// What CMDB keeps otherwise than our updates have sent it, by key and by CMDB name of the property.
+    pub unkept: BTreeMap<String, BTreeMap<Name, Unkept>>,
+}
+
+/// A value that CMDB does not keep as it was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unkept {
+    /// What it keeps instead.
+    pub kept: Pair,
+    /// How many updates have sent the value.
+    pub updates: usize,
 }
 
 /// A template that was ours.
@@ -60,8 +71,10 @@ impl Memory {
     }
 
     fn absorb_item(&mut self, item: &Item) {
+        let is_listed = item.found.as_ref().is_some_and(|found| found.created_at.is_some());
         let in_sync = match &item.decision {
-            Decision::InSync { applied_hash, .. } => Some(applied_hash.clone()),
+            // What a create has sent may be kept otherwise: only a list shows that.
+            Decision::InSync { applied_hash, .. } => Some(applied_hash.clone()).filter(|_| is_listed),
             // Nothing was found out about the template, or the memory shows that somebody deleted it.
             Decision::Invalid(_) | Decision::Undecided | Decision::Drifted(_) if item.found.is_none() => return,
             Decision::Create(create) if create.cause == Cause::Drift => return,

@@ -23,8 +23,9 @@ pub use decision::{Basis, Cause, Change, Conflict, Create, Decision, Fate, Found
 pub use desired::{Desired, DesiredItem, SetName};
 pub use forecast::{MOST_PLANS, forecast};
 pub use intent::{Intent, IntentFate};
-pub use memory::{Memory, Remembered};
+pub use memory::{Memory, Remembered, Unkept};
 pub use observed::{Observed, ServerSchema, Template};
+pub use obstacles::MOST_UPDATES;
 pub use other_set::{OtherSet, Whereabouts};
 pub use planner::plan;
 pub use policy::Policy;

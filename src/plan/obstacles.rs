@@ -1,8 +1,13 @@
 //! What CMDB would not do with a change, known before it is sent: why, and the way out.
 
+use std::collections::BTreeMap;
+
 use super::properties::rows;
-use super::{Difference, Template};
+use super::{Difference, Name, Template, Unkept};
 use crate::api::Property;
+
+/// Updates after which a value that CMDB does not keep is not sent again.
+pub const MOST_UPDATES: usize = 2;
 
 /// Why a template is not renamed.
 pub const RENAME_IGNORED: &str = "this CMDB does not rename process templates (3.9.27 and later do): rename it by hand in \
@@ -15,6 +20,27 @@ pub fn cannot_replace(id: i64) -> String {
          replacement gets its name at the end; delete the template by hand in CMDB, and it is created as the set says, or \
          change funcName back"
     )
+}
+
+/// Where a template differs, by what our own updates have come to.
+pub struct Sorted {
+    /// Differences that an update may remove.
+    pub open: Vec<Difference>,
+    /// Differences that CMDB makes of what is sent, and that are not sent again.
+    pub unkept: Vec<Difference>,
+    /// Whether all open ones are what CMDB has made of an own update: nobody else has changed anything.
+    pub is_own: bool,
+}
+
+/// Sorts differences; an unkept one is sent `most` times.
+pub fn sorted(differences: Vec<Difference>, known: Option<&BTreeMap<Name, Unkept>>, most: usize) -> Sorted {
+    let updates = |difference: &Difference| {
+        let unkept = known?.get(&difference.cmdb_name)?;
+        unkept.kept.says_the_same(&difference.found).then_some(unkept.updates)
+    };
+    let is_own = differences.iter().all(|difference| updates(difference).is_some());
+    let (unkept, open) = differences.into_iter().partition(|difference| updates(difference) >= Some(most));
+    Sorted { open, unkept, is_own }
 }
 
 /// Why no change of a template is possible that leaves its sockets alone: CMDB judges the whole template at every update, also

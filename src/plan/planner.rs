@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::obstacles::{RENAME_IGNORED, blocked, cannot_replace};
+use super::obstacles::{MOST_UPDATES, RENAME_IGNORED, Sorted, blocked, cannot_replace, sorted};
 use super::order::ordered;
 use super::properties::rows;
 use super::temporary_name::marked;
@@ -382,13 +382,22 @@ impl<'a> Planner<'a> {
             return Decision::InSync { ignored, applied_hash: hash };
         }
 
+        let detects = self.policy.drift == DriftPolicy::Detect;
+        let most = if detects { 1 } else { MOST_UPDATES };
+        let Sorted { open, unkept, is_own } = sorted(differences, self.memory.unkept.get(&item.key), most);
+        if open.is_empty() {
+            return Decision::Unkept(unkept);
+        }
+
+        let differences = open;
         let then = self.memory.items.get(&item.key).and_then(|remembered| remembered.applied_hash.as_deref());
         let cause = match basis {
             Basis::Adopted => Cause::Adoption,
+            _ if is_own => Cause::Spec,
             Basis::Remembered if then.is_some() && !is_changed(then, &hash) => Cause::Drift,
             Basis::Remembered | Basis::Claimed | Basis::HandedOver => Cause::Spec,
         };
-        if cause == Cause::Drift && self.policy.drift == DriftPolicy::Detect {
+        if cause == Cause::Drift && detects {
             return Decision::Drifted(differences);
         }
 

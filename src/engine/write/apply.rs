@@ -122,7 +122,8 @@ async fn update<J: Journal>(
             writes.look_after_failure().await?;
             Ok(Course::PlanAgain)
         }
-        Ok(_) => {
+        Ok(now) => {
+            writes.note_sent(key, id, properties, &now.modifier);
             if properties.get(PROCESS_NAME).is_some() {
                 writes.writer.renames.note(&scope.endpoint, true);
             }

@@ -6,5 +6,6 @@ pub mod intents;
 pub mod journal;
 pub mod rejections;
 pub mod renames;
+pub mod unkept;
 pub mod write_locks;
 pub mod writes;

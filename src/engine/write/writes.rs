@@ -9,6 +9,7 @@ use super::intents::IntentClocks;
 use super::journal::Ledger;
 use super::rejections::RejectedItems;
 use super::renames::Renames;
+use super::unkept::{SentValues, Update};
 use super::write_locks::WriteLocks;
 use crate::cmdb;
 use crate::engine::error::Error;
@@ -17,7 +18,10 @@ use crate::engine::lookup::observe::{Listing, ProcessTemplateLists};
 use crate::engine::lookup::read_request::{Freshness, ReadRequest};
 use crate::engine::progress::Progress;
 use crate::engine::view::PlannedView;
-use crate::plan::{Cause, Decision, DesiredItem, Memory, OtherSet, Plan, Removal, Template, check_provenance, plan};
+use crate::plan::{
+    Cause, Decision, DesiredItem, Difference, Memory, OtherSet, Plan, Properties, Removal, Template, check_provenance,
+    plan,
+};
 
 // Longest wait for the list that resolves a create, when the process ends or the reconcile is stopped.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
@@ -98,6 +102,8 @@ pub struct Writer {
     pub rejected_items: RejectedItems,
     /// Which servers rename templates.
     pub renames: Renames,
+    /// What updates have sent.
+    pub sent_values: SentValues,
 }
 
 /// The writes of one set while its plan is carried out.
@@ -123,6 +129,7 @@ impl Writer {
             intents: IntentClocks::new(create_grace),
             rejected_items: RejectedItems::default(),
             renames: Renames::default(),
+            sent_values: SentValues::default(),
         }
     }
 
@@ -173,6 +180,7 @@ impl Writer {
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.set_fates(&job.set, &mut memory, listing.asked_at);
         self.rejected_items.remind(&job.set, &listing.scope, &job.desired, &mut memory);
+        self.sent_values.compare(&job.set, &job.desired, &listing, &mut memory);
         memory.ignores_renames = self.renames.works(&listing.scope.endpoint) == Some(false);
         let plan = plan(&job.desired, &listing.observed, &view.other_sets, &memory, &job.policy);
         match hold {
@@ -234,6 +242,20 @@ impl<J> Writes<'_, J> {
     fn forget_list(&self) {
         self.writer.lists.forget(&self.carried.view.listing.scope);
         self.writer.lists.forget_others(&self.carried.view.listing.scope);
+    }
+
+    /// An update of an item's template succeeded: whether CMDB keeps what was sent is seen in the next list.
+    pub fn note_sent(&self, key: &str, id: i64, sent: &Properties, modifier: &str) {
+        let item = self.job.desired.items.iter().find(|item| item.key == key);
+        let planned = self.carried.view.plan.items.iter().find(|item| item.key == key).map(|item| &item.decision);
+        let (Some(item), Some(Decision::Update(change))) = (item, planned) else { return };
+        // A temporary value is not what is wanted.
+        let is_sent = |difference: &&Difference| {
+            sent.get(&difference.cmdb_name).is_some_and(|pair| pair.says_the_same(&difference.wanted))
+        };
+        let differences = change.differences.iter().filter(is_sent).collect();
+        let scope = &self.carried.view.listing.scope;
+        self.writer.sent_values.note(&Update { set: &self.job.set, item, scope, id, modifier, differences });
     }
 
     /// CMDB refused the item: it is not sent again as it is.

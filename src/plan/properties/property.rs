@@ -84,6 +84,12 @@ impl Pair {
         Self { value, locked }
     }
 
+    /// Whether two pairs say the same.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.locked == other.locked && self.value.says_the_same(&other.value)
+    }
+
     /// Whether nobody set it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The state of an item, as a word and as a sentence: for status, conditions and the command line.
 
 use crate::api::ItemState;
-use crate::plan::{Conflict, Decision, Difference, Item, Owner};
+use crate::plan::{Conflict, Decision, Difference, Item, Owner, Pair};
 
 /// The state of an item.
 #[must_use]
@@ -17,7 +17,7 @@ pub fn state(item: &Item) -> ItemState {
         Decision::Undecided => ItemState::Undecided,
         Decision::Conflict(_) => ItemState::Conflict,
         Decision::Invalid(_) => ItemState::Invalid,
-        Decision::Refused(_) => ItemState::Refused,
+        Decision::Refused(_) | Decision::Unkept(_) => ItemState::Refused,
     }
 }
 
@@ -53,7 +53,36 @@ pub fn explain(item: &Item) -> String {
         Decision::Conflict(conflict) => explain_conflict(conflict, &fields(&conflict.differences)),
         Decision::Invalid(reason) => reason.clone(),
         Decision::Refused(reason) => format!("CMDB refused it: {reason}"),
+        Decision::Unkept(differences) => explain_unkept(id, differences),
     }
+}
+
+fn explain_unkept(id: i64, differences: &[Difference]) -> String {
+    let kept = differences.iter().map(|difference| {
+        let Difference { property, wanted, found, .. } = difference;
+        let shown = |pair: &Pair| shortened(&pair.value.to_json().to_string());
+        if wanted.value.says_the_same(&found.value) {
+            let lock = |pair: &Pair| if pair.locked { "locked" } else { "unlocked" };
+            format!("{property} was sent {} and is {}", lock(wanted), lock(found))
+        } else {
+            format!("{property} was sent as {} and is {}", shown(wanted), shown(found))
+        }
+    });
+    let names: Vec<&str> = differences.iter().map(|difference| difference.property.as_str()).collect();
+    format!(
+        "CMDB does not keep template {id} as it was sent: {}; say in the manifest what CMDB keeps, or list {} in unmanaged",
+        kept.collect::<Vec<_>>().join("; "),
+        names.join(", ")
+    )
+}
+
+// Enough of a value to find it.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 200;
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    format!("{}\u{2026}", &text[..text.floor_char_boundary(LONGEST)])
 }
 
 fn explain_conflict(conflict: &Conflict, fields: &str) -> String {

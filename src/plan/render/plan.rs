@@ -320,7 +320,9 @@ impl Shown<'_> {
 
 fn differences(decision: &Decision) -> &[Difference] {
     match decision {
-        Decision::Drifted(differences) | Decision::NeedsReplacement(differences) => differences,
+        Decision::Drifted(differences) | Decision::NeedsReplacement(differences) | Decision::Unkept(differences) => {
+            differences
+        }
         Decision::Conflict(conflict) => &conflict.differences,
         Decision::InSync { .. }
         | Decision::Create(_)
@@ -346,5 +348,6 @@ fn trouble(item: &Item) -> Option<&'static str> {
         Decision::Conflict(_) => Some("conflict"),
         Decision::Invalid(_) => Some("invalid"),
         Decision::Refused(_) => Some("refused"),
+        Decision::Unkept(_) => Some("not kept"),
     }
 }
