@@ -43,6 +43,8 @@ pub struct Found {
     pub process_name: String,
     /// `modifier`: who changed it last.
     pub modifier: String,
+    /// Whether that is the user of our own connection: this operator, or another one with its user.
+    pub is_own_change: bool,
     /// `last_time` in milliseconds since 1970.
     pub changed_at: Option<i64>,
     /// What makes it ours.

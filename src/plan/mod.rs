@@ -34,6 +34,6 @@ use properties::hash::applied_hash;
 pub use properties::hash::intent_hash;
 pub use properties::property::{Name, Pair, Properties, Row, Value, interned};
 pub use provenance::{Place, Provenance, check_provenance};
-pub use render::explain::{count, explain, state};
+pub use render::explain::{changed_by, count, explain, state};
 pub use render::plan::{Counts, Preview, Stage};
 pub use temporary_name::temporary_name;

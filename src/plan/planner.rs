@@ -256,6 +256,7 @@ impl<'a> Planner<'a> {
             created_at: template.created_at,
             process_name: template.process_name.clone(),
             modifier: template.modifier.clone(),
+            is_own_change: self.observed.user.as_ref() == Some(&template.modifier),
             changed_at: template.changed_at,
             basis,
             replaces: self.replaced.get(item.key.as_str()).map(|old| old.id),

@@ -10,7 +10,7 @@ use crate::controller::kubernetes::conditions::ConditionSet;
 use crate::controller::kubernetes::events::{Events, NORMAL, WARNING};
 use crate::controller::observer::Observer;
 use crate::engine::{Tally, Updated};
-use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Provenance, Removal, count};
+use crate::plan::{Basis, Cause, Decision, Found, Item, Plan, Provenance, Removal, changed_by, count};
 
 /// Publishes events about one set, and counts for the metrics what they report.
 pub struct SetEvents<'a> {
@@ -50,7 +50,7 @@ impl<'a> SetEvents<'a> {
             for _ in restored {
                 self.observer.drifted("corrected");
             }
-            let note = format!("created again what somebody had deleted in CMDB: {}", restored.join(", "));
+            let note = format!("created again what was deleted in CMDB: {}", restored.join(", "));
             self.publish(WARNING, "DriftCorrected", "Create", note);
         }
         self.updated(&outcome.tally.updated);
@@ -143,7 +143,9 @@ impl<'a> SetEvents<'a> {
             }
             self.observer.drifted("detected");
             let what = if drift.properties.is_empty() { "deleted".to_owned() } else { drift.properties.join(", ") };
-            let by = drift.modifier.map(|modifier| format!(" by {modifier:?}")).unwrap_or_default();
+            let is_own_change = item.found.as_ref().is_some_and(|found| found.is_own_change);
+            let by = drift.modifier.map(|modifier| format!(" by {}", changed_by(&modifier, is_own_change)));
+            let by = by.unwrap_or_default();
             let at = drift.changed_at.map(|time| format!(" at {time}")).unwrap_or_default();
             let note = format!("{:?} was changed in CMDB{by}{at}: {what}", item.key);
             self.publish(WARNING, "Drifted", "Check", note);
@@ -175,7 +177,9 @@ impl<'a> SetEvents<'a> {
 fn by(updated: &Updated) -> String {
     let time = updated.changed_at.and_then(memory::time);
     match (updated.cause, time) {
-        (Cause::Drift, Some(time)) => format!(", last changed by {:?} at {time}", updated.modifier),
+        (Cause::Drift, Some(time)) => {
+            format!(", last changed by {} at {time}", changed_by(&updated.modifier, updated.is_own_change))
+        }
         _ => String::new(),
     }
 }

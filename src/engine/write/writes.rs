@@ -54,6 +54,8 @@ pub struct Updated {
     pub properties: Vec<String>,
     /// `modifier` before the change: who had changed the template last.
     pub modifier: String,
+    /// Whether that is the user of our own connection.
+    pub is_own_change: bool,
     /// `last_time` before the change, in milliseconds since 1970.
     pub changed_at: Option<i64>,
 }
@@ -305,6 +307,7 @@ impl Carried {
             cause: change.cause,
             properties: change.differences.iter().map(ToString::to_string).collect(),
             modifier: found.modifier.clone(),
+            is_own_change: found.is_own_change,
             changed_at: found.changed_at,
         });
     }

@@ -3,6 +3,18 @@
 use crate::api::ItemState;
 use crate::plan::{Conflict, Decision, Difference, Item, Owner, Pair};
 
+// Whom CMDB names when a template was changed over our own connection, or by another operator with the same user.
+const OWN_USER: &str = "this operator, or another one with its user,";
+
+// Our own change differs from what the set says where CMDB keeps another value than it was sent.
+const UNMANAGED: &str = "; if CMDB does not keep what the set says, list it in unmanaged";
+
+/// Who changed a template last, in words.
+#[must_use]
+pub fn changed_by(modifier: &str, is_own_change: bool) -> String {
+    if is_own_change { OWN_USER.trim_end_matches(',').to_owned() } else { format!("{modifier:?}") }
+}
+
 /// The state of an item.
 #[must_use]
 pub fn state(item: &Item) -> ItemState {
@@ -38,10 +50,14 @@ pub fn explain(item: &Item) -> String {
              process"
                 .to_owned()
         }
-        Decision::Drifted(differences) => format!(
-            "somebody changed template {id} in CMDB: {}; change it back there, or set driftPolicy to Correct",
-            fields(differences)
-        ),
+        Decision::Drifted(differences) => {
+            let is_own_change = item.found.as_ref().is_some_and(|found| found.is_own_change);
+            let (who, advice) = if is_own_change { (OWN_USER, UNMANAGED) } else { ("somebody", "") };
+            let fields = fields(differences);
+            format!(
+                "{who} changed template {id} in CMDB: {fields}; change it back there, or set driftPolicy to Correct{advice}"
+            )
+        }
         Decision::NeedsReplacement(differences) => format!(
             "template {id} differs in {}; CMDB does not update funcName: set replacePolicy to Recreate, or change it back",
             fields(differences)

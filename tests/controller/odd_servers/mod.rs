@@ -2,3 +2,4 @@
 
 mod old_servers;
 mod unkept;
+mod words;

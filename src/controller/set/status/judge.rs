@@ -184,7 +184,7 @@ fn reason_in_words(state: ItemState) -> &'static str {
         ItemState::Undecided => "with a create whose outcome is not known yet",
         ItemState::Conflict => "in conflict",
         ItemState::Differs => "to be changed",
-        ItemState::Drifted => "changed in CMDB by somebody else",
+        ItemState::Drifted => "changed in CMDB",
         ItemState::NeedsReplacement => "to be replaced",
         ItemState::Removing => "to be deleted",
         ItemState::Invalid => "not valid",
