@@ -143,6 +143,8 @@ pub struct Conflict {
     pub owner: Owner,
     /// Where that template differs from what is wanted.
     pub differences: Vec<Difference>,
+    /// Whether the set takes nothing over, identical or not.
+    pub is_adoption_off: bool,
 }
 
 /// The owner of a name.

@@ -40,7 +40,7 @@ pub fn ordered(set: &SetName, items: &mut [Item], removals: &[Removal], observed
         };
         let is_items = items.iter().any(|item| item.found.as_ref().is_some_and(|found| found.id == holder));
         let owner = if is_items { Owner::Process } else { Owner::Stranger };
-        let conflict = Conflict { id: Some(holder), owner, differences: Vec::new() };
+        let conflict = Conflict { id: Some(holder), owner, differences: Vec::new(), is_adoption_off: false };
         for item in items.iter_mut().filter(|item| item.key == key) {
             item.decision = Decision::Conflict(conflict.clone());
         }

@@ -346,7 +346,9 @@ impl<'a> Planner<'a> {
         };
 
         if !may_adopt {
-            return (None, conflict(Some(template), Owner::Stranger, differences));
+            let is_adoption_off = self.policy.adoption == AdoptionPolicy::Never;
+            let (id, owner) = (Some(template.id), Owner::Stranger);
+            return (None, Decision::Conflict(Conflict { id, owner, differences, is_adoption_off }));
         }
         self.taken.insert(template.id);
         (Some((template, Basis::Adopted)), self.judge(item, wanted, template, Basis::Adopted))
@@ -488,5 +490,6 @@ fn create(process_name: String, properties: Properties, cause: Cause) -> Create 
 }
 
 fn conflict(template: Option<&Template>, owner: Owner, differences: Vec<Difference>) -> Decision {
-    Decision::Conflict(Conflict { id: template.map(|template| template.id), owner, differences })
+    let id = template.map(|template| template.id);
+    Decision::Conflict(Conflict { id, owner, differences, is_adoption_off: false })
 }

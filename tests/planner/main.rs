@@ -4,3 +4,4 @@
 mod life;
 mod model;
 mod steps;
+mod words;

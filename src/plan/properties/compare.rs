@@ -18,10 +18,21 @@ pub struct Difference {
     pub found: Pair,
 }
 
+impl Difference {
+    /// Whether nothing differs but the outer `as_default_value` of `bind_info`, which is beside its rows. The flags of the cells
+    /// are in the rows.
+    #[must_use]
+    pub fn is_outer_flag(&self) -> bool {
+        self.cmdb_name == Property::BindInfo.cmdb_name() && self.wanted.value.says_the_same(&self.found.value)
+    }
+}
+
 impl fmt::Display for Difference {
     // Without values: a command may contain a secret.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.wanted.value.says_the_same(&self.found.value) {
+        if self.is_outer_flag() {
+            write!(formatter, "{} (only its outer as_default_value)", self.property)
+        } else if self.wanted.value.says_the_same(&self.found.value) {
             write!(formatter, "{} (lock only)", self.property)
         } else {
             formatter.write_str(&self.property)

@@ -40,7 +40,7 @@ pub fn explain(item: &Item) -> String {
         |differences: &[Difference]| differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let id = item.found.as_ref().map(|found| found.id).unwrap_or_default();
 
-    match &item.decision {
+    let text = match &item.decision {
         Decision::InSync { .. } => String::new(),
         Decision::Create(_) => "will be created".to_owned(),
         Decision::Update(change) => format!("template {id} is to be changed in {}", fields(&change.differences)),
@@ -70,7 +70,30 @@ pub fn explain(item: &Item) -> String {
         Decision::Invalid(reason) => reason.clone(),
         Decision::Refused(reason) => format!("CMDB refused it: {reason}"),
         Decision::Unkept(differences) => explain_unkept(id, differences),
-    }
+    };
+    text + &explain_outer_flag(&item.decision)
+}
+
+// What the outer flag of the sockets is about, where that is all in which they differ.
+fn explain_outer_flag(decision: &Decision) -> String {
+    let differences = match decision {
+        Decision::Update(change) => &change.differences,
+        Decision::Drifted(differences) | Decision::NeedsReplacement(differences) | Decision::Unkept(differences) => {
+            differences
+        }
+        Decision::Conflict(conflict) => &conflict.differences,
+        _ => return String::new(),
+    };
+    let Some(difference) = differences.iter().find(|difference| difference.is_outer_flag()) else {
+        return String::new();
+    };
+    let word = |pair: &Pair| if pair.locked { "true" } else { "false" };
+    format!(
+        ". The outer as_default_value of bindInfo is {} in CMDB, and the set wants {}: while it is false, CMDB's comparison of \
+         instances does not look at sockets at all, and its synchronisation applies them all the same",
+        word(&difference.found),
+        word(&difference.wanted)
+    )
 }
 
 fn explain_unkept(id: i64, differences: &[Difference]) -> String {
@@ -115,9 +138,17 @@ fn explain_conflict(conflict: &Conflict, fields: &str) -> String {
                  the two sets"
             )
         }
+        Owner::Stranger if conflict.is_adoption_off && !fields.is_empty() => format!(
+            "{template} was not created by this set, which may not take it over, and differs in {fields}; remove or rename \
+             it in CMDB, or set adoptionPolicy to Always, which changes it"
+        ),
         Owner::Stranger if fields.is_empty() => format!(
             "{template} was not created by this set, which may not take it over; remove or rename it in CMDB, or change \
              adoptionPolicy"
+        ),
+        Owner::Stranger if conflict.differences.iter().all(Difference::is_outer_flag) => format!(
+            "{template} was not created by this set and differs in {fields}; set adoptionPolicy to Always, which changes \
+             the flag"
         ),
         Owner::Stranger => format!(
             "{template} was not created by this set and differs in {fields}; make the manifest say what it has, remove \
