@@ -1,6 +1,6 @@
 //! Whether what a status remembers was made in the place that is planned for now.
 
-use super::{Memory, Observed};
+use super::{Intent, Memory, Observed, intent_hash};
 
 /// Where the memory of a status was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub enum Provenance {
 }
 
 /// Clears a memory that was not made here. A URL that changed while its CMDB did not is recognised by the templates: one
-/// has the ID and the creation time that the memory has.
+/// has the ID and the creation time that the memory has, or was created by an intent. Where there are intents only, and no list
+/// shows yet what became of them, they are kept: until their grace period is over the create may still be stored.
 pub fn check_provenance(memory: &mut Memory, made_in: &Place, here: &Place, observed: &Observed) -> Provenance {
     let other_endpoint = made_in.endpoint.is_some() && made_in.endpoint != here.endpoint;
     if other_endpoint {
@@ -31,7 +32,11 @@ pub fn check_provenance(memory: &mut Memory, made_in: &Place, here: &Place, obse
             let listed = observed.by_id(remembered.id).and_then(|template| template.created_at);
             listed.is_some() && listed == remembered.created_at
         });
+        let is_here = is_here || memory.intents.values().any(|intent| explains(intent, observed));
 
+        if !is_here && memory.items.is_empty() && is_of(made_in, here) {
+            return Provenance::OtherEndpoint;
+        }
         if !is_here {
             *memory = Memory::default();
             return Provenance::OtherEndpoint;
@@ -43,4 +48,16 @@ pub fn check_provenance(memory: &mut Memory, made_in: &Place, here: &Place, obse
         return Provenance::OtherServiceTemplate;
     }
     Provenance::Here
+}
+
+// Whether both are a service template of the same ID.
+fn is_of(made_in: &Place, here: &Place) -> bool {
+    made_in.service_template_id.is_none() || made_in.service_template_id == here.service_template_id
+}
+
+// Whether a template is there that this intent has created.
+fn explains(intent: &Intent, observed: &Observed) -> bool {
+    observed
+        .by_name(&intent.process_name)
+        .is_some_and(|template| template.id > intent.after_id && intent_hash(&template.properties) == intent.hash)
 }

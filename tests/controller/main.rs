@@ -9,6 +9,7 @@ mod drain;
 mod evidence;
 mod flapping;
 mod foreign_sets;
+mod half_known;
 mod in_process;
 mod line;
 mod memory;

@@ -3,8 +3,8 @@
 use crate::model::Server;
 use process_template_operator::api::{DeletionPolicy, ProcessTemplateSetSpec, ReplacePolicy};
 use process_template_operator::plan::{
-    Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, OtherSet, Pair, Plan, Policy, Remembered,
-    ServerSchema, SetName, Value as PlanValue, intent_hash,
+    Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, OtherSet, Pair, Place, Plan, Policy, Provenance,
+    Remembered, ServerSchema, SetName, Value as PlanValue, check_provenance, intent_hash,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -179,6 +179,34 @@ fn a_plan_without_the_write_lock_neither_takes_over_nor_releases() {
     assert_eq!(memory.items.len(), 1, "it is still ours");
     memory.absorb(&release);
     assert!(memory.items.is_empty());
+}
+
+#[test]
+fn intents_survive_a_new_url_until_it_is_known_what_became_of_them() {
+    let wanted = desired(json!([nginx()]));
+    let place = |endpoint: &str| Place { endpoint: Some(endpoint.to_owned()), service_template_id: Some(1) };
+    let (old, new) = (place("http://old"), place("http://new"));
+    let begun = || {
+        let intents = [("nginx".to_owned(), intent(&wanted, 0, IntentFate::Open))].into();
+        Memory { intents, ..Memory::default() }
+    };
+
+    // Not stored yet: it may be, so the process is not sent again.
+    let (mut memory, mut server) = (begun(), Server::new(ServerSchema::BindInfo));
+    assert_eq!(check_provenance(&mut memory, &old, &new, &server.observed()), Provenance::OtherEndpoint);
+    assert_eq!(memory, begun());
+    assert!(plan(&wanted, &server.observed(), &memory).steps.is_empty());
+
+    // Stored: it is ours, also under Never, and the URL leads to the same CMDB.
+    server.store(&wanted.items[0].properties(ServerSchema::BindInfo).unwrap(), "ours");
+    assert_eq!(check_provenance(&mut memory, &old, &new, &server.observed()), Provenance::Here);
+    assert_eq!(basis(&plan(&wanted, &server.observed(), &memory), "nginx"), Some(Basis::Claimed));
+
+    // What the status remembers beside them is not here, so they are not either.
+    let elsewhere = remembered(&stored(json!([nginx()]), "ours"));
+    let (mut memory, empty) = (Memory { items: elsewhere.items, ..begun() }, Server::new(ServerSchema::BindInfo));
+    assert_eq!(check_provenance(&mut memory, &old, &new, &empty.observed()), Provenance::OtherEndpoint);
+    assert_eq!(memory, Memory::default());
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub struct SetIndex {
 }
 
 impl SetIndex {
-    /// Indexes a set as the watch delivered it. One that cannot be read claims nothing.
+    /// Indexes a set as the watch delivered it. One that does not say where its templates are claims nothing.
     pub fn insert(&self, set: &StoredSet) {
         let name = ObjectName::of(&ObjectRef::from_obj(set));
         let mut sets = self.sets.lock();

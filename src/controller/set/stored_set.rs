@@ -19,9 +19,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::status::memory;
-use crate::api::{ProcessTemplateSet, RECONCILE_REQUESTED_AT, ServiceTemplateSelector};
+use crate::api::{ProcessTemplateSet, ProcessTemplateSetStatus, RECONCILE_REQUESTED_AT, ServiceTemplateSelector};
 use crate::controller::connection::name::ConnectionName;
 use crate::controller::reason::Reason;
+use crate::outside::json_integer;
 use crate::plan::{Desired, Memory};
 
 /// Largest text of a set that is kept, in bytes.
@@ -131,6 +132,41 @@ impl<'de> Deserialize<'de> for WholeSet {
     }
 }
 
+impl Text {
+    // Process names by key, of those processes that have one.
+    fn process_names(&self) -> BTreeMap<String, String> {
+        let spec: Value = serde_json::from_str(&self.spec).unwrap_or_default();
+        let processes = spec["processes"].as_array().into_iter().flatten();
+        let named = processes.filter_map(|process| {
+            let key = process["name"].as_str()?;
+            Some((key.to_owned(), process["processName"].as_str().unwrap_or(key).to_owned()))
+        });
+        named.collect()
+    }
+
+    // What the status remembers, whatever else it says.
+    fn status_leniently(&self) -> ProcessTemplateSetStatus {
+        if let Ok(Some(status)) = serde_json::from_str(&self.status) {
+            return status;
+        }
+        let status: Value = serde_json::from_str(&self.status).unwrap_or_default();
+        let entries = |name: &str| status[name].as_array().cloned().unwrap_or_default().into_iter();
+        let process = |mut entry: Value| {
+            let known = ["name", "id", "createdAt", "processName", "appliedHash"];
+            entry.as_object_mut()?.retain(|name, _| known.contains(&name.as_str()));
+            entry["state"] = "Unknown".into();
+            serde_json::from_value(entry).ok()
+        };
+        ProcessTemplateSetStatus {
+            endpoint: status["endpoint"].as_str().map(str::to_owned),
+            service_template_id: json_integer(&status["serviceTemplateId"]),
+            processes: entries("processes").filter_map(process).collect(),
+            pending: entries("pending").filter_map(|entry| serde_json::from_value(entry).ok()).collect(),
+            ..ProcessTemplateSetStatus::default()
+        }
+    }
+}
+
 impl WholeSet {
     /// The set with its text.
     pub fn into_set(self) -> StoredSet {
@@ -185,7 +221,8 @@ impl StoredSet {
         })
     }
 
-    /// The same of an object that goes, where only that is read which its deletion needs.
+    /// The same where only that is read which a deletion and other sets need: where the templates are, and what is remembered of
+    /// them. It has no processes.
     ///
     /// # Errors
     /// When even that cannot be read.
@@ -197,7 +234,7 @@ impl StoredSet {
         Ok(ProcessTemplateSet {
             metadata: self.metadata.clone(),
             spec: serde_json::from_value(Value::Object(spec))?,
-            status: serde_json::from_str(&text.status).unwrap_or_default(),
+            status: Some(text.status_leniently()),
         })
     }
 
@@ -217,15 +254,22 @@ impl StoredSet {
         self.metadata.deletion_timestamp.is_none() || self.deletes && !memory::has_made_nothing(status().as_ref())
     }
 
-    /// What the set claims; None when it cannot be read as one.
+    /// What the set claims. Of one that cannot be read as this version knows it, what can be read; None when it does not say where
+    /// its templates are.
     pub fn claims(&self) -> Option<&Claims> {
         let claims = || {
-            let set = self.read().ok()?;
+            let (set, processes) = match self.read() {
+                Ok(set) => {
+                    let processes = Desired::process_names(&set.spec);
+                    (set, processes)
+                }
+                Err(_) => (self.read_leniently().ok()?, self.text().ok()?.process_names()),
+            };
             let (memory, made_in) = memory::from_status(&set.status.unwrap_or_default());
             Some(Claims {
                 biz_id: set.spec.biz_id,
                 connection: ConnectionName::of_set(self.metadata.namespace.as_deref().unwrap_or_default(), &set.spec),
-                processes: Desired::process_names(&set.spec),
+                processes,
                 service_template: set.spec.service_template,
                 memory,
                 endpoint: made_in.endpoint,
