@@ -125,6 +125,9 @@ const ROWS: &[Row] = &[
 // Parameters of a create, which are not a property of one process.
 const PARAMETERS: &[&str] = &["bk_biz_id", "service_template_id", "property", "processes", "process_property"];
 
+// Go's words for it, those of the ESB, and our own.
+const TIMEOUT_TEXTS: &[&str] = &["timeout", "timed out", "deadline exceeded", "no answer in time"];
+
 const JWT_TEXTS: &[&str] = &[
     "crypto/rsa: verification error",
     "token is expired by",
@@ -185,6 +188,16 @@ pub fn page_limit(error: &Error, limit: usize, small: usize) -> Option<usize> {
     let suggestion = digits.and_then(outside::natural).and_then(|number| usize::try_from(number).ok());
     // Each page repeats an item of the one before it.
     suggestion.filter(|suggestion| *suggestion > 1).or(Some(small)).filter(|suggestion| *suggestion < limit)
+}
+
+/// Whether the outcome of a call is not known because a server, or this client, waited too long for it.
+#[must_use]
+pub fn is_timeout(error: &Error) -> bool {
+    let Error::OutcomeUnknown { reply } = error else { return false };
+    let text = reply.message.to_ascii_lowercase();
+    reply.code == Some(1_650_401)
+        || matches!(reply.http_status, Some(408 | 504))
+        || TIMEOUT_TEXTS.iter().any(|late| text.contains(late))
 }
 
 // The codes of all rows.

@@ -69,7 +69,7 @@ pub(super) enum FailedWrite {
     /// It stored nothing.
     NotStored,
     /// It stored nothing if CMDB, the ESB or this client rejected it. What the gateway or a proxy says may concern
-    /// another attempt of theirs, so the outcome is then unknown.
+    /// another attempt of theirs, so the outcome is then unknown. A call that is throttled is not carried out, by anyone.
     NotStoredIfRejected,
     /// Its outcome is not known.
     Unknown,
@@ -133,7 +133,7 @@ impl ErrorClass {
             Self::NotFound       => row(true,  RETRY, Unknown,             AGAIN),
             Self::Permission     => row(true,  WAIT,  NotStoredIfRejected, GRANT),
             Self::Authentication => row(true,  WAIT,  NotStoredIfRejected, CREDENTIALS),
-            Self::Throttled      => row(true,  RETRY, NotStoredIfRejected, AGAIN),
+            Self::Throttled      => row(true,  RETRY, NotStored,           AGAIN),
             Self::Unavailable    => row(true,  RETRY, NotStored,           UNREACHABLE),
             Self::Busy           => row(false, RETRY, NotStored,           AGAIN),
             Self::Halted         => row(false, RETRY, NotStored,           AGAIN),

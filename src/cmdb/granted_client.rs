@@ -14,8 +14,8 @@ use super::limits::wait::Wait;
 use super::whole_list::{Form, WholeList};
 use super::wire::{Ids, List};
 use super::{
-    Behalf, Client, Error, Grants, Operation, Priority, ProcessTemplate, Properties, ServiceCategory, ServiceTemplate,
-    ServiceTemplateRef, Touched, UserCredential,
+    Behalf, Client, Error, Grants, Operation, Priority, ProcessTemplate, Properties, SentAt, ServiceCategory,
+    ServiceTemplate, ServiceTemplateRef, Touched, UserCredential,
 };
 use crate::cmdb::http::sender::Sender;
 
@@ -49,6 +49,12 @@ impl GrantedClient {
     #[must_use]
     pub fn waiting_until(&self, superseded: CancellationToken) -> Self {
         Self { wait: Wait { superseded, ..self.wait.clone() }, ..self.clone() }
+    }
+
+    /// The same for one write, which notes here when it is sent.
+    #[must_use]
+    pub fn noting(&self, sent_at: &SentAt) -> Self {
+        Self { wait: Wait { sent_at: sent_at.clone(), ..self.wait.clone() }, ..self.clone() }
     }
 
     /// Namespace of the set.

@@ -29,6 +29,7 @@ mod wire;
 mod write_gate;
 
 pub use audit::Behalf;
+pub use classify::is_timeout;
 pub use client::Client;
 pub use config::{Config, Tls};
 pub use error::{Error, Refusal};
@@ -49,6 +50,7 @@ pub use limits::lanes::{LaneMember, Lanes};
 pub use limits::limiters::Limiters;
 pub use limits::priority::{PollKey, Priority};
 pub use limits::readings::LimiterReadings;
+pub use limits::wait::SentAt;
 pub use operation::{Observer, Operation};
 pub use reply::Reply;
 pub use wire::{ProcessTemplate, Properties, Property, ServiceCategory, ServiceTemplate};

@@ -200,6 +200,7 @@ impl Sender {
         if !self.write_gate.is_open() {
             return Err(Error::Halted { operation });
         }
+        authority.wait().sent_at.note();
 
         let id = self.next_id();
         let to = (self.endpoint.url.as_str(), self.endpoint.transport);

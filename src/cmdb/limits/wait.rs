@@ -1,7 +1,8 @@
 //! How a call waits for the limiter.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lanes::Lanes;
@@ -13,6 +14,26 @@ pub struct Wait {
     pub lanes: Lanes,
     /// Cancelled when the set that the call is made for has changed: a call that waits is not sent then.
     pub superseded: CancellationToken,
+    /// Where a write notes when it is sent.
+    pub sent_at: SentAt,
+}
+
+/// When a write was sent: after the wait for the limiter and all checks. Clones share it, so that who made the call knows
+/// what became of it when it has failed.
+#[derive(Clone, Debug, Default)]
+pub struct SentAt(Arc<OnceLock<Instant>>);
+
+impl SentAt {
+    /// When the write was sent. None: it never was.
+    #[must_use]
+    pub fn get(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    /// The write is being sent.
+    pub(in crate::cmdb) fn note(&self) {
+        let _ = self.0.set(Instant::now());
+    }
 }
 
 impl Wait {
