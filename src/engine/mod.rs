@@ -24,7 +24,6 @@ pub use scope::{BareConnection, Connection, Scope};
 pub use translate::shown_schema;
 pub use view::{PlannedView, ScopeView};
 use write::apply::carry_out;
-pub use write::create::CHUNK;
 pub use write::journal::Journal;
 use write::writes::Writer;
 pub use write::writes::{Carried, Tally, Updated};
@@ -111,20 +110,22 @@ impl Engine {
         self.writer.intents.forget(set);
         self.writer.rejected_items.forget(set);
         self.writer.sent_values.forget(set);
+        self.writer.batch_sizes.forget(set);
     }
 
     /// Forgets a connection that is gone, by its uid.
     pub fn forget_connection(&self, uid: &str) {
         self.service_templates.forget_connection(uid);
         self.writer.lists.forget_connection(uid);
+        self.writer.batch_sizes.forget_connection(uid);
     }
 
     /// How many sets, items, lists and servers are remembered in all.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Writer { intents, rejected_items, renames, sent_values, lists, .. } = &self.writer;
+        let Writer { intents, rejected_items, renames, sent_values, lists, batch_sizes, .. } = &self.writer;
         let items = intents.len() + rejected_items.len() + sent_values.len();
-        self.service_templates.len() + items + renames.len() + lists.len()
+        self.service_templates.len() + items + renames.len() + lists.len() + batch_sizes.len()
     }
 
     /// How the server at this URL keeps sockets: as its connection says, else as its templates have shown.

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::create::{Order, create};
+use super::create::create;
+use super::create_queue::Order;
 use super::journal::{Journal, Ledger};
 use super::writes::{Carried, Course, Tally, Writer, Writes};
 use crate::api::PROCESS_NAME;

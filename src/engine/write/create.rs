@@ -1,15 +1,16 @@
 //! The create protocol: how process templates are created so that none is created twice, although a create cannot be
 //! repeated safely and its answer may be lost.
 //!
-//! *Flow.* The creates of a plan are cut into chunks of at most [`CHUNK`] items. Before the request of a chunk is sent, the
-//! intents of this chunk and of the next ones are stored in one write ([`Creation::announce`]): for each item its name, a
-//! hash of what will be sent, and the highest template ID that was listed before. Then each chunk is one POST
-//! ([`Creation::send`]). After a clean success the IDs are noted and the list is updated without a call
-//! ([`Creation::note_stored`]). After anything else a list shows the outcome ([`Creation::settle`]), and the planner decides
-//! each intent by it: a template of this name and hash with a higher ID is ours (a claim); else the intent stays undecided
-//! until no server can still be working on the request (the grace period), or until CMDB itself has answered that it was
-//! not stored; then the item is created again under a new intent. If CMDB refused an item of the chunk, the chunk is halved
-//! until that item is alone and can carry the reason ([`Creation::bisect`]).
+//! *Flow.* The creates of a plan wait in a queue ([`super::create_queue`]). Before a request is sent, the intents of its items
+//! and of the next ones are stored in one write ([`Creation::announce`]): for each item its name, a hash of what will be sent,
+//! and the highest template ID that was listed before. Then each batch is one POST ([`Creation::send`]), of as many items as
+//! the service template has shown to take ([`super::batch_size`]). After a clean success the IDs are noted and the list is
+//! updated without a call ([`Creation::note_stored`]). After anything else a list shows the outcome ([`Creation::settle`]),
+//! and the planner decides each intent by it: a template of this name and hash with a higher ID is ours (a claim); else the
+//! intent stays undecided until no server can still be working on the request (the grace period), or until CMDB itself has
+//! answered that it was not stored; then the item is created again under a new intent. If CMDB refused an item of the batch,
+//! the batch is divided until that item is alone and can carry the reason. The parts wait until everything else was
+//! tried, and one list settles all that were refused until then.
 //!
 //! *Guarantees.*
 //! * Intents are stored before their POST. An operator that was killed between the two, or before the answer was stored,
@@ -19,7 +20,8 @@
 //! * A request that was sent is never given up: the reconcile is stopped between calls only, and when it is stopped or the
 //!   process ends, the list that shows the outcome still has a grace of its own.
 //! * Intents whose requests were never sent are withdrawn ([`Creation::withdraw`]); nothing waits for them.
-//! * An item that CMDB refused does not hold back the others; from then on it is sent alone.
+//! * An item that CMDB refused does not hold back the others: no item is sent alone because of a refusal before every batch
+//!   of several items was tried. From then on it is sent alone, and last. It costs at most two requests an item.
 //!
 //! *Assumptions.*
 //! * CMDB stores the items of one request together or not at all, and gives rising IDs.
@@ -29,171 +31,170 @@
 //!   template is claimed: it is as wanted.
 //!
 //! *Caveats.*
-//! * The grace period runs on the clock of this process. After a restart it starts again, because the clocks of two
-//!   machines cannot be compared.
+//! * The grace period runs on the clock of this process, from the moment when the request was sent. After a restart it starts
+//!   again, because the clocks of two machines cannot be compared.
 //! * CMDB repeats a transaction that lost a race, and its answer then has too many IDs. Such an answer counts as unclear.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::create_queue::{CreateQueue, Order};
 use super::journal::Journal;
 use super::writes::{Course, Writes};
-use crate::cmdb;
+use crate::cmdb::{self, SentAt};
 use crate::engine::error::Error;
 use crate::engine::translate::specification;
-use crate::plan::{Basis, Cause, Create, Intent, IntentFate, Plan, Template};
+use crate::plan::{Basis, Cause, Template};
 
-/// Most process templates of one request: a create costs CMDB about 20 ms an item, and its servers give up after 25 s.
-pub const CHUNK: usize = 50;
-
-// Chunks whose intents are stored in one write. More would save little, and leave more to wait for after a kill.
-const AHEAD: usize = 4;
-
-/// A template that is to be created.
-#[derive(Clone, Debug)]
-pub(crate) struct Order {
-    key: String,
-    create: Create,
-    // Created beside the template that it is to replace.
-    is_temporary: bool,
-}
-
-// The templates of one request.
-#[derive(Debug)]
-struct Chunk {
-    orders: Vec<Order>,
-    // Highest template ID when their intents were stored; None: not stored yet.
-    after_id: Option<i64>,
-}
+// Items whose intents are stored in one write. More would save little, and leave more to wait for after a kill.
+const ANNOUNCED: usize = 200;
 
 // The creates of one plan, while they are sent.
 struct Creation<'c, 'w, J> {
     writes: &'c mut Writes<'w, J>,
-    queue: VecDeque<Chunk>,
+    queue: CreateQueue,
+    // What CMDB refused since the last list: each batch with its error.
+    refused: Vec<(Vec<Order>, cmdb::Error)>,
     course: Course,
 }
 
 /// Creates what is ordered.
 pub(crate) async fn create<J: Journal>(writes: &mut Writes<'_, J>, orders: Vec<Order>) -> Result<Course, Error> {
-    let queue = chunks(writes, orders);
-    let mut creation = Creation { writes, queue, course: Course::Clean };
+    // Items that were refused before go alone, and last: they must not hold back the others again.
+    let was_refused = |order: &Order| writes.writer.rejected_items.contains(&writes.job.set, &order.key);
+    let (alone, fresh) = orders.into_iter().partition(was_refused);
+    let queue = CreateQueue::new(fresh, alone);
+
+    let mut creation = Creation { writes, queue, refused: Vec::new(), course: Course::Clean };
     let result = creation.run().await;
     creation.withdraw();
+    if result.is_err() {
+        // What CMDB refused is decided by a list: the next process would have to wait for it.
+        let _ = creation.settle_refused().await;
+    }
     result.map(|()| creation.course)
-}
-
-// Items that were refused before go alone: they must not hold back the others again.
-fn chunks<J>(writes: &Writes<'_, J>, orders: Vec<Order>) -> VecDeque<Chunk> {
-    let was_refused = |order: &Order| writes.writer.rejected_items.contains(&writes.job.set, &order.key);
-    let (alone, together): (Vec<_>, Vec<_>) = orders.into_iter().partition(was_refused);
-    together.chunks(CHUNK).map(Chunk::new).chain(alone.chunks(1).map(Chunk::new)).collect()
 }
 
 impl<J: Journal> Creation<'_, '_, J> {
     async fn run(&mut self) -> Result<(), Error> {
-        while let Some(first) = self.queue.front() {
+        loop {
             self.writes.progress.checkpoint()?;
-            if first.after_id.is_none() {
+            if self.is_settling_due() {
+                self.settle_refused().await?;
+            }
+            if self.queue.is_empty() {
+                return Ok(());
+            }
+            if !self.queue.is_next_announced() {
                 self.announce().await?;
+                continue;
             }
+
             self.writes.carried.view.check_grant(self.writes.job)?;
-            if let Some(Chunk { orders, after_id: Some(after_id) }) = self.queue.pop_front() {
-                self.send(orders, after_id).await?;
-            }
+            let size = self.writes.writer.batch_sizes.size(&self.writes.carried.view.listing.scope);
+            let batch = self.queue.take_batch(size);
+            self.send(batch).await?;
         }
-        Ok(())
     }
 
-    // Stores the intents of the next chunks.
+    // Stores the intents of the next items.
     async fn announce(&mut self) -> Result<(), Error> {
+        let Writes { writer, job, .. } = *self.writes;
         let view = &mut self.writes.carried.view;
-        let after_id = view.plan.highest_id;
-        let next = || self.queue.iter().take(AHEAD).filter(|chunk| chunk.after_id.is_none());
-        for order in next().flat_map(|chunk| &chunk.orders) {
-            view.memory.intents.insert(order.key.clone(), order.intent(after_id));
+        // A list that was taken meanwhile may have shown that somebody else took a name.
+        if self.course == Course::PlanAgain {
+            self.queue.retain_unannounced(|order| view.plan.creates().any(|(key, _)| key == order.key));
         }
-
-        if let Err(error) = self.writes.ledger.begin(view, self.writes.carried.tally.created.len()).await {
-            for order in next().flat_map(|chunk| &chunk.orders) {
-                view.memory.intents.remove(&order.key);
-            }
-            return Err(error);
+        let announced = self.queue.announce(ANNOUNCED, view.plan.highest_id);
+        for (key, intent) in &announced {
+            writer.intents.announced(&job.set, key, intent);
+            view.memory.intents.insert(key.clone(), intent.clone());
         }
-
-        for chunk in self.queue.iter_mut().take(AHEAD) {
-            chunk.after_id.get_or_insert(after_id);
+        if announced.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        // If it fails they are withdrawn: nothing was sent, although the write may have arrived.
+        self.writes.ledger.begin(view, self.writes.carried.tally.created.len()).await
     }
 
     // Removes the intents whose requests were never sent.
     fn withdraw(&mut self) {
-        for chunk in std::mem::take(&mut self.queue) {
-            for order in chunk.orders.iter().filter(|_| chunk.after_id.is_some()) {
+        let Writes { writer, job, .. } = *self.writes;
+        for order in self.queue.drain() {
+            if let Some(intent) = order.intent() {
+                writer.intents.unsent(&job.set, &order.key, &intent);
                 self.writes.carried.view.memory.intents.remove(&order.key);
                 self.writes.ledger.note_ended();
             }
         }
     }
 
-    // Sends the request of a chunk, whose intents are stored.
-    async fn send(&mut self, mut chunk: Vec<Order>, after_id: i64) -> Result<(), Error> {
+    // Sends one request, whose intents are stored.
+    async fn send(&mut self, mut batch: Vec<Order>) -> Result<(), Error> {
         // A list that was taken meanwhile may have shown that somebody else took a name.
         let intents = &self.writes.carried.view.memory.intents;
-        chunk.retain(|order| intents.get(&order.key).is_some_and(|intent| intent.after_id == after_id));
-        if chunk.is_empty() {
+        batch.retain(|order| intents.get(&order.key).is_some_and(|intent| Some(intent.after_id) == order.after_id));
+        if batch.is_empty() {
             return Ok(());
         }
 
-        // From now on a server may be working on it.
         let Writes { writer, job, progress, .. } = *self.writes;
-        for order in &chunk {
-            writer.intents.sent(&job.set, &order.key, &order.intent(after_id));
-        }
-        let scope = &self.writes.carried.view.listing.scope;
-        let specifications: Vec<_> = chunk.iter().map(|order| specification(&order.create.properties)).collect();
-        let client = &job.connection.client;
+        let scope = self.writes.carried.view.listing.scope.clone();
+        let specifications: Vec<_> = batch.iter().map(|order| specification(&order.create.properties)).collect();
+        let sent_at = SentAt::default();
+        let client = job.connection.client.noting(&sent_at);
         let service_template = scope.service_template(&self.writes.carried.view.service_template_name);
         let created = client.create_process_templates(service_template, &specifications);
         let created = progress.excluding_wait(created).await;
 
+        let Some(sent_at) = sent_at.get() else {
+            // Its intents are withdrawn with those of the batches behind it.
+            self.queue.put_back(batch);
+            return created.map(drop).map_err(|error| job.error_of(Arc::new(error)));
+        };
+        // From then on a server may have been working on it.
+        for (key, intent) in batch.iter().filter_map(|order| Some((&order.key, order.intent()?))) {
+            writer.intents.sent(&job.set, key, &intent, sent_at);
+        }
+
         match created {
-            Ok(ids) if ids.len() == chunk.len() => {
-                self.note_stored(&chunk, &ids).await;
+            Ok(ids) if ids.len() == batch.len() => {
+                writer.batch_sizes.note_stored(&job.set, &scope, batch.len(), sent_at.elapsed());
+                self.note_stored(&batch, &ids).await;
                 Ok(())
             }
             // CMDB repeats a transaction that lost a race, and then counts the IDs of the lost one too.
-            Ok(_) => self.settle(&chunk).await,
-            // It was not sent: its intents are withdrawn with those of the chunks behind it.
-            Err(error @ (cmdb::Error::NotGranted { .. } | cmdb::Error::Ending { .. })) => {
-                self.queue.push_front(Chunk { orders: chunk, after_id: Some(after_id) });
-                Err(job.error_of(Arc::new(error)))
+            Ok(_) => {
+                writer.batch_sizes.note_stored(&job.set, &scope, batch.len(), sent_at.elapsed());
+                self.settle(&batch).await
             }
             Err(error) => {
+                let (count, took) = (batch.len(), sent_at.elapsed());
                 if error.outcome() == cmdb::WriteOutcome::NotStored {
-                    for order in &chunk {
-                        writer.intents.answered(&job.set, &order.key, &order.intent(after_id));
+                    for (key, intent) in batch.iter().filter_map(|order| Some((&order.key, order.intent()?))) {
+                        writer.intents.refused(&job.set, key, &intent);
                     }
+                } else {
+                    writer.batch_sizes.note_unknown(&job.set, &scope, count, took, cmdb::is_timeout(&error));
                 }
-                let settled = self.settle(&chunk).await;
-                if !error.is_item_error() {
-                    return Err(Arc::new(error).into());
+                if error.is_item_error() {
+                    self.refused.push((batch, error));
+                    return Ok(());
                 }
-                settled?;
-                self.bisect(&chunk, &error);
-                Ok(())
+                // Its own error counts, also where the list fails.
+                let _ = self.settle(&batch).await;
+                Err(Arc::new(error).into())
             }
         }
     }
 
-    // Notes the IDs of a chunk, and puts its templates into the list.
-    async fn note_stored(&mut self, chunk: &[Order], ids: &[i64]) {
+    // Notes the IDs of a batch, and puts its templates into the list.
+    async fn note_stored(&mut self, batch: &[Order], ids: &[i64]) {
         let Writes { writer, job, .. } = *self.writes;
         let carried = &mut self.writes.carried;
         let user = job.connection.client.user().unwrap_or_default();
-        let mut stored = Vec::with_capacity(chunk.len());
+        let mut stored = Vec::with_capacity(batch.len());
 
-        for (order, &id) in chunk.iter().zip(ids) {
+        for (order, &id) in batch.iter().zip(ids) {
             carried.view.memory.created(&order.key, &order.create.process_name, id, order.is_temporary);
             writer.rejected_items.remove(&job.set, &order.key);
             carried.tally.created.push(id);
@@ -222,16 +223,16 @@ impl<J: Journal> Creation<'_, '_, J> {
 
     // After anything but a clean success: a list shows which creates were stored, which were not, and which cannot be
     // decided yet.
-    async fn settle(&mut self, chunk: &[Order]) -> Result<(), Error> {
+    async fn settle(&mut self, sent: &[Order]) -> Result<(), Error> {
         self.course = Course::PlanAgain;
         self.writes.settle().await?;
 
         let view = &self.writes.carried.view;
-        if chunk.iter().any(|order| !view.memory.intents.contains_key(&order.key)) {
+        if sent.iter().any(|order| !view.memory.intents.contains_key(&order.key)) {
             self.writes.ledger.note_ended();
         }
         let items = &view.plan.items;
-        let stored = chunk.iter().filter_map(|order| {
+        let stored = sent.iter().filter_map(|order| {
             let found = items.iter().find(|item| item.key == order.key)?.found.as_ref()?;
             (found.basis == Basis::Claimed && found.process_name == order.create.process_name).then_some(found.id)
         });
@@ -240,41 +241,32 @@ impl<J: Journal> Creation<'_, '_, J> {
         Ok(())
     }
 
-    // One bad item must not hold back the others: halve until it is alone, and put the reason on it.
-    fn bisect(&mut self, chunk: &[Order], error: &cmdb::Error) {
+    // Whether a list is due that shows what became of refused batches: their parts come next, or nothing does.
+    fn is_settling_due(&self) -> bool {
+        let is_divided = self.refused.iter().any(|(batch, _)| batch.len() > 1);
+        let are_parts_next = !self.queue.has_fresh() && !self.queue.is_next_announced();
+        are_parts_next || is_divided && self.queue.has_only_alone()
+    }
+
+    // Settles what CMDB refused since the last list. What is still missing of a batch is divided, and an item that was alone
+    // carries the reason.
+    async fn settle_refused(&mut self) -> Result<(), Error> {
+        if self.refused.is_empty() {
+            return Ok(());
+        }
+        let sent: Vec<Order> = self.refused.iter().flat_map(|(batch, _)| batch).cloned().collect();
+        self.settle(&sent).await?;
+
         let plan = &self.writes.carried.view.plan;
-        let missing = |order: &&Order| plan.creates().any(|(key, _)| key == order.key);
-        let left: Vec<Order> = chunk.iter().filter(missing).cloned().collect();
-        match left.as_slice() {
-            [] => {}
-            [order] if chunk.len() == 1 => self.writes.refuse(&order.key, error),
-            left => {
-                let (first, second) = left.split_at(left.len().div_ceil(2));
-                for half in [second, first].into_iter().filter(|half| !half.is_empty()) {
-                    self.queue.push_front(Chunk::new(half));
-                }
+        for (batch, error) in std::mem::take(&mut self.refused) {
+            let is_alone = batch.len() == 1;
+            let missing = |order: &Order| plan.creates().any(|(key, _)| key == order.key);
+            let left: Vec<Order> = batch.into_iter().filter(missing).collect();
+            match left.as_slice() {
+                [order] if is_alone => self.writes.refuse(&order.key, &error),
+                _ => self.queue.divide(left),
             }
         }
-    }
-}
-
-impl Chunk {
-    fn new(orders: &[Order]) -> Self {
-        Self { orders: orders.to_vec(), after_id: None }
-    }
-}
-
-impl Order {
-    pub(crate) fn new(plan: &Plan, key: &str, create: &Create) -> Self {
-        Self { key: key.to_owned(), create: create.clone(), is_temporary: plan.is_temporary(key, create) }
-    }
-
-    fn intent(&self, after_id: i64) -> Intent {
-        Intent {
-            process_name: self.create.process_name.clone(),
-            hash: self.create.intent_hash.clone(),
-            after_id,
-            fate: IntentFate::Open,
-        }
+        Ok(())
     }
 }

@@ -1,7 +1,9 @@
 //! Writing to CMDB: the plan carried out, the create protocol, one writer a scope.
 
 pub mod apply;
+pub mod batch_size;
 pub mod create;
+mod create_queue;
 pub mod intents;
 pub mod journal;
 pub mod rejections;

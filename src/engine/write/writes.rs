@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::batch_size::BatchSizes;
 use super::intents::IntentClocks;
 use super::journal::Ledger;
 use super::rejections::RejectedItems;
@@ -106,6 +107,8 @@ pub struct Writer {
     pub renames: Renames,
     /// What updates have sent.
     pub sent_values: SentValues,
+    /// How many items a create request carries.
+    pub batch_sizes: BatchSizes,
 }
 
 /// The writes of one set while its plan is carried out.
@@ -132,6 +135,7 @@ impl Writer {
             rejected_items: RejectedItems::default(),
             renames: Renames::default(),
             sent_values: SentValues::default(),
+            batch_sizes: BatchSizes::default(),
         }
     }
 
@@ -144,6 +148,7 @@ impl Writer {
         other_sets: Vec<OtherSet>,
         service_template_name: String,
     ) -> PlannedView {
+        self.intents.start(&job.set);
         let provenance = check_provenance(&mut memory, &job.made_in, &listing.scope.place(), &listing.observed);
         let (plan, other_sets) = (Plan::default(), Arc::new(other_sets));
         let mut view = PlannedView {
