@@ -5,6 +5,7 @@
 mod bulkheads;
 mod claims;
 mod conflicts;
+mod creates;
 mod drain;
 mod evidence;
 mod flapping;

@@ -50,6 +50,8 @@ struct Failing {
     plural: &'static str,
     status: StatusCode,
     left: usize,
+    // They fail only after they were carried out.
+    is_carried_out: bool,
 }
 
 /// A request that came.
@@ -102,8 +104,17 @@ impl ApiServer {
 
     /// The next requests of this verb about these objects fail, so many of them.
     pub fn fail(&self, verb: &'static str, plural: &'static str, status: u16, count: usize) {
+        self.add_failing(verb, plural, status, count, false);
+    }
+
+    /// The next requests of this verb about these objects are carried out, and then fail.
+    pub fn fail_late(&self, verb: &'static str, plural: &'static str, status: u16, count: usize) {
+        self.add_failing(verb, plural, status, count, true);
+    }
+
+    fn add_failing(&self, verb: &'static str, plural: &'static str, status: u16, left: usize, is_carried_out: bool) {
         let status = StatusCode::from_u16(status).unwrap();
-        self.shared.failing.lock().unwrap().push(Failing { verb, plural, status, left: count });
+        self.shared.failing.lock().unwrap().push(Failing { verb, plural, status, left, is_carried_out });
     }
 
     /// From now on it answers nothing, or again.
@@ -126,14 +137,14 @@ impl ApiServer {
         self.shared.requests.lock().unwrap().clone()
     }
 
-    // With what a request fails.
-    fn failure(&self, verb: &str, plural: &str) -> Option<StatusCode> {
+    // With what a request fails, and whether it is carried out all the same.
+    fn failure(&self, verb: &str, plural: &str) -> Option<(StatusCode, bool)> {
         let mut failing = self.shared.failing.lock().unwrap();
         let found = failing.iter_mut().find(|failing| (failing.verb, failing.plural) == (verb, plural))?;
         found.left -= 1;
-        let status = found.status;
+        let failure = (found.status, found.is_carried_out);
         failing.retain(|failing| failing.left > 0);
-        Some(status)
+        Some(failure)
     }
 
     // Changes what is kept, and tells those who watch.

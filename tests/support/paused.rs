@@ -64,6 +64,7 @@ pub struct Call {
     /// "ok", or the label of its error.
     pub outcome: &'static str,
     pub at: Instant,
+    pub took: Duration,
 }
 
 /// What the operator has told of itself.
@@ -86,8 +87,8 @@ pub enum Panics {
 }
 
 impl cmdb::Observer for Told {
-    fn call_finished(&self, operation: Operation, outcome: &'static str, _: Duration) {
-        self.calls.lock().unwrap().push(Call { operation, outcome, at: Instant::now() });
+    fn call_finished(&self, operation: Operation, outcome: &'static str, took: Duration) {
+        self.calls.lock().unwrap().push(Call { operation, outcome, at: Instant::now(), took });
         self.may_panic(Panics::AtCall(operation));
     }
 }
@@ -132,6 +133,13 @@ impl Told {
     /// The calls to CMDB that ended after that; each try of a read is one.
     pub fn calls_after(&self, begun: Instant) -> Vec<Call> {
         self.calls.lock().unwrap().iter().filter(|call| call.at > begun).copied().collect()
+    }
+
+    /// The creates of process templates: the outcome and the time of each.
+    pub fn creates(&self) -> Vec<(&'static str, Duration)> {
+        let calls = self.calls.lock().unwrap();
+        let creates = calls.iter().filter(|call| call.operation == Operation::CreateProcessTemplates);
+        creates.map(|call| (call.outcome, call.took)).collect()
     }
 
     /// How many reconciles have ended so.

@@ -58,11 +58,21 @@ impl ApiServer {
     /// The answer to a request.
     pub(super) fn answer(&self, parts: &Parts, body: &Bytes) -> Response<Body> {
         let address = Address::of(&parts.uri);
+        match self.failure(address.verb(&parts.method), &address.place.plural) {
+            None => self.carry_out(address, parts, body),
+            Some((status, is_carried_out)) => {
+                let refused = refused(status, "Failed", &address.place);
+                if is_carried_out {
+                    self.carry_out(address, parts, body);
+                }
+                refused
+            }
+        }
+    }
+
+    fn carry_out(&self, address: Address, parts: &Parts, body: &Bytes) -> Response<Body> {
         let accepts = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let is_metadata = accepts.contains("as=PartialObjectMetadata");
-        if let Some(status) = self.failure(address.verb(&parts.method), &address.place.plural) {
-            return refused(status, "Failed", &address.place);
-        }
         if address.is_watch() {
             return self.watch(address, is_metadata);
         }
