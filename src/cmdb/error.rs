@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Operation;
 use super::error_class::{Disposition, ErrorClass, FailedWrite, WriteOutcome};
 use super::reply::Reply;
+use super::{Operation, Responder};
 
 /// Why a set may not make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,13 +161,15 @@ impl Error {
     /// What a write that failed with it has done.
     #[must_use]
     pub fn outcome(&self) -> WriteOutcome {
-        match self.class().failed_write() {
-            FailedWrite::NotStored => WriteOutcome::NotStored,
-            FailedWrite::NotStoredIfRejected if self.reply().is_some_and(Reply::proves_rejection) => {
-                WriteOutcome::NotStored
-            }
-            FailedWrite::NotStoredIfRejected | FailedWrite::Unknown => WriteOutcome::Unknown,
-        }
+        let is_rejected = || self.reply().is_some_and(Reply::proves_rejection);
+        let is_gateways = || self.reply().is_some_and(|reply| reply.speaker() == Responder::Gateway);
+        let is_not_stored = match self.class().failed_write() {
+            FailedWrite::NotStored => true,
+            FailedWrite::NotStoredIfRejected => is_rejected(),
+            FailedWrite::NotStoredIfThrottled => is_rejected() || is_gateways(),
+            FailedWrite::Unknown => false,
+        };
+        if is_not_stored { WriteOutcome::NotStored } else { WriteOutcome::Unknown }
     }
 
     /// Whether a single item of a batch may have caused it, rather than the batch as a whole.

@@ -69,8 +69,11 @@ pub(super) enum FailedWrite {
     /// It stored nothing.
     NotStored,
     /// It stored nothing if CMDB, the ESB or this client rejected it. What the gateway or a proxy says may concern
-    /// another attempt of theirs, so the outcome is then unknown. A call that is throttled is not carried out, by anyone.
+    /// another attempt of theirs, so the outcome is then unknown.
     NotStoredIfRejected,
+    /// The same, and nothing was stored if the gateway rejected it: it counts calls before it passes them on. A proxy of
+    /// another kind may have tried elsewhere before.
+    NotStoredIfThrottled,
     /// Its outcome is not known.
     Unknown,
 }
@@ -124,7 +127,7 @@ impl ErrorClass {
     #[rustfmt::skip]
     #[expect(clippy::match_same_arms, reason = "a row for each class")]
     fn row(self) -> Row {
-        use FailedWrite::{NotStored, NotStoredIfRejected, Unknown};
+        use FailedWrite::{NotStored, NotStoredIfRejected, NotStoredIfThrottled, Unknown};
         let row = |is_counted, disposition, failed_write, advice| Row { is_counted, disposition, failed_write, advice };
         match self {
             //                         counted, disposition, failed write,  advice
@@ -133,7 +136,7 @@ impl ErrorClass {
             Self::NotFound       => row(true,  RETRY, Unknown,             AGAIN),
             Self::Permission     => row(true,  WAIT,  NotStoredIfRejected, GRANT),
             Self::Authentication => row(true,  WAIT,  NotStoredIfRejected, CREDENTIALS),
-            Self::Throttled      => row(true,  RETRY, NotStored,           AGAIN),
+            Self::Throttled      => row(true,  RETRY, NotStoredIfThrottled, AGAIN),
             Self::Unavailable    => row(true,  RETRY, NotStored,           UNREACHABLE),
             Self::Busy           => row(false, RETRY, NotStored,           AGAIN),
             Self::Halted         => row(false, RETRY, NotStored,           AGAIN),
