@@ -22,6 +22,9 @@ pub struct ProcessTemplateSetStatus {
     /// `service_template_id` that the set's service template was found under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_template_id: Option<i64>,
+    /// True while the set has made nothing in CMDB, so that its deletion needs no CMDB. Absent: it has, or that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_nothing: Option<bool>,
     /// Processes that the spec names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_count: Option<i32>,

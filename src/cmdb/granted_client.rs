@@ -194,6 +194,19 @@ impl GrantedClient {
         list.read(Form::Paged, priority).await
     }
 
+    /// Lists the service template of this ID: one or none.
+    ///
+    /// # Errors
+    /// As for [`Self::list_service_templates`].
+    pub async fn list_service_template(&self, biz_id: i64, id: i64) -> Result<Vec<ServiceTemplate>, Error> {
+        let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_ids", json!([id]))]);
+        let list = self.whole_list(Operation::ListServiceTemplates, Touched::business(biz_id), parameters);
+        let mut found = list.read(Form::Paged, Priority::Interactive).await?;
+        // A server that does not know the filter lists all.
+        found.retain(|template: &ServiceTemplate| template.id == id);
+        Ok(found)
+    }
+
     /// Creates a service template.
     pub async fn create_service_template(
         &self,

@@ -151,6 +151,8 @@ impl Error {
             Self::Engine(error) => match error {
                 engine::Error::ServiceTemplateMissing { .. }
                 | engine::Error::ServiceTemplateUnknown { .. }
+                | engine::Error::ServiceTemplateUnconfirmed { .. }
+                | engine::Error::FormerUndecided { .. }
                 | engine::Error::ServiceTemplateRenamed { .. }
                 | engine::Error::NotGranted { .. }
                 | engine::Error::CategoryMissing { .. }
@@ -224,7 +226,10 @@ fn engine_reason(error: &engine::Error) -> Reason {
             ErrorClass::Protocol => Reason::NotCmdb,
             ErrorClass::Configuration => Reason::ConnectionInvalid,
         },
-        engine::Error::ServiceTemplateMissing { .. } => Reason::WaitingForServiceTemplate,
+        engine::Error::ServiceTemplateMissing { .. } | engine::Error::ServiceTemplateUnconfirmed { .. } => {
+            Reason::WaitingForServiceTemplate
+        }
+        engine::Error::FormerUndecided { .. } => Reason::WaitingForOutcome,
         engine::Error::ServiceTemplateUnknown { .. } => Reason::ServiceTemplateNotFound,
         engine::Error::ServiceTemplateRenamed { .. } => Reason::ServiceTemplateRenamed,
         engine::Error::NotGranted { .. } => Reason::WaitingForGrant,
@@ -247,6 +252,8 @@ fn engine_advice(error: &engine::Error) -> &'static str {
         engine::Error::ServiceTemplateMissing { .. } => {
             "Create it in CMDB, or set spec.serviceTemplate.createIfMissing."
         }
+        engine::Error::ServiceTemplateUnconfirmed { .. } => "It is looked for once more.",
+        engine::Error::FormerUndecided { .. } => "It is looked at again.",
         engine::Error::ServiceTemplateUnknown { .. } => {
             "Check spec.bizId; the ID cannot be changed: make a new set with the right one."
         }

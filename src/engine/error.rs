@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lookup::absences::APART;
 use crate::cmdb;
 
 /// Why a set cannot be brought in sync.
@@ -27,6 +28,22 @@ pub enum Error {
         /// `bk_biz_id`
         biz_id: i64,
         /// ID that the set gives.
+        id: i64,
+    },
+    /// The service template that the set was created in is not listed any more. One list is no evidence that it is gone.
+    #[error("business {biz_id} does not list service template {what} any more")]
+    ServiceTemplateUnconfirmed {
+        /// `bk_biz_id`
+        biz_id: i64,
+        /// The service template, by ID or name.
+        what: String,
+    },
+    /// The service template that the set was created in is gone, and creates in it are undecided.
+    #[error(
+        "service template {id}, in which this set was created, is gone, and the outcome of creates in it is not known"
+    )]
+    FormerUndecided {
+        /// `service_template_id`
         id: i64,
     },
     /// The service template that the set was created in has another name now.
@@ -135,9 +152,11 @@ impl Error {
                 cmdb::Disposition::RetryLater { after } => Disposition::RetryLater(after),
                 cmdb::Disposition::WaitForChange => Disposition::WaitForChange,
             },
-            Self::ServiceTemplateMissing { .. } | Self::NotGranted { .. } | Self::Journal(_) => {
-                Disposition::RetryLater(None)
-            }
+            Self::ServiceTemplateMissing { .. }
+            | Self::FormerUndecided { .. }
+            | Self::NotGranted { .. }
+            | Self::Journal(_) => Disposition::RetryLater(None),
+            Self::ServiceTemplateUnconfirmed { .. } => Disposition::RetryLater(Some(APART)),
             Self::Outdated | Self::Stopped => Disposition::RetryNow,
             Self::ServiceTemplateUnknown { .. }
             | Self::ServiceTemplateRenamed { .. }

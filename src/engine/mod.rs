@@ -24,6 +24,8 @@ pub use scope::{BareConnection, Connection, Scope};
 pub use translate::shown_schema;
 pub use view::{PlannedView, ScopeView};
 use write::apply::carry_out;
+use write::former::clear_former;
+pub use write::former::{Former, differing};
 pub use write::journal::Journal;
 use write::writes::Writer;
 pub use write::writes::{Carried, Tally, Updated};
@@ -98,6 +100,24 @@ impl Engine {
         carried
     }
 
+    /// Deletes what a set has made in a service template that somebody has deleted. `job` is that of a deletion; `recovering` finds
+    /// what belongs to a set whose status was lost.
+    ///
+    /// # Errors
+    /// Why nothing was deleted.
+    pub async fn clear_former<J: Journal>(
+        &self,
+        job: &Job,
+        memory: Memory,
+        recovering: Option<&Job>,
+        progress: &Progress,
+        journal: &mut J,
+    ) -> Result<Former, Error> {
+        let engine = (&self.service_templates, &self.writer);
+        let cleared = clear_former(engine, job, memory, recovering, progress, journal).await;
+        cleared.map_err(|error| progress.cause_of(error))
+    }
+
     /// The time until a set's intents can be decided at the latest; None: it has none.
     #[must_use]
     pub fn undecided_for(&self, set: &str, memory: &Memory) -> Option<Duration> {
@@ -107,6 +127,7 @@ impl Engine {
 
     /// Forgets a set that was deleted.
     pub fn forget(&self, set: &str) {
+        self.service_templates.forget(set);
         self.writer.intents.forget(set);
         self.writer.rejected_items.forget(set);
         self.writer.sent_values.forget(set);

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use cmdb_sim::{Effect, Fault};
+use process_template_operator::api::GROUP;
 use serde_json::{Value, json};
+use test_support::in_process::Place;
 use test_support::paused::Paused;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -157,4 +159,183 @@ async fn a_template_that_is_listed_without_properties_is_not_identical() {
         assert_eq!(writes(&world), [""; 0]);
         world.stop_operator().await;
     }
+}
+
+// ---- What a deletion follows from ----
+
+fn place(name: &str) -> Place {
+    Place::new(GROUP, "processtemplatesets", "shop", name)
+}
+
+/// A backup that was restored, or somebody's edit: the status says nothing.
+fn lose_status(world: &Paused, name: &str) {
+    world.api.put_status(&place(name), &json!({ "observedGeneration": -1 }));
+}
+
+fn released(world: &Paused) -> Vec<String> {
+    let events = world.api.list(&Place::new("events.k8s.io", "events", "", ""));
+    let of_reason = events.iter().filter(|event| event["reason"] == "Released");
+    of_reason.map(|event| event["note"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn until_gone(world: &Paused, name: &str) {
+    world.until(PATIENCE, "the set is gone", |world| !world.is_there(name)).await;
+}
+
+/// Somebody deletes the service template in CMDB; its process templates stay.
+fn delete_service_template(world: &Paused) {
+    world.sim().update_state(|state| state.service_templates.clear());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_was_lost_while_cmdb_is_away_releases_nothing() {
+    for is_first_reconciled in [false, true] {
+        let mut world = in_sync().await;
+        world.stop_operator().await;
+        lose_status(&world, "web");
+        world.cmdb_fails();
+        world.start_operator();
+        if is_first_reconciled {
+            let is_judged = |world: &Paused| world.seen("web").reason("Ready") == "Unavailable";
+            world.until(PATIENCE, "the set says that CMDB is away", is_judged).await;
+        }
+        world.delete("web");
+        sleep(LIE).await;
+        assert!(world.is_there("web"), "reconciled before: {is_first_reconciled}");
+        assert_eq!(world.seen("web").reason("Ready"), "DeletionBlocked");
+        world.cmdb_works();
+        until_gone(&world, "web").await;
+        assert_eq!(names(&world), [""; 0], "reconciled before: {is_first_reconciled}");
+        world.stop_operator().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_has_made_nothing_needs_no_cmdb_to_go() {
+    for is_restarted in [false, true] {
+        let mut world = Paused::new();
+        world.service_templates(["web".to_owned()].into_iter());
+        world.cmdb_fails();
+        world.start_operator();
+        world.apply("web", "web", spec("./run"));
+        let is_judged = |world: &Paused| world.seen("web").reason("Ready") == "Unavailable";
+        world.until(PATIENCE, "the set says that CMDB is away", is_judged).await;
+        if is_restarted {
+            world.stop_operator().await;
+            world.start_operator();
+            sleep(LIE).await;
+        }
+        world.delete("web");
+        world.until(Duration::from_secs(10), "the set is gone", |world| !world.is_there("web")).await;
+        world.stop_operator().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_list_without_the_service_template_releases_nothing() {
+    let mut world = in_sync().await;
+    let body = json!({ "result": true, "code": 0, "message": "success", "data": { "count": 0, "info": [] } });
+    let empty = Effect::raw(200, "application/json", &body.to_string());
+    world.sim().add_fault(Fault::every("list_service_template", empty).times(2));
+    world.delete("web");
+    until_gone(&world, "web").await;
+    assert_eq!(names(&world), [""; 0]);
+    world.stop_operator().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn process_templates_of_a_deleted_service_template_go_with_their_set() {
+    let mut world = in_sync().await;
+    let pair = |value: &str| json!({ "value": value, "as_default_value": true });
+    let hers = json!({ "bk_func_name": pair("hers"), "bk_process_name": pair("hers") });
+    world.sim().add_process_template(1, "ann", &serde_json::from_value(hers).unwrap()).unwrap();
+    delete_service_template(&world);
+    let begun = Instant::now();
+    world.delete("web");
+    until_gone(&world, "web").await;
+    println!("evidence: former_deleted_after_ms={}", begun.elapsed().as_millis());
+    assert_eq!(names(&world), ["hers"], "nothing but its own");
+    world.stop_operator().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_service_template_of_the_name_does_not_make_a_set_forget_the_old_one() {
+    for (policy, is_deleted) in [("Delete", false), ("Delete", true), ("Orphan", false)] {
+        let mut world = in_sync().await;
+        let mut spec = spec("./run");
+        spec["deletionPolicy"] = json!(policy);
+        world.apply("web", "web", spec);
+        world.until_all_ready(PATIENCE).await;
+        let before: Vec<i64> = world.sim().state().process_templates.iter().map(|template| template.id).collect();
+        delete_service_template(&world);
+        world.sim().update_state(|state| {
+            let template = json!({ "id": 9, "name": "web", "bk_biz_id": 2, "service_category_id": 2 });
+            state.service_templates.push(serde_json::from_value(template).unwrap());
+        });
+        if is_deleted {
+            world.delete("web");
+            until_gone(&world, "web").await;
+            assert_eq!(names(&world), [""; 0]);
+        } else {
+            let is_moved = |world: &Paused| world.seen("web").status.service_template_id == Some(9);
+            world.until(3 * PATIENCE, "the set is in the new service template", is_moved).await;
+            world.until_all_ready(PATIENCE).await;
+            let state = world.sim().state();
+            let kept = state.process_templates.iter().filter(|template| before.contains(&template.id)).count();
+            assert_eq!(
+                (kept, state.process_templates.len()),
+                if policy == "Delete" { (0, 2) } else { (2, 4) },
+                "{policy}"
+            );
+        }
+        world.stop_operator().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn templates_in_a_service_template_that_was_renamed_stay_and_are_named() {
+    let mut world = in_sync().await;
+    world.sim().update_state(|state| {
+        state.service_templates[0].name = "old".to_owned();
+        let template = json!({ "id": 9, "name": "web", "bk_biz_id": 2, "service_category_id": 2 });
+        state.service_templates.push(serde_json::from_value(template).unwrap());
+    });
+    world.delete("web");
+    until_gone(&world, "web").await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(names(&world).len(), 2, "a service template that is there is another scope");
+    let said = released(&world);
+    assert!(said.iter().any(|note| note.contains("named \"old\" now") && note.contains("\"nginx\"")), "{said:?}");
+    world.stop_operator().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_deletion_cannot_find_is_said() {
+    let mut world = in_sync().await;
+    world.stop_operator().await;
+    lose_status(&world, "web");
+    delete_service_template(&world);
+    world.start_operator();
+    world.delete("web");
+    until_gone(&world, "web").await;
+    sleep(Duration::from_secs(5)).await;
+    let said = released(&world);
+    assert!(said.iter().any(|note| note.contains("status of the set, which would have the IDs, was lost")), "{said:?}");
+
+    // It differs from the spec, and the status was lost: it is not known to be the set's.
+    let mut world = in_sync().await;
+    world.stop_operator().await;
+    lose_status(&world, "web");
+    let id = world.sim().state().process_templates[0].id;
+    let edited =
+        serde_json::from_value(json!({ "start_cmd": { "value": "./hers", "as_default_value": true } })).unwrap();
+    world.sim().edit_process_template(id, "ann", &edited).unwrap();
+    world.start_operator();
+    world.delete("web");
+    until_gone(&world, "web").await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(names(&world).len(), 1);
+    let said = released(&world);
+    assert!(said.iter().any(|note| note.contains("was lost") && note.contains(&id.to_string())), "{said:?}");
+    world.stop_operator().await;
 }

@@ -25,6 +25,7 @@ const WAIVERS: &[Waiver] = &[
         reason: "as_default_value of CMDB is a boolean",
     },
     Waiver { rule: "nobools", path: ".spec.suspend", reason: "CronJob and all of Flux have it so" },
+    Waiver { rule: "nobools", path: ".status.madeNothing", reason: "it is true or absent: there is no third state" },
     Waiver {
         rule: "NoMaps",
         path: ".spec.grants[].namespaces.selector.matchLabels",

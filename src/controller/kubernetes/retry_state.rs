@@ -38,6 +38,7 @@ pub struct StateHandle<'a> {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct ObjectState {
     uid: String,
     generation: i64,
@@ -65,6 +66,8 @@ struct ObjectState {
     checked_at: Instant,
     // When its last look was asked for, or since when we know of it.
     looked_at: Instant,
+    // It got our finalizer from this process before it had a status, and has none since that says what it has made.
+    has_made_nothing: bool,
     // Nothing is outstanding: it relies on that look.
     is_idle: bool,
     // The generation in which it was Ready last.
@@ -119,6 +122,7 @@ impl ObjectState {
             is_woken: false,
             checked_at: Instant::now(),
             looked_at: Instant::now(),
+            has_made_nothing: false,
             is_idle: false,
             ready_in: None,
         }
@@ -249,7 +253,20 @@ impl StateHandle<'_> {
     /// Notes the status that we have written.
     pub fn wrote_status(&self, status: &ProcessTemplateSetStatus) {
         let written = digest(Some(status));
-        self.with(|object| object.status = Some(written));
+        self.with(|object| {
+            object.status = Some(written);
+            object.has_made_nothing &= status.endpoint.is_none();
+        });
+    }
+
+    /// Notes that a set without a status gets our finalizer, without which nothing is made that is to be deleted with it.
+    pub fn note_made_nothing(&self) {
+        self.with(|object| object.has_made_nothing = true);
+    }
+
+    /// Whether this process knows that the set has made nothing yet.
+    pub fn has_made_nothing(&self) -> bool {
+        self.with(|object| object.has_made_nothing)
     }
 
     /// Notes our own write.

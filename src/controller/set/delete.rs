@@ -14,8 +14,10 @@ use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::kubernetes::api_call::bounded;
 use crate::controller::kubernetes::status_writer::WriteError;
-use crate::engine::{self, Disposition, Freshness, Job, PlannedView, Progress, ReadRequest, Tally};
-use crate::plan::{Desired, Memory, Provenance};
+use crate::engine::{
+    self, Disposition, Former, Freshness, Job, PlannedView, Progress, ReadRequest, Surroundings, Tally,
+};
+use crate::plan::{Desired, Memory, Place, Provenance};
 
 // How far a deletion has come.
 enum DeletionState {
@@ -95,16 +97,24 @@ async fn delete_templates(
     let around = job::surroundings(set, context, &connection, journal, progress);
     let job = Job::deletion(around, set.set_name(), &set.object.spec, hand_overs_are_over);
 
-    let view = match observe_and_plan(set, context, &job, memory, progress).await {
+    let view = match observe_and_plan(set, context, &job, memory.clone(), progress).await {
         Err(engine::Error::ServiceTemplateMissing { .. } | engine::Error::ServiceTemplateUnknown { .. })
             if endpoint.is_none() =>
         {
-            return Ok(DeletionState::Done(Tally::default()));
+            return delete_from_former(set, context, &job, (memory, false), progress, journal).await;
         }
         view => view?,
     };
     if let (Provenance::OtherEndpoint, Some(made_in)) = (view.provenance, endpoint) {
         return Err(engine::Error::EndpointChanged { made_in, here }.into());
+    }
+
+    // The name leads to another service template than the one that the templates are in.
+    if view.provenance == Provenance::OtherServiceTemplate {
+        match delete_from_former(set, context, &job, (memory, true), progress, journal).await? {
+            DeletionState::Done(tally) => context.events_of(set).deleted(&tally),
+            left @ DeletionState::Left(..) => return Ok(left),
+        }
     }
 
     let carried = context.engine.carry_out(&job, view, progress, journal).await;
@@ -129,12 +139,103 @@ async fn observe_and_plan(
     let now = || ReadRequest::interactive(Freshness::Since(tokio::time::Instant::now()));
     // A status that was lost is recovered first.
     if memory == Memory::default() {
-        let lost = job.recovering(Desired::from_spec(set.set_name(), &set.object.spec));
+        let lost = recovering(set, job);
         let found = context.engine.view(&lost, &memory, now(), progress).await?;
+        if is_lost(job) {
+            context.events_of(set).left_as_different(&engine::differing(&found.plan));
+        }
         memory = found.memory;
         memory.absorb(&found.plan);
     }
     context.engine.view(job, &memory, now(), progress).await
+}
+
+// Whether the status does not even say that the set has read CMDB.
+fn is_lost(job: &Job) -> bool {
+    job.made_in == Place::default()
+}
+
+fn recovering(set: &CurrentSet<'_>, job: &Job) -> Job {
+    job.recovering(Desired::from_spec(set.set_name(), &set.object.spec))
+}
+
+// Deletes what is left of a set in the service template that its templates are in, which is not the one that it names; `is_replaced`:
+// its name leads to another.
+async fn delete_from_former(
+    set: &CurrentSet<'_>,
+    context: &Context,
+    job: &Job,
+    (memory, is_replaced): (Memory, bool),
+    progress: &Progress,
+    journal: &mut StatusJournal<'_>,
+) -> Result<DeletionState, Error> {
+    let lost = (memory == Memory::default()).then(|| recovering(set, job));
+    let held: Vec<(i64, String)> =
+        memory.items.values().map(|remembered| (remembered.id, remembered.process_name.clone())).collect();
+    let events = context.events_of(set);
+    Ok(match context.engine.clear_former(job, memory, lost.as_ref(), progress, journal).await? {
+        Former::There(name) => {
+            // The list that did not show it was wrong, or is not any more.
+            if !is_replaced {
+                let what = format!("{name:?}");
+                return Err(engine::Error::ServiceTemplateUnconfirmed { biz_id: job.biz_id, what }.into());
+            }
+            events.left_in_former(&name, &held);
+            DeletionState::Done(Tally::default())
+        }
+        Former::Unknown => {
+            if is_lost(job) {
+                events.left_unknown();
+            }
+            DeletionState::Done(Tally::default())
+        }
+        Former::Cleared { tally, left_to_others, strangers } => {
+            events.left_to_others(&left_to_others);
+            if is_lost(job) {
+                events.left_as_different(&strangers);
+            }
+            DeletionState::Done(tally)
+        }
+        Former::Left(carried) => {
+            DeletionState::Left(Box::new(carried.view), carried.tally, carried.stopped.map(Error::from))
+        }
+    })
+}
+
+/// Deletes what a living set with `Delete` has made in a service template that is gone, before its status forgets that for the
+/// service template of the same name which is there now. Whether there was such a one.
+///
+/// # Errors
+/// Why something of it is left: the status keeps it.
+pub async fn leave_former(
+    set: &CurrentSet<'_>,
+    context: &Context,
+    around: Surroundings,
+    service_template_id: i64,
+    journal: &mut StatusJournal<'_>,
+    progress: &Progress,
+) -> Result<bool, Error> {
+    let spec = &set.object.spec;
+    let (memory, made_in) = remembered(journal);
+    let is_here = made_in.endpoint.as_deref() == Some(around.connection.client.url());
+    let former = made_in.service_template_id.filter(|id| is_here && *id != service_template_id);
+    let is_deleted = spec.deletion() == DeletionPolicy::Delete && !spec.is_suspended();
+    let Some(id) = former.filter(|_| is_deleted && memory != Memory::default()) else { return Ok(false) };
+
+    let job = Job::deletion(around, set.set_name(), spec, true);
+    let events = context.events_of(set);
+    match context.engine.clear_former(&job, memory, None, progress, journal).await? {
+        Former::There(_) | Former::Unknown => Ok(false),
+        Former::Cleared { tally, left_to_others, .. } => {
+            events.deleted(&tally);
+            events.left_to_others(&left_to_others);
+            Ok(true)
+        }
+        Former::Left(carried) => {
+            events.deleted(&carried.tally);
+            Err(carried.stopped.unwrap_or(engine::Error::FormerUndecided { id }).into())
+        }
+    }
 }
 
 async fn finish(set: &CurrentSet<'_>, context: &Context, journal: &mut StatusJournal<'_>, tally: Tally) -> Action {

@@ -133,6 +133,37 @@ impl<'a> SetEvents<'a> {
         }
     }
 
+    /// What a deletion leaves because the status was lost, and it is not as the set says.
+    pub fn left_as_different(&self, left: &[Removal]) {
+        if !left.is_empty() {
+            let left: Vec<String> = left.iter().map(named).collect();
+            let note = format!(
+                "left in CMDB, because the status of the set was lost and it differs from the spec, or may not be adopted: {}",
+                left.join(", ")
+            );
+            self.publish(WARNING, "Released", "Release", note);
+        }
+    }
+
+    /// What a deletion leaves in a service template that has another name now, while another one has its name.
+    pub fn left_in_former(&self, name: &str, left: &[(i64, String)]) {
+        if !left.is_empty() {
+            let left: Vec<String> = left.iter().map(|(id, process_name)| format!("{id} ({process_name:?})")).collect();
+            let note = format!(
+                "left in CMDB, because the service template that they are in is named {name:?} now: {}",
+                left.join(", ")
+            );
+            self.publish(WARNING, "Released", "Release", note);
+        }
+    }
+
+    /// What a deletion cannot find: the service template is gone, and the status was lost.
+    pub fn left_unknown(&self) {
+        let note = "whatever the set made is left in CMDB: its service template is gone, and the status of the set, which would \
+                    have the IDs, was lost";
+        self.publish(WARNING, "Released", "Release", note.to_owned());
+    }
+
     // What somebody changed in CMDB and the set only reports: once for each change.
     fn drifted(&self, before: &ProcessTemplateSetStatus, plan: &Plan) {
         for item in &plan.items {
@@ -157,13 +188,17 @@ impl<'a> SetEvents<'a> {
         self.publish(WARNING, error.label(), "Check", error.message());
     }
 
-    /// What the status remembers was made elsewhere.
-    pub fn moved(&self, provenance: Provenance) {
+    /// What the status remembers was made elsewhere; `is_cleared`: and was deleted there.
+    pub fn moved(&self, provenance: Provenance, is_cleared: bool) {
         let (reason, note) = match provenance {
             Provenance::Here => return,
             Provenance::OtherEndpoint => (
                 "EndpointChanged",
                 "the status was made in another CMDB, and none of its templates is in this one: they are created here",
+            ),
+            Provenance::OtherServiceTemplate if is_cleared => (
+                "ServiceTemplateReplaced",
+                "somebody deleted the service template, and its name is another one's now: what the set had in the old one is deleted",
             ),
             Provenance::OtherServiceTemplate => (
                 "ServiceTemplateReplaced",

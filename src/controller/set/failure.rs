@@ -131,7 +131,7 @@ fn subject(object: &StoredSet, previous: ProcessTemplateSetStatus, requested_at:
         // Of a large set only the claims are kept.
         Err(_) => object.claims().map(|claims| claims.processes.keys().cloned().collect()).unwrap_or_default(),
     };
-    Subject { generation, keys, previous, requested_at, now: Time(Timestamp::now()) }
+    Subject { generation, keys, previous, is_new: false, requested_at, now: Time(Timestamp::now()) }
 }
 
 // Writes a status without a look at CMDB; whether that succeeded.

@@ -5,6 +5,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::identity::CurrentSet;
+use super::status::memory;
 use crate::api::{DeletionPolicy, FIELD_MANAGER, FINALIZER, ProcessTemplateSet};
 use crate::controller::error::Error;
 use crate::controller::kubernetes::api_call::bounded;
@@ -21,7 +22,11 @@ pub async fn follow_policy(client: &Client, set: &CurrentSet<'_>, target: &mut T
     if holds(set.object) == is_wanted {
         return Ok(());
     }
-    Ok(write(client, set, target, is_wanted).await?)
+    write(client, set, target, is_wanted).await?;
+    if is_wanted && memory::says_nothing(set.object.status.as_ref()) {
+        set.state.note_made_nothing();
+    }
+    Ok(())
 }
 
 /// Takes the finalizer off. A set that is gone has none.

@@ -64,6 +64,7 @@ impl<'a> CurrentSet<'a> {
             generation: self.generation,
             keys: self.object.spec.processes.iter().map(|process| process.name.clone()).collect(),
             previous: self.object.status.clone().unwrap_or_default(),
+            is_new: self.state.has_made_nothing(),
             requested_at: self.requested_at().cloned(),
             now: Time(Timestamp::now()),
         }

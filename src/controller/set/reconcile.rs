@@ -7,6 +7,7 @@
 //! 1. **dereference** (API server): the finalizer follows `deletionPolicy`; the connection is looked up once, as one value;
 //! 2. **validate**: the spec becomes what is desired, or a list of violations;
 //! 3. **observe** (CMDB): the service template and its process templates, from lists that sets share;
+//!    What a set with `Delete` has in a service template that somebody deleted is deleted there ([`delete::leave_former`]);
 //! 4. **plan**: what to write, from what is desired, observed and remembered, and from what other sets claim;
 //! 5. **apply** (CMDB): the plan is carried out; intents and IDs go into the status on the way;
 //! 6. **report** (API server): status, events, and when the next reconcile is due ([`super::report`]).
@@ -101,9 +102,11 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
         announce_edit(set, context, connection).await;
         let desired = validate(set)?;
         let around = job::surroundings(set, context, connection, &journal, progress);
-        let job = Job::living(around, &set.object.spec, desired, job::waits(set, context));
+        let job = Job::living(around.clone(), &set.object.spec, desired, job::waits(set, context));
         let observed = observe(set, context, connection, &job, progress).await?;
-        let view = plan(set, context, &job, &journal, observed);
+        let here = observed.listing.scope.service_template_id;
+        let is_cleared = delete::leave_former(set, context, around, here, &mut journal, progress).await?;
+        let view = plan(set, context, &job, &journal, observed, is_cleared);
         apply(set, context, &job, view, &mut journal, progress).await
     }
     .await;
@@ -175,6 +178,7 @@ async fn dereference(
     known: Option<Box<Result<SetConnection, Error>>>,
 ) -> Result<SetConnection, Error> {
     finalizer::follow_policy(&context.client, set, &mut journal.target).await?;
+    journal.subject.is_new = set.state.has_made_nothing();
     match known {
         Some(known) => *known,
         None => context.connections.for_set(&set.user()).await,
@@ -209,11 +213,12 @@ fn plan(
     job: &Job,
     journal: &StatusJournal<'_>,
     observed: ScopeView,
+    is_cleared: bool,
 ) -> PlannedView {
     let (memory, _) = remembered(journal);
     let view = context.engine.plan(job, memory, observed);
     if view.provenance != Provenance::Here {
-        context.events_of(set).moved(view.provenance);
+        context.events_of(set).moved(view.provenance, is_cleared);
     }
     view
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
 
+use super::absences::{Absences, Sought};
 use super::read_request::{Freshness, ReadRequest};
 use super::snapshot_cache::SnapshotCache;
 use crate::api::{CategorySelector, CreateIfMissing};
@@ -28,6 +29,15 @@ pub struct Resolved {
     pub request: ReadRequest,
 }
 
+/// Whether a service template is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is, under this name.
+    There(String),
+    /// It is gone: two lists do not show it, the last of all and by its ID.
+    Gone,
+}
+
 // A business, as one connection sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Business {
@@ -40,6 +50,8 @@ struct Business {
 pub struct ServiceTemplates {
     templates: SnapshotCache<Business, Vec<ServiceTemplate>>,
     categories: SnapshotCache<Business, Vec<ServiceCategory>>,
+    // Those that sets do not find any more.
+    absences: Absences,
     // By CMDB and business: one service template is created at a time.
     write_locks: WriteLocks<String>,
 }
@@ -77,6 +89,7 @@ impl ServiceTemplates {
         // What was just created has the name that the set gives.
         let name = name.or(job.service_template.name.as_ref()).map(String::as_str);
         job.check_grant(Some(id), name)?;
+        self.absences.end(&job.set, id);
 
         // Find the other sets.
         let other_sets = job.other_sets(id, name).await;
@@ -89,15 +102,58 @@ impl ServiceTemplates {
         Ok(Resolved { scope, other_sets, name: name.unwrap_or_default().to_owned(), request })
     }
 
+    /// Whether a service template is still there: by its ID where that is known, else by the name that the set gives.
+    ///
+    /// # Errors
+    /// [`Error::ServiceTemplateUnconfirmed`] until lists that are some seconds apart have not shown it; and those of the calls.
+    pub async fn standing(&self, job: &Job, id: Option<i64>, progress: &Progress) -> Result<Standing, Error> {
+        let asked_at = Instant::now();
+        let own_name = job.service_template.name.as_deref();
+        let is_it = |template: &&ServiceTemplate| match id {
+            Some(id) => template.id == id,
+            None => own_name == Some(template.name.as_str()),
+        };
+
+        // All of the business.
+        let request = ReadRequest::interactive(Freshness::Since(asked_at));
+        let (known, _) = self.known(job, request, progress).await?;
+        let mut found = known.iter().find(is_it).cloned();
+
+        // By the ID.
+        if let (None, Some(id)) = (&found, id) {
+            progress.checkpoint()?;
+            let client = &job.connection.client;
+            let listed = progress.excluding_wait(client.list_service_template(job.biz_id, id)).await;
+            found = listed.map_err(|error| job.error_of(Arc::new(error)))?.into_iter().next();
+            job.check_grant(None, None)?;
+        }
+
+        if let Some(found) = found {
+            self.absences.end(&job.set, found.id);
+            return Ok(Standing::There(found.name));
+        }
+        let sought = Sought { endpoint: job.connection.client.url().to_owned(), id };
+        if self.absences.note(&job.set, &sought, asked_at) {
+            return Ok(Standing::Gone);
+        }
+        let what = id.map(|id| id.to_string()).or(own_name.map(|name| format!("{name:?}"))).unwrap_or_default();
+        Err(Error::ServiceTemplateUnconfirmed { biz_id: job.biz_id, what })
+    }
+
+    /// Forgets a set that was deleted.
+    pub fn forget(&self, set: &str) {
+        self.absences.forget(set);
+    }
+
     /// Forgets a connection that is gone, by its uid.
     pub fn forget_connection(&self, uid: &str) {
         self.templates.forget(|business| object_of(&business.connection) == uid);
         self.categories.forget(|business| object_of(&business.connection) == uid);
     }
 
-    /// How many lists are known.
+    /// How many lists and absences are known.
     pub fn len(&self) -> usize {
-        self.templates.len() + self.categories.len()
+        self.templates.len() + self.categories.len() + self.absences.len()
     }
 
     // The service templates of the business, and how to read on.

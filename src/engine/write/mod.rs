@@ -4,6 +4,7 @@ pub mod apply;
 pub mod batch_size;
 pub mod create;
 mod create_queue;
+pub mod former;
 pub mod intents;
 pub mod journal;
 pub mod rejections;

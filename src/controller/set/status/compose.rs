@@ -20,6 +20,8 @@ pub struct Subject {
     pub keys: Vec<String>,
     /// The status that stands.
     pub previous: ProcessTemplateSetStatus,
+    /// Whether this process knows that the set has made nothing yet.
+    pub is_new: bool,
     /// Value of the annotation that asks for a reconcile.
     pub requested_at: Option<String>,
     /// The present.
@@ -35,6 +37,7 @@ pub fn observed(subject: &Subject, view: &PlannedView, conditions: &ConditionSet
     ProcessTemplateSetStatus {
         endpoint: Some(view.listing.scope.endpoint.clone()),
         service_template_id: Some(view.listing.scope.service_template_id),
+        made_nothing: None,
         process_count: i32::try_from(total).ok(),
         ready_count: i32::try_from(ready).ok(),
         summary: Some(format!("{ready}/{total}")),
@@ -50,6 +53,9 @@ pub fn unobserved(subject: &Subject, conditions: &ConditionSet) -> ProcessTempla
     let mut status = subject.previous.clone();
     if status.observed_generation != Some(subject.generation) {
         forget_what_was_seen(&mut status, &subject.keys);
+    }
+    if subject.is_new {
+        status.made_nothing = Some(true);
     }
     status.process_count = i32::try_from(total).ok();
     status.summary = Some(format!("{}/{total}", status.ready_count.unwrap_or_default()));
@@ -205,6 +211,7 @@ mod tests {
                 generation: 3,
                 keys: Vec::new(),
                 previous: ProcessTemplateSetStatus::default(),
+                is_new: false,
                 requested_at: None,
                 now: Time(Timestamp::UNIX_EPOCH),
             };

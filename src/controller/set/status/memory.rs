@@ -30,11 +30,21 @@ pub fn from_status(status: &ProcessTemplateSetStatus) -> (Memory, Place) {
     (memory, Place { endpoint: status.endpoint.clone(), service_template_id: status.service_template_id })
 }
 
-/// Whether a set was judged, and never came so far as to read CMDB: there is nothing of it. A status that says nothing at all
-/// was lost.
+/// Whether a status says nothing at all, as that of a new object.
+pub fn says_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
+    status.is_none_or(|status| {
+        status.conditions.is_empty()
+            && status.endpoint.is_none()
+            && status.processes.is_empty()
+            && status.pending.is_empty()
+    })
+}
+
+/// Whether a status says that its set has made nothing, and nothing in it contradicts that. One that only lacks what the set has
+/// made was lost, and may have been written again without a look at CMDB.
 pub fn has_made_nothing(status: Option<&ProcessTemplateSetStatus>) -> bool {
     status.is_some_and(|status| {
-        !status.conditions.is_empty()
+        status.made_nothing == Some(true)
             && status.endpoint.is_none()
             && status.processes.iter().all(|process| process.state == ItemState::Unknown && process.id.is_none())
             && status.pending.is_empty()
