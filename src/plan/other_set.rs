@@ -18,6 +18,8 @@ pub struct OtherSet {
     pub holds: BTreeMap<i64, i64>,
     /// Templates that its status remembers for processes that it no longer has, likewise.
     pub gives: BTreeMap<i64, i64>,
+    /// Whether CMDB has not shown it this business yet. What it wants is kept for it for a while, and not left to it.
+    pub is_unread: bool,
 }
 
 /// Where a set lives, as seen from another.
@@ -29,6 +31,10 @@ pub enum Whereabouts {
     Elsewhere,
     /// Not known: what it wants is not deleted, and nothing more.
     Unknown,
+    /// In the same CMDB as far as its connection shows, from which it has read nothing yet.
+    Unread,
+    /// In the same CMDB, which refuses its calls: only what it holds counts.
+    Refused,
 }
 
 impl OtherSet {
@@ -43,7 +49,7 @@ impl OtherSet {
             let is_kept = processes.contains_key(key) || wants.contains(&remembered.process_name);
             if is_kept { &mut holds } else { &mut gives }.insert(remembered.id, created_at);
         }
-        Self { name, comes_first, wants, holds, gives }
+        Self { name, comes_first, wants, holds, gives, is_unread: false }
     }
 
     /// What counts of it, depending on where it lives.
@@ -53,6 +59,8 @@ impl OtherSet {
             Whereabouts::Here => self,
             Whereabouts::Elsewhere => Self { name: None, wants: BTreeSet::new(), ..self },
             Whereabouts::Unknown => Self { comes_first: false, gives: BTreeMap::new(), ..self },
+            Whereabouts::Unread => Self { holds: BTreeMap::new(), gives: BTreeMap::new(), is_unread: true, ..self },
+            Whereabouts::Refused => Self { comes_first: false, wants: BTreeSet::new(), gives: BTreeMap::new(), ..self },
         }
     }
 

@@ -476,9 +476,11 @@ impl<'a> Planner<'a> {
             _ if self.is_owned(template) => Fate::Released,
             DeletionPolicy::Orphan => Fate::Orphan,
             // A set in another namespace cannot see that it is handed over.
-            DeletionPolicy::Delete if wanting.iter().any(|other| other.name.is_none()) => Fate::Released,
-            DeletionPolicy::Delete if !wanting.is_empty() && self.policy.hand_overs_are_over => Fate::Released,
-            DeletionPolicy::Delete if !wanting.is_empty() => Fate::HandOver,
+            DeletionPolicy::Delete if wanting.iter().any(|other| !other.is_unread && other.name.is_none()) => {
+                Fate::Released
+            }
+            DeletionPolicy::Delete if !wanting.is_empty() && !self.policy.hand_overs_are_over => Fate::HandOver,
+            DeletionPolicy::Delete if wanting.iter().any(|other| !other.is_unread) => Fate::Released,
             DeletionPolicy::Delete if self.policy.removals_are_due => Fate::Delete,
             DeletionPolicy::Delete => Fate::DeleteLater,
         }

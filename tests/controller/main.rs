@@ -19,6 +19,7 @@ mod odd_servers;
 mod outage;
 mod replaced_credentials;
 mod sharing;
+mod strangers;
 mod superseded;
 mod tasks;
 mod verdicts;

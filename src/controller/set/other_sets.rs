@@ -14,7 +14,8 @@ use super::stored_set::StoredSet;
 use crate::api::ServiceTemplateSelector;
 use crate::controller::connection::cache::{Connections, Lead};
 use crate::controller::names::ObjectName;
-use crate::engine::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets, whereabouts};
+use crate::controller::reason::Reason;
+use crate::engine::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets};
 use crate::plan::{SetName, Whereabouts};
 
 /// The names of the sets that the watch delivered, by business and service template.
@@ -94,8 +95,13 @@ impl WatchedSets {
             let Some(claims) = other.claims() else { continue };
             let lead = self.connections.lead(&name.namespace, &claims.connection, claims.biz_id).await.ok();
             let Ok(grants) = self.connections.grants(&name.namespace, &claims.connection).await else { continue };
-            let made_in = claims.endpoint.as_deref();
-            let Some(whereabouts) = locate(lead.as_ref(), made_in, &self.endpoint) else { continue };
+            let standing = Standing {
+                made_in: claims.endpoint.as_deref(),
+                is_judged: other.reason().is_some(),
+                is_refused: other.reason() == Some(Reason::PermissionDenied),
+                is_trusted: name.namespace == self.name.namespace || claims.connection.is_shared(),
+            };
+            let Some(whereabouts) = locate(lead.as_ref(), standing, &self.endpoint) else { continue };
             let live_set = LiveSet {
                 name: &SetName { namespace: name.namespace.clone(), name: name.name.clone() },
                 age: &age(other.meta()),
@@ -122,17 +128,37 @@ impl fmt::Debug for WatchedSets {
     }
 }
 
-// Where a set lives, as seen from the CMDB of this URL; `made_in`: the CMDB that its status names. None: nothing shows that it
-// was ever reconciled, or that its connection ever worked. Every tenant can name this URL; only one whose credentials CMDB
-// takes can write there.
-fn locate(lead: Option<&Lead>, made_in: Option<&str>, here: &str) -> Option<Whereabouts> {
-    let proven = lead.filter(|lead| lead.is_proven(made_in));
-    match proven {
-        Some(lead) if !lead.is_broken => Some(whereabouts(Some(&lead.url), here)),
-        None if made_in.is_none() => None,
+// What is known of another set without its connection.
+#[derive(Clone, Copy, Debug)]
+struct Standing<'a> {
+    // The CMDB that its status names: one that has shown it its service template.
+    made_in: Option<&'a str>,
+    // Whether its status has a verdict.
+    is_judged: bool,
+    // Whether CMDB permits it nothing there.
+    is_refused: bool,
+    // Whether its namespace is ours, or its connection was made for the cluster.
+    is_trusted: bool,
+}
+
+// Where a set lives, as seen from the CMDB of this URL. None: it claims nothing there.
+//
+// Every tenant can name this URL, and any URL of its own with a server that says what the tenant likes. So what counts is that
+// the CMDB of this URL has shown the set its service template. Before that, a set that has no verdict yet counts for a while
+// where its connection has worked. Another URL counts only from where its server can be trusted.
+fn locate(lead: Option<&Lead>, standing: Standing<'_>, here: &str) -> Option<Whereabouts> {
+    let working = lead.filter(|lead| !lead.is_broken);
+    let leads_here = working.is_some_and(|lead| lead.url == here);
+    match standing.made_in {
+        Some(made_in) if made_in == here && standing.is_refused => Some(Whereabouts::Refused),
+        Some(made_in) if made_in == here && leads_here => Some(Whereabouts::Here),
+        // Its connection leads somewhere else now.
+        Some(made_in) if made_in == here && working.is_some_and(|lead| lead.has_worked) => Some(Whereabouts::Elsewhere),
         // It cannot write now. What it wants here stays.
-        _ if made_in == Some(here) || proven.is_some_and(|lead| lead.url == here) => Some(Whereabouts::Unknown),
-        _ => Some(Whereabouts::Elsewhere),
+        Some(made_in) if made_in == here => Some(Whereabouts::Unknown),
+        Some(_) => standing.is_trusted.then_some(Whereabouts::Elsewhere),
+        None if standing.is_judged => None,
+        None => working.filter(|lead| lead.url == here && lead.has_worked).map(|_| Whereabouts::Unread),
     }
 }
 
