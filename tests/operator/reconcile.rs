@@ -325,18 +325,18 @@ async fn a_shutdown_lets_a_write_in_flight_finish_and_saves_its_ids() {
     world.service_template("web");
     cmdb.hold(Point::reply_to(CREATE));
     world.start_operator(&[]).await;
-    world.apply("web", json!({ "processes": processes(60) })).await;
+    world.apply("web", json!({ "processes": processes(15) })).await;
     cmdb.reached().await;
-    world.until("web", "intents are stored", |seen| seen.status.pending.len() == 60).await;
+    world.until("web", "intents are stored", |seen| seen.status.pending.len() == 15).await;
     world.operator.as_ref().unwrap().process.signal(rustix::process::Signal::TERM);
     world.until_logged("stops: writes under way").await;
     cmdb.let_go();
     world.stop_operator().await;
     let seen = Seen::new(world.set("web").await);
-    assert_eq!((seen.ids().len(), seen.status.pending.len()), (50, 0), "{}", seen.describe());
+    assert_eq!((seen.ids().len(), seen.status.pending.len()), (10, 0), "{}", seen.describe());
     assert_eq!(seen.condition("Ready"), "False");
     world.start_operator(&[]).await;
-    assert_eq!(world.until_ready("web").await.ids().len(), 60);
+    assert_eq!(world.until_ready("web").await.ids().len(), 15);
     assert_eq!(world.requests(CREATE).len(), 2);
     world.end().await;
 }
