@@ -28,7 +28,7 @@ pub struct Sorted {
     pub open: Vec<Difference>,
     /// Differences that CMDB makes of what is sent, and that are not sent again.
     pub unkept: Vec<Difference>,
-    /// Whether all open ones are what CMDB has made of an own update: nobody else has changed anything.
+    /// Whether all open ones are what CMDB has made of our own update: there is no other change.
     pub is_own: bool,
 }
 

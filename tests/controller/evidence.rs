@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// How long a lie is told.
+/// How long CMDB lies.
 const LIE: Duration = Duration::from_mins(2);
 
 fn spec(start_cmd: &str) -> Value {

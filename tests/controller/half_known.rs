@@ -1,4 +1,4 @@
-//! Sets of which only a part is known: one that cannot be decoded, one that is suspended while it changes, and one whose last list
+//! Sets that are known in part only: one that cannot be decoded, one that is suspended while it changes, and one whose last list
 //! failed. On a clock that jumps.
 
 use std::time::Duration;

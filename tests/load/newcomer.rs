@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_mins(30);
 
 const IDLE: Scenario = Scenario { name: "newcomer", sets: 10_000, processes: 1, service_templates: 200 };
 
-/// New sets of which the latencies are measured, one after another. The first does not count: it pays for connections.
+/// New sets whose latencies are measured, one after another. The first does not count: it pays for connections.
 const NEW: usize = 41;
 
 /// The name by which it is asked for.

@@ -1,4 +1,4 @@
-//! Service categories: a tree of two levels, of which an installation brings twenty.
+//! Service categories: a tree of two levels. An installation starts with twenty.
 
 use serde::{Deserialize, Serialize};
 

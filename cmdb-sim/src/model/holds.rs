@@ -1,4 +1,4 @@
-//! What abandoned transactions hold: nobody else may write it until the database ends them.
+//! What abandoned transactions hold: no other transaction may write it until the database ends them.
 
 use std::collections::HashMap;
 use std::time::Duration;

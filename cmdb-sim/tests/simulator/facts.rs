@@ -20,7 +20,7 @@ const FACTS: &[(u8, &str)] = &[
     (2, "an update or a delete whose caller hung up blocks its template for about a minute"),
     (3, "a create of a service template whose caller was killed blocks its name for a while"),
     (4, "a create of more than 25 seconds is answered with 1199998 and rolled back"),
-    (5, "a lost daemon is told from the text and the HTTP status"),
+    (5, "a lost daemon shows in the text and the HTTP status"),
     (6, "an archived business is written to as any other"),
     (7, "outer white space is what Unicode says, and nothing else is refused"),
     (8, "flags and row IDs of bind_info are stored as sent"),
@@ -95,7 +95,7 @@ fn with(name: &str, property: Value) -> Value {
     body
 }
 
-/// Sends a request that the server delays by so many milliseconds, and hangs up while it does.
+/// Sends a request that the server delays by this many milliseconds, and hangs up meanwhile.
 async fn hang_up(server: &Server, name: &str, body: Value, delay: u64) {
     server.simulator.clear_faults();
     server.simulator.add_fault(Fault::nth(name, 1, Effect::delay(delay)));

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 // Changes of the verdict with less than this between them belong together.
 const TOGETHER: Duration = Duration::from_mins(2);
 
-// So many of them are written at once.
+// How many of them are written at once.
 const AT_ONCE: u32 = 3;
 
 // The shortest and the longest wait after that.

@@ -5,7 +5,7 @@
 //! [`AIM`] a request, 1 to [`MOST`] items. After a request that was late ([`BatchSizes::note_unknown`]) it is half of what that
 //! request had.
 //!
-//! *Guarantees.* No size is final: each success decides anew, up or down. A request that costs much whatever it carries does
+//! *Guarantees.* No size is final: each success sets it again, up or down. A request that costs much whatever it carries does
 //! not shrink the size for good: when a request of half the items took nearly as long, the time of the request itself is
 //! set apart, and only what the items cost decides.
 //!
@@ -72,12 +72,12 @@ impl BatchSizes {
         self.learned.lock().get(&place(scope)).map_or(FIRST, |learned| learned.size)
     }
 
-    /// A request of so many items was stored after this time.
+    /// A request of this many items was stored, and it took this long.
     pub fn note_stored(&self, set: &str, scope: &Scope, items: usize, took: Duration) {
         self.note(set, scope, |learned| learned.note_stored(items, took));
     }
 
-    /// A request of so many items failed after this time, and its outcome is not known.
+    /// A request of this many items failed after this time, and its outcome is not known.
     pub fn note_unknown(&self, set: &str, scope: &Scope, items: usize, took: Duration, is_timeout: bool) {
         if is_timeout || took >= LATE {
             self.note(set, scope, |learned| learned.note_late(items));
@@ -180,7 +180,7 @@ mod tests {
         Scope { connection: format!("{connection}/1"), endpoint, biz_id: 2, service_template_id: id }
     }
 
-    // The sizes of so many requests at a server that needs this for a request and for each of its items; None is one that is late.
+    // The sizes of this many requests to a server that needs `fixed` seconds for each, and `per_item` for each of its items.
     fn sizes(sizes: &BatchSizes, requests: usize, fixed: f64, per_item: f64) -> Vec<usize> {
         let scope = scope("a", 1);
         let request = |_| {

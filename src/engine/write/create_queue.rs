@@ -63,8 +63,8 @@ impl CreateQueue {
         }
     }
 
-    /// Gives intents to the next orders, of so many at least if there are as many; those of a part have theirs together. Before
-    /// all is tried, none of a part: it has no new list behind it yet. Returns the intents with the keys of their items.
+    /// Gives intents to the next `count` orders, and to the rest of a part that they reach into. As long as something was not
+    /// tried, parts get none: they have no new list behind them yet. Returns the intents with the keys of their items.
     pub fn announce(&mut self, count: usize, after_id: i64) -> Vec<(String, Intent)> {
         let orders: Vec<&mut Order> = if self.fresh.is_empty() {
             let mut taken = 0;
@@ -97,7 +97,7 @@ impl CreateQueue {
         self.alone.retain(is_kept);
     }
 
-    /// Takes the next batch, of so many items at most. All of them have intents.
+    /// Takes the next batch, of at most `size` items. All of them have intents.
     pub fn take_batch(&mut self, size: usize) -> Vec<Order> {
         let size = size.max(1);
         if !self.fresh.is_empty() {

@@ -5,7 +5,7 @@
 //! nothing was stored, [`IntentClocks::unsent`] when the request was never sent. [`IntentClocks::set_fates`] puts into a memory what that means for a list.
 //!
 //! *Guarantees.*
-//! * An intent has the clock of the request that it was sent with, and of no other: an intent that is announced anew forgets
+//! * An intent has the clock of the request that it was sent with, and of no other: an intent that is announced again forgets
 //!   what its key knew of an earlier request.
 //! * An intent that was never sent waits for nothing, also when the status has it although our write of it seemed to fail.
 //! * An intent that this process did not announce, or lost while it was announced, may have been sent: its grace period starts
