@@ -38,11 +38,15 @@ fn over(connection: &str, mut spec: Value) -> Value {
     spec
 }
 
-fn world() -> (Paused, Simulator) {
+// A world with a victim's set of two processes, in namespace "bank".
+async fn world() -> (Paused, Simulator) {
     let mut world = Paused::new();
     world.start_operator_with(|settings| settings.namespaces = Vec::new());
     let sim = cmdb(LATENCY);
     serve_businesses(&sim, 2..3);
+    let victim = world.tenant("bank");
+    victim.connect("default", &sim.url(), json!({}));
+    victim.edit("web", &spec(&["p1", "p2"], "Delete"), PATIENCE).await;
     (world, sim)
 }
 
@@ -86,10 +90,8 @@ async fn assert_unharmed(world: &Paused, sim: &Simulator, victim: &Tenant<'_>) {
 #[tokio::test(start_paused = true)]
 async fn credentials_that_cmdb_permits_nothing_in_the_business_claim_nothing_there() {
     for forbidden in [[LISTS, WRITES].concat(), vec!["list_service_template"], vec!["list_proc_template"]] {
-        let (world, sim) = world();
+        let (world, sim) = world().await;
         let victim = world.tenant("bank");
-        victim.connect("default", &sim.url(), json!({}));
-        victim.edit("web", &spec(&["p1", "p2"], "Delete"), PATIENCE).await;
         connect_stranger(&world, &sim, &forbidden);
         let stranger = world.tenant("shop");
         for (name, processes) in [("squatter", vec!["p1", "p2", "p9"]), ("other", vec!["p9"])] {
@@ -106,10 +108,8 @@ async fn credentials_that_cmdb_permits_nothing_in_the_business_claim_nothing_the
 
 #[tokio::test(start_paused = true)]
 async fn a_set_that_is_created_again_and_again_undoes_no_deletion() {
-    let (world, sim) = world();
+    let (world, sim) = world().await;
     let victim = world.tenant("bank");
-    victim.connect("default", &sim.url(), json!({}));
-    victim.edit("web", &spec(&["p1", "p2"], "Delete"), PATIENCE).await;
     connect_stranger(&world, &sim, &[LISTS, WRITES].concat());
     let stranger = world.tenant("shop");
     victim.apply("web", &spec(&["p1"], "Delete"));
@@ -124,10 +124,8 @@ async fn a_set_that_is_created_again_and_again_undoes_no_deletion() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_of_a_tenant_that_shows_the_templates_of_another_keeps_none_of_them() {
-    let (world, sim) = world();
+    let (world, sim) = world().await;
     let victim = world.tenant("bank");
-    victim.connect("default", &sim.url(), json!({}));
-    victim.edit("web", &spec(&["p1", "p2"], "Delete"), PATIENCE).await;
     let copy = cmdb(LATENCY);
     let (state, process_templates) = (sim.state(), sim.state().process_templates);
     copy.update_state(|copied| {
