@@ -98,11 +98,7 @@ impl Context {
     /// Wakes the sets that may have waited for what the set of this name no longer claims: those of the same CMDB, and those
     /// of its namespace.
     pub fn wake_other_sets(&self, name: &ObjectName, reach: &Reach) {
-        for other in self.index.beside(name, reach.biz_id, &reach.service_template) {
-            if other.namespace == name.namespace || self.is_reached(&other, reach) {
-                self.wake(&other);
-            }
-        }
+        self.wake_beside(name, reach, |other| other.namespace == name.namespace || self.is_reached(other, reach));
     }
 
     /// Wakes the other sets that claim what a set has just deleted in the CMDB of this URL. Claims are looked at before a delete
@@ -121,11 +117,13 @@ impl Context {
                     || claims.memory.items.values().any(|remembered| tally.deleted.contains(&remembered.id))
             })
         };
-        for other in self.index.beside(&set.name, reach.biz_id, &reach.service_template) {
-            if claims(&other) && self.is_reached(&other, &reach) {
-                self.wake(&other);
-            }
-        }
+        self.wake_beside(&set.name, &reach, |other| claims(other) && self.is_reached(other, &reach));
+    }
+
+    fn wake_beside(&self, name: &ObjectName, reach: &Reach, is_meant: impl Fn(&ObjectName) -> bool) {
+        let mut beside = self.index.beside(name, reach.biz_id, &reach.service_template);
+        beside.retain(is_meant);
+        self.wake_sets(&beside);
     }
 
     // Whether a set uses a CMDB that is reached.
@@ -135,11 +133,6 @@ impl Context {
         let here = |url: &String| reach.urls.contains(url);
         claims.endpoint.as_ref().is_some_and(here)
             || self.connections.url_of(&claims.connection).is_some_and(|url| here(&url))
-    }
-
-    fn wake(&self, set: &ObjectName) {
-        self.sets.wake(set);
-        self.waker.set(set.reference());
     }
 
     /// Ends the backoff of the sets and connections that a changed Secret concerns, and wakes the connections. Returns the

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::other_sets::{OtherSets, in_service_template};
-use super::scope::Connection;
+use super::scope::{Connection, Scope};
 use crate::api::{AdoptionPolicy, ProcessTemplateSetSpec, ServiceTemplateSelector};
 use crate::cmdb::{self, Refusal, Touched};
 use crate::plan::{Desired, OtherSet, Place, Policy, SetName};
@@ -102,6 +102,16 @@ impl Job {
         let Surroundings { set, connection, others, made_in } = around;
         let (biz_id, service_template) = (spec.biz_id, spec.service_template.clone());
         Self { set, connection, biz_id, service_template, desired, policy, others, made_in, is_read_only }
+    }
+
+    /// The process templates of the service template with this ID.
+    pub(crate) fn scope(&self, service_template_id: i64) -> Scope {
+        Scope {
+            connection: self.connection.key.clone(),
+            endpoint: self.connection.client.url().to_owned(),
+            biz_id: self.biz_id,
+            service_template_id,
+        }
     }
 
     /// The other sets that live in a service template, and what they claim at this moment.

@@ -18,7 +18,7 @@ pub use job::{Job, Surroundings, Waits};
 pub use lookup::observe::Listing;
 pub use lookup::read_request::{Freshness, ReadRequest};
 use lookup::service_template::{Resolved, ServiceTemplates};
-pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets, in_new_service_template, whereabouts};
+pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets, in_new_service_template};
 pub use progress::Progress;
 pub use scope::{BareConnection, Connection, Scope};
 pub use translate::shown_schema;

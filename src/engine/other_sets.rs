@@ -78,17 +78,6 @@ impl LiveSet<'_> {
     }
 }
 
-/// Where a set whose connection leads to `endpoint` lives, as seen from the CMDB at `here`. None: its connection cannot
-/// tell, or nothing that it says counts.
-#[must_use]
-pub fn whereabouts(endpoint: Option<&str>, here: &str) -> Whereabouts {
-    match endpoint {
-        Some(endpoint) if endpoint == here => Whereabouts::Here,
-        Some(_) => Whereabouts::Elsewhere,
-        None => Whereabouts::Unknown,
-    }
-}
-
 /// Finds the other live sets that may live in the service template of one set, as they are when it is asked.
 pub trait OtherSets: Debug + Send + Sync {
     /// The other sets, each with what it claims at this moment.

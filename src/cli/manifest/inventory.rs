@@ -14,8 +14,8 @@ use crate::api::ProcessTemplateSet;
 use crate::cli::connect::Connections;
 use crate::cmdb::{Grants, Unbounded};
 use crate::controller::from_status;
-use crate::engine::{Age, Connection, LiveSet, OtherSetCandidate, OtherSetIndex, whereabouts};
-use crate::plan::{Desired, Memory, SetName};
+use crate::engine::{Age, Connection, LiveSet, OtherSetCandidate, OtherSetIndex};
+use crate::plan::{Desired, Memory, SetName, Whereabouts};
 
 /// A set of the files.
 pub struct Set {
@@ -147,6 +147,16 @@ pub fn other_sets(
         set.seen_from(&own.name.namespace, &own.age, whereabouts(endpoint, access.client.url()), grants)
     });
     seen.collect()
+}
+
+// Where a set whose connection leads to `endpoint` lives, as seen from the CMDB at `here`. None: its connection cannot
+// tell, or nothing that it says counts.
+fn whereabouts(endpoint: Option<&str>, here: &str) -> Whereabouts {
+    match endpoint {
+        Some(endpoint) if endpoint == here => Whereabouts::Here,
+        Some(_) => Whereabouts::Elsewhere,
+        None => Whereabouts::Unknown,
+    }
 }
 
 // Sets that a cluster has stored are older than those that only a file describes; these are as old as their position says.

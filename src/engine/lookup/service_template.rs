@@ -93,13 +93,7 @@ impl ServiceTemplates {
 
         // Find the other sets.
         let other_sets = job.other_sets(id, name).await;
-        let scope = Scope {
-            connection: job.connection.key.clone(),
-            endpoint: job.connection.client.url().to_owned(),
-            biz_id: job.biz_id,
-            service_template_id: id,
-        };
-        Ok(Resolved { scope, other_sets, name: name.unwrap_or_default().to_owned(), request })
+        Ok(Resolved { scope: job.scope(id), other_sets, name: name.unwrap_or_default().to_owned(), request })
     }
 
     /// Whether a service template is still there: by its ID where that is known, else by the name that the set gives.

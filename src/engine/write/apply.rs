@@ -141,20 +141,29 @@ async fn update<J: Journal>(
             writes.carried.note_update(key, id);
             Ok(Course::Clean)
         }
-        // It was not sent.
-        Err(error @ cmdb::Error::NotGranted { .. }) => Err(writes.job.error_of(Arc::new(error))),
-        Err(error) => {
-            writes.look_after_failure().await?;
-            match error {
-                error if error.is_item_error() => {
-                    writes.refuse(key, &error);
-                    Ok(Course::PlanAgain)
-                }
-                // It was deleted meanwhile.
-                cmdb::Error::NotFound { .. } => Ok(Course::PlanAgain),
-                error => Err(Arc::new(error).into()),
-            }
+        Err(error) => after_failed_update(writes, key, error).await,
+    }
+}
+
+// How the writes go on after an update of an item's template that failed.
+async fn after_failed_update<J: Journal>(
+    writes: &mut Writes<'_, J>,
+    key: &str,
+    error: cmdb::Error,
+) -> Result<Course, Error> {
+    // It was not sent.
+    if matches!(error, cmdb::Error::NotGranted { .. }) {
+        return Err(writes.job.error_of(Arc::new(error)));
+    }
+    writes.look_after_failure().await?;
+    match error {
+        error if error.is_item_error() => {
+            writes.refuse(key, &error);
+            Ok(Course::PlanAgain)
         }
+        // It was deleted meanwhile.
+        cmdb::Error::NotFound { .. } => Ok(Course::PlanAgain),
+        error => Err(Arc::new(error).into()),
     }
 }
 
@@ -172,7 +181,7 @@ async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<C
 
     match writes.progress.excluding_wait(deleted).await {
         Ok(()) => {
-            writes.carried.note_deleted(ids);
+            writes.carried.tally.note_deleted(names);
             writes.fold(|templates| templates.retain(|template| !ids.contains(&template.id))).await;
             Ok(Course::Clean)
         }
@@ -181,18 +190,13 @@ async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<C
         Err(error) => {
             writes.look_after_failure().await?;
             let listed = &writes.carried.view.listing.observed.templates;
-            let gone = |id: &&i64| !listed.iter().any(|template| template.id == **id);
-            let gone: Vec<i64> = ids.iter().filter(gone).copied().collect();
+            let gone = names.into_iter().filter(|(id, _)| !listed.iter().any(|template| template.id == *id));
+            let gone: Vec<(i64, String)> = gone.collect();
             // Some were gone already, or the delete was done in spite of the error: the others are tried once more.
             if gone.is_empty() {
                 return Err(Arc::new(error).into());
             }
-            writes
-                .carried
-                .tally
-                .deleted_names
-                .extend(names.iter().filter(|(id, _)| gone.contains(id)).map(|(_, name)| name.clone()));
-            writes.carried.tally.deleted.extend(gone);
+            writes.carried.tally.note_deleted(gone);
             Ok(Course::PlanAgain)
         }
     }
@@ -220,8 +224,6 @@ async fn try_rename<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Resu
     let sent = changes(&rename);
     let renamed = client.update_process_template(service_template, (id, &name), &sent);
     match writes.progress.excluding_wait(renamed).await {
-        // It was not sent.
-        Err(error @ cmdb::Error::NotGranted { .. }) => Err(writes.job.error_of(Arc::new(error))),
         Err(cmdb::Error::Conflict { .. }) => {
             writes.writer.renames.note(&endpoint, true);
             writes.progress.checkpoint()?;
@@ -239,17 +241,7 @@ async fn try_rename<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Resu
             writes.look_after_failure().await?;
             Ok(Course::PlanAgain)
         }
-        Err(error) => {
-            writes.look_after_failure().await?;
-            match error {
-                error if error.is_item_error() => {
-                    writes.refuse(&key, &error);
-                    Ok(Course::PlanAgain)
-                }
-                cmdb::Error::NotFound { .. } => Ok(Course::PlanAgain),
-                error => Err(Arc::new(error).into()),
-            }
-        }
+        Err(error) => after_failed_update(writes, &key, error).await,
     }
 }
 

@@ -152,25 +152,25 @@ impl<J: Journal> Creation<'_, '_, J> {
             return created.map(drop).map_err(|error| job.error_of(Arc::new(error)));
         };
         // From then on a server may have been working on it.
-        for (key, intent) in batch.iter().filter_map(|order| Some((&order.key, order.intent()?))) {
+        let intents = || batch.iter().filter_map(|order| Some((&order.key, order.intent()?)));
+        for (key, intent) in intents() {
             writer.intents.sent(&job.set, key, &intent, sent_at);
         }
 
+        let (count, took) = (batch.len(), sent_at.elapsed());
+        if created.is_ok() {
+            writer.batch_sizes.note_stored(&job.set, &scope, count, took);
+        }
         match created {
-            Ok(ids) if ids.len() == batch.len() => {
-                writer.batch_sizes.note_stored(&job.set, &scope, batch.len(), sent_at.elapsed());
+            Ok(ids) if ids.len() == count => {
                 self.note_stored(&batch, &ids).await;
                 Ok(())
             }
             // CMDB repeats a transaction that lost a race, and then counts the IDs of the lost one too.
-            Ok(_) => {
-                writer.batch_sizes.note_stored(&job.set, &scope, batch.len(), sent_at.elapsed());
-                self.settle(&batch).await
-            }
+            Ok(_) => self.settle(&batch).await,
             Err(error) => {
-                let (count, took) = (batch.len(), sent_at.elapsed());
                 if error.outcome() == cmdb::WriteOutcome::NotStored {
-                    for (key, intent) in batch.iter().filter_map(|order| Some((&order.key, order.intent()?))) {
+                    for (key, intent) in intents() {
                         writer.intents.refused(&job.set, key, &intent);
                     }
                 } else {

@@ -20,7 +20,6 @@ use crate::engine::lookup::read_request::{Freshness, ReadRequest};
 use crate::engine::lookup::service_template::{ServiceTemplates, Standing};
 use crate::engine::other_sets::{OtherSetCandidate, OtherSets};
 use crate::engine::progress::Progress;
-use crate::engine::scope::Scope;
 use crate::plan::{Conflict, Decision, Fate, Item, Memory, Owner, Plan, Removal};
 
 /// What came of a service template in which a set was created, and to which its selector does not lead any more.
@@ -66,14 +65,8 @@ pub async fn clear_former<J: Journal>(
 
     // List what is left of it.
     let name = job.service_template.name.clone().unwrap_or_default();
-    let scope = Scope {
-        connection: job.connection.key.clone(),
-        endpoint: job.connection.client.url().to_owned(),
-        biz_id: job.biz_id,
-        service_template_id: id,
-    };
     let request = ReadRequest::interactive(Freshness::Since(Instant::now()));
-    let listing = writer.lists.observe(job, scope, &name, request, progress).await?;
+    let listing = writer.lists.observe(job, job.scope(id), &name, request, progress).await?;
     let mut strangers = Vec::new();
     if let Some(recovering) = recovering {
         let view = writer.plan(recovering, memory, listing.clone(), Vec::new(), name.clone());

@@ -42,6 +42,18 @@ pub struct Tally {
     pub deleted_names: Vec<String>,
 }
 
+impl Tally {
+    /// These templates, with the names that a list has shown, were deleted.
+    pub fn note_deleted(&mut self, deleted: Vec<(i64, String)>) {
+        for (id, name) in deleted {
+            self.deleted.push(id);
+            if !name.is_empty() {
+                self.deleted_names.push(name);
+            }
+        }
+    }
+}
+
 /// A change that was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Updated {
@@ -286,13 +298,6 @@ impl Carried {
                 self.released.push(removal.clone());
             }
         }
-    }
-
-    /// These templates were deleted.
-    pub fn note_deleted(&mut self, ids: &[i64]) {
-        self.tally.deleted.extend(ids);
-        let names = ids.iter().map(|id| self.view.name_of(*id)).filter(|name| !name.is_empty());
-        self.tally.deleted_names.extend(names);
     }
 
     /// The item's template was changed, as the plan says.
