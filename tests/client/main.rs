@@ -4,6 +4,7 @@
 mod calls;
 mod errors;
 mod evidence;
+mod floods;
 mod limits;
 mod transports;
 

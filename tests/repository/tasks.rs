@@ -7,13 +7,16 @@ use test_support::repository;
 
 /// Files that start tasks of their own, and why that is right.
 const JOINED: &[(&str, &str)] = &[
+    ("cmdb/http/network/connector.rs", "a call fails when the task of its connection ends"),
+    ("cmdb/http/network/idle.rs", "without them connections are idle for longer, or not used again"),
     ("cmdb/http/scripted.rs", "tests alone"),
     ("controller/connection/reconcile.rs", "each reconcile is awaited"),
     ("controller/set/supervise.rs", "the report of a panic is awaited"),
+    ("telemetry/server.rs", "it asks whether tasks of the runtime run at all"),
 ];
 
 // What starts a task or a thread that need not be joined.
-const STARTS: &[&str] = &["tokio::spawn(", "thread::spawn(", "spawn_local("];
+const STARTS: &[&str] = &["tokio::spawn(", "thread::spawn(", "spawn_local(", "runtime.spawn("];
 
 #[test]
 fn every_task_is_started_by_what_joins_it() {

@@ -42,9 +42,8 @@ pub enum ConnectFailure {
 }
 
 impl ConnectFailure {
-    /// The failure that an error of the HTTP client is about. `has_certificate`: whether there is a client certificate.
-    pub(in crate::cmdb) fn of(error: &reqwest::Error, has_certificate: bool) -> Option<Self> {
-        let first: &(dyn StdError + 'static) = error;
+    /// The failure that an error of a connection is about. `has_certificate`: whether there is a client certificate.
+    pub(in crate::cmdb) fn of(first: &(dyn StdError + 'static), has_certificate: bool) -> Option<Self> {
         let chain = || successors(Some(first), |error| next(*error));
         let known = |error: &(dyn StdError + 'static)| {
             error.downcast_ref().copied().or_else(|| Some(of_tls(error.downcast_ref()?, has_certificate)))
@@ -52,10 +51,7 @@ impl ConnectFailure {
         let is_refused = |error: &(dyn StdError + 'static)| {
             error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused)
         };
-        chain()
-            .find_map(known)
-            .or_else(|| error.is_dns().then_some(Self::Unresolved))
-            .or_else(|| chain().any(is_refused).then_some(Self::Refused))
+        chain().find_map(known).or_else(|| chain().any(is_refused).then_some(Self::Refused))
     }
 
     /// Whether the server wants another client certificate, or one at all.

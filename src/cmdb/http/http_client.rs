@@ -4,19 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, Request, Response, Url};
-use secrecy::ExposeSecret;
+use reqwest::{Method, Request, Response, Url};
 use serde::Serialize;
 
+use super::network::{Network, NetworkError};
+use super::proxy::of_environment;
 #[cfg(test)]
 use super::scripted::Script;
 use super::url_policy::PolicyResolver;
-use crate::cmdb::{Config, ConnectFailure, Error, Tls, UrlPolicy};
-
-/// Longest idle time of a connection. A connection that was idle for longer may be one that a proxy is just closing: a
-/// write on it would be lost.
-const MAX_IDLE: Duration = Duration::from_secs(15);
+use crate::cmdb::{Config, ConnectFailure, Error, UrlPolicy};
 
 /// Timeout of connecting. It is no longer than the time between when a leader considers its lease lost and when another
 /// may take it, for a lease of the usual 15 s.
@@ -48,7 +44,7 @@ fn normalised(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// Sends requests, and reads their answers as they arrive: neither decompressed nor bounded.
+/// Sends requests, and reads their answers as they arrive: not decompressed, and bodies of any size.
 #[derive(Clone)]
 pub struct HttpClient {
     client: Wire,
@@ -56,7 +52,7 @@ pub struct HttpClient {
 
 #[derive(Clone)]
 enum Wire {
-    Network(Client),
+    Network(Arc<Network>),
     #[cfg(test)]
     Scripted(Script),
 }
@@ -64,8 +60,8 @@ enum Wire {
 /// Why no answer came.
 #[derive(Debug)]
 pub enum SendError {
-    /// What the HTTP client says.
-    Network(reqwest::Error),
+    /// What the network says.
+    Network(NetworkError),
     /// The scripted answer is none.
     #[cfg(test)]
     Scripted,
@@ -89,10 +85,10 @@ impl HttpClient {
         Some(request)
     }
 
-    /// Sends a request. The timeout of the client holds until the body has been read.
+    /// Sends a request. Only connecting has a timeout: the caller bounds the rest.
     pub async fn send(&self, request: Request) -> Result<Response, SendError> {
         match &self.client {
-            Wire::Network(client) => client.execute(request).await.map_err(SendError::Network),
+            Wire::Network(network) => network.send(request).await.map_err(SendError::Network),
             #[cfg(test)]
             Wire::Scripted(script) => script.answer(request).await.ok_or(SendError::Scripted),
         }
@@ -103,7 +99,7 @@ impl SendError {
     /// Whether the request could not be built.
     pub fn is_builder(&self) -> bool {
         match self {
-            Self::Network(error) => error.is_builder(),
+            Self::Network(error) => matches!(error, NetworkError::Unusable),
             #[cfg(test)]
             Self::Scripted => false,
         }
@@ -112,16 +108,18 @@ impl SendError {
     /// Whether no connection was made.
     pub fn is_connect(&self) -> bool {
         match self {
-            Self::Network(error) => error.is_connect(),
+            Self::Network(error) => {
+                matches!(error, NetworkError::NotConnected(_) | NetworkError::NotConnectedInTime)
+            }
             #[cfg(test)]
             Self::Scripted => false,
         }
     }
 
-    /// Whether it took too long.
+    /// Whether connecting took too long.
     pub fn is_timeout(&self) -> bool {
         match self {
-            Self::Network(error) => error.is_timeout(),
+            Self::Network(error) => matches!(error, NetworkError::NotConnectedInTime),
             #[cfg(test)]
             Self::Scripted => false,
         }
@@ -130,7 +128,9 @@ impl SendError {
     /// What is in the way, if that is known.
     pub fn obstacle(&self, has_certificate: bool) -> Option<ConnectFailure> {
         match self {
-            Self::Network(error) => ConnectFailure::of(error, has_certificate),
+            Self::Network(NetworkError::NotConnected(error)) => ConnectFailure::of(&**error, has_certificate),
+            Self::Network(NetworkError::Broken(error)) => ConnectFailure::of(error, has_certificate),
+            Self::Network(NetworkError::Unusable | NetworkError::NotConnectedInTime) => None,
             #[cfg(test)]
             Self::Scripted => None,
         }
@@ -139,43 +139,10 @@ impl SendError {
 
 /// The HTTP client of a configuration. It neither follows redirects nor retries.
 pub fn build(config: &Config) -> Result<HttpClient, Error> {
-    // Has no effect when the program has installed one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-
-    let mut builder = Client::builder()
-        .user_agent(concat!("process-template-operator/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::none())
-        .retry(reqwest::retry::never())
-        .http1_only()
-        .no_gzip()
-        .pool_idle_timeout(MAX_IDLE)
-        .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
-        .timeout(config.timeout);
-
-    if config.url_policy.is_restricted() {
-        builder = builder.dns_resolver(PolicyResolver(Arc::clone(&config.url_policy)));
-    }
-
-    let client = with_tls(builder, &config.tls)?.build().map_err(|error| unusable(error.to_string()))?;
-    Ok(HttpClient { client: Wire::Network(client) })
-}
-
-fn with_tls(mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Error> {
-    if let Some(bundle) = &tls.ca_bundle {
-        // A text without any certificate is read as an empty list, which would trust no server.
-        let certificates = Certificate::from_pem_bundle(bundle.as_bytes()).ok().filter(|list| !list.is_empty());
-        let certificates =
-            certificates.ok_or_else(|| unusable("tls.caBundle is no list of certificates in PEM".to_owned()))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-
-    if let Some(identity) = &tls.identity {
-        let identity = Identity::from_pem(identity.expose_secret().as_bytes())
-            .map_err(|_| unusable("the client certificate and key are not in PEM".to_owned()))?;
-        builder = builder.identity(identity);
-    }
-
-    Ok(builder)
+    let resolver = PolicyResolver(Arc::clone(&config.url_policy));
+    let connect_timeout = CONNECT_TIMEOUT.min(config.timeout);
+    let network = Network::new(&config.tls, resolver, of_environment(), connect_timeout).map_err(unusable)?;
+    Ok(HttpClient { client: Wire::Network(Arc::new(network)) })
 }
 
 fn parse(url: &str) -> Result<Url, String> {

@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod endpoint;
 pub mod http_client;
 pub mod login;
+pub mod network;
 pub mod proxy;
 pub mod responder;
 #[cfg(test)]

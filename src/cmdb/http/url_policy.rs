@@ -2,11 +2,14 @@
 //! requests, so that without a policy they could reach what only the operator can.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use hyper_util::client::legacy::connect::dns::Name;
 use parking_lot::RwLock;
 use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tower::Service;
 use url::Host;
 
 use crate::cmdb::ConnectFailure;
@@ -102,11 +105,6 @@ impl UrlPolicy {
         let forbidden: Vec<IpAddr> = forbidden.iter().chain(METADATA).flat_map(|other| forms(*other)).collect();
         forms(address).into_iter().all(|form| !is_local(form) && !forbidden.contains(&form))
     }
-
-    /// Whether it restricts addresses, so that host names have to be resolved by [`PolicyResolver`].
-    pub(in crate::cmdb) fn is_restricted(&self) -> bool {
-        self.rules.is_some()
-    }
 }
 
 // This machine, its link, and what is no single machine.
@@ -173,19 +171,29 @@ fn is_below(url: &Url, allowed: &Url) -> bool {
 
 /// Resolves host names and leaves out the addresses that are not permitted. The URL alone cannot be checked for that: a
 /// name may resolve to any address, and to another one tomorrow.
+#[derive(Clone, Debug)]
 pub(in crate::cmdb) struct PolicyResolver(pub Arc<UrlPolicy>);
 
-impl Resolve for PolicyResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = Arc::clone(&self.0);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let permitted: Vec<SocketAddr> = found.into_iter().filter(|address| policy.permits(address.ip())).collect();
-            if permitted.is_empty() {
-                return Err(ConnectFailure::Forbidden.into());
-            }
-            Ok(Box::new(permitted.into_iter()) as Addrs)
-        })
+impl PolicyResolver {
+    async fn resolve(self, host: &str) -> Result<Vec<SocketAddr>, ConnectFailure> {
+        let found = tokio::net::lookup_host((host, 0)).await.map_err(|_| ConnectFailure::Unresolved)?;
+        let permitted: Vec<SocketAddr> = found.filter(|address| self.0.permits(address.ip())).collect();
+        if permitted.is_empty() { Err(ConnectFailure::Forbidden) } else { Ok(permitted) }
+    }
+}
+
+impl Service<Name> for PolicyResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ConnectFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectFailure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.clone();
+        Box::pin(async move { resolver.resolve(name.as_str()).await.map(Vec::into_iter) })
     }
 }
 
@@ -293,9 +301,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_to_this_machine_is_rejected() {
-        use reqwest::dns::Resolve;
         let policy = std::sync::Arc::new(UrlPolicy::around(&[], Vec::new()).unwrap());
-        let resolved = super::PolicyResolver(policy).resolve("localhost".parse().unwrap()).await;
+        let resolved = super::PolicyResolver(policy).resolve("localhost").await;
         assert!(resolved.is_err());
     }
 }
