@@ -7,7 +7,7 @@ use test_support::world::{Operator, PATIENCE, World};
 
 /// Behaviours that once stopped the operator, or all others' sets, for longer than this test waits.
 const WORST: &[&str] =
-    &["reset-max-u64", "quota-jumps", "message-near-secret", "throttles-many", "never-answers", "drips"];
+    &["reset-max-u64", "quota-jumps", "message-near-secret", "throttles-many", "never-answers", "drips", "endless-103"];
 
 #[tokio::test]
 #[ignore = "needs a control plane: make test"]

@@ -74,6 +74,8 @@ pub const HEADERS: &[Behaviour] = &[
     ),
     behaviour_of("slow-headers", |_| vec![text("HTTP/1.1 200 OK\r\n"), Step::Drip("X-More: more\r\n", SECOND)], FEW),
     behaviour_of("endless-103", |_| vec![Step::Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", ENDLESS)], FEW),
+    behaviour_of("endless-100", |_| vec![Step::Repeat("HTTP/1.1 100 Continue\r\n\r\n", ENDLESS)], FEW),
+    behaviour_of("endless-blank-lines", |_| vec![Step::Repeat("\r\n", ENDLESS)], FEW),
     behaviour_of("slow-100", |_| vec![Step::Drip("HTTP/1.1 100 Continue\r\n\r\n", SECOND)], FEW),
     behaviour_of(
         "http-1-0",

@@ -118,6 +118,11 @@ pub const SIZES: &[Behaviour] = &[
         |_| vec![head("Transfer-Encoding: chunked\r\n"), Step::Repeat("1\r\n \r\n", ENDLESS)],
         FEW,
     ),
+    behaviour_of(
+        "endless-chunk-size",
+        |_| vec![head("Transfer-Encoding: chunked\r\n"), Step::Repeat("0", ENDLESS)],
+        FEW,
+    ),
     behaviour_of("gzip-bomb-of-arrays", |_| bomb("arrays", (&format!("{BEFORE_MESSAGE}["), "[],", "0]}"), LARGE), FEW),
     behaviour_of(
         "gzip-bomb-of-items",
