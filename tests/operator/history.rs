@@ -5,7 +5,7 @@ use std::pin::pin;
 use cmdb_sim::{Effect, Fault, ProcessTemplate};
 use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt};
-use kube::api::{Api, ApiResource, DynamicObject, WatchEvent, WatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, WatchEvent, WatchParams};
 use process_template_operator::api::ProcessTemplateSet;
 use serde_json::{Value, json};
 use test_support::judges::Judge;
@@ -50,22 +50,34 @@ impl Written {
 async fn writes_during(world: &World, story: impl Future<Output = ()>) -> Vec<Written> {
     let resource = ApiResource::erase::<ProcessTemplateSet>(&());
     let objects: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
-    let since = objects.list(&kube::api::ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
-    let events = objects.watch(&WatchParams::default().timeout(290), &since).await.unwrap();
+    let since = objects.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let mut events = objects.watch(&WatchParams::default().timeout(290), &since).await.unwrap().boxed();
+
     let mut written: Vec<Written> = Vec::new();
-    let recording = async {
-        let mut events = events.boxed();
-        while let Some(event) = events.try_next().await.unwrap() {
-            let (WatchEvent::Added(object) | WatchEvent::Modified(object)) = event else { continue };
+    // The version that the watch is at.
+    let mut seen = None;
+    let mut record = |event: Option<WatchEvent<DynamicObject>>, seen: &mut Option<String>| match event {
+        Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+            seen.clone_from(&object.metadata.resource_version);
             let object = serde_json::to_value(object).unwrap();
             if written.last().is_none_or(|last| last.object["status"] != object["status"]) {
                 written.push(Written { object, stored: world.sim.state().process_templates });
             }
         }
+        Some(WatchEvent::Deleted(_)) => *seen = None,
+        Some(WatchEvent::Bookmark(_)) => {}
+        Some(WatchEvent::Error(error)) => panic!("{error}"),
+        None => panic!("the watch ended before the story"),
     };
-    match select(pin!(recording), pin!(story)).await {
-        Either::Left(_) => panic!("the watch ended before the story"),
-        Either::Right(_) => {}
+
+    let mut story = pin!(story);
+    while let Either::Left((event, _)) = select(events.try_next(), story.as_mut()).await {
+        record(event.unwrap(), &mut seen);
+    }
+    // The story has read what it waited for. The watch may be behind it.
+    let last = objects.get_opt(NAME).await.unwrap().map(|object| object.metadata.resource_version.unwrap());
+    while seen != last {
+        record(events.try_next().await.unwrap(), &mut seen);
     }
     written
 }
