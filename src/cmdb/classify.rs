@@ -136,8 +136,9 @@ const JWT_TEXTS: &[&str] = &[
     "user is not set",
 ];
 
-const ESB_AUTHENTICATION_TEXTS: &[&str] =
-    &["APP Secret verification failed", "User authentication failed", "Invalid APP Code"];
+const ESB_APP_TEXTS: &[&str] = &["APP Secret verification failed", "Invalid APP Code"];
+
+const ESB_USER_TEXT: &str = "User authentication failed";
 
 /// The error that an answer means which is not a success.
 pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
@@ -173,6 +174,28 @@ pub fn is_out_of_reach(reply: &Reply) -> bool {
     match reply.code.filter(|code| *code != 0) {
         Some(code) => matches!(code, 1_306_201 | 1_650_200 | 1_650_201 | 1_650_300 | 1_650_401),
         None => matches!(reply.http_status, None | Some(500..=599)),
+    }
+}
+
+/// Whose credentials a server in front of CMDB rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The application's: its code or its secret.
+    App,
+    /// The user's, by the ESB. It takes a `bk_username` without a login only from applications on a list of its own.
+    EsbUser,
+    /// The user's, by the gateway.
+    GatewayUser,
+}
+
+/// Whose credentials were rejected, where the answer tells.
+pub fn rejected(reply: &Reply) -> Option<Rejected> {
+    match reply.code? {
+        1_306_000 if ESB_APP_TEXTS.iter().any(|start| reply.message.starts_with(start)) => Some(Rejected::App),
+        1_306_000 if reply.message.starts_with(ESB_USER_TEXT) => Some(Rejected::EsbUser),
+        1_640_100 | 1_640_101 => Some(Rejected::App),
+        1_640_102 => Some(Rejected::GatewayUser),
+        _ => None,
     }
 }
 
@@ -238,7 +261,7 @@ fn by_text(reply: &Reply) -> Option<Meaning> {
             Some(field) => Some(Meaning { class: Class::Invalid, item: true, field: Some(field.to_owned()) }),
             None => JWT_TEXTS.iter().any(|jwt| text.contains(jwt)).then_some(authentication),
         },
-        1_306_000 => ESB_AUTHENTICATION_TEXTS.iter().any(|start| text.starts_with(start)).then_some(authentication),
+        1_306_000 => rejected(reply).map(|_| authentication),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::classify::{Rejected, rejected};
 use super::error_class::{Disposition, ErrorClass, FailedWrite, WriteOutcome};
 use super::reply::Reply;
 use super::{Operation, Responder};
@@ -155,6 +156,25 @@ impl Error {
         match self.class().disposition() {
             Disposition::RetryLater { .. } => Disposition::RetryLater { after: self.retry_after() },
             Disposition::WaitForChange => Disposition::WaitForChange,
+        }
+    }
+
+    /// What a person can do about it, as a condition says it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Authentication { reply, .. } => match rejected(reply) {
+                Some(Rejected::App) => "Check bk_app_code and bk_app_secret in the connection's Secret.",
+                Some(Rejected::EsbUser) => {
+                    "Have the app put on the ESB's white list of apps that need no user login, which a bk_username needs; \
+                     or check the token in the connection's Secret."
+                }
+                Some(Rejected::GatewayUser) => {
+                    "Check the user in the connection's Secret, and whether the gateway takes a bk_username from this app."
+                }
+                None => self.class().advice(),
+            },
+            _ => self.class().advice(),
         }
     }
 

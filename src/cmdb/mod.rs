@@ -29,7 +29,7 @@ mod wire;
 mod write_gate;
 
 pub use audit::Behalf;
-pub use classify::is_timeout;
+pub use classify::{is_out_of_reach, is_timeout};
 pub use client::Client;
 pub use config::{Config, Tls};
 pub use error::{Error, Refusal};

@@ -8,6 +8,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::intake::redact::Message;
 use super::intake::text::{self, MaybeText};
@@ -125,6 +126,8 @@ pub struct Envelope {
     bk_error_msg: MaybeText<4096>,
     #[serde(default)]
     request_id: MaybeText<MAX_REQUEST_ID>,
+    #[serde(default, deserialize_with = "actions")]
+    permission: Vec<String>,
 }
 
 impl Envelope {
@@ -133,9 +136,26 @@ impl Envelope {
         self.code.0.or(self.bk_error_code.0)
     }
 
-    /// `message`, or `bk_error_msg`.
-    pub fn message(&self) -> Option<&Message> {
-        self.message.0.as_ref().or(self.bk_error_msg.0.as_ref())
+    /// `message`, or `bk_error_msg`, with the actions of `permission` that the user lacks. None: there is no text.
+    pub fn failure(&self) -> Option<Message> {
+        let message = self.message.0.as_ref().or(self.bk_error_msg.0.as_ref());
+        let message = message.filter(|message| !message.text.trim().is_empty());
+        if self.permission.is_empty() {
+            return message.cloned();
+        }
+        let needed = format!("needed: {}", self.permission.join(", "));
+        let text = message.map_or_else(|| needed.clone(), |message| format!("{}; {needed}", message.text));
+        Some(text.as_str().into())
+    }
+
+    /// What is odd about a failure that says nothing.
+    pub fn oddity(&self) -> String {
+        let result = match self.result {
+            Some(true) => "result true",
+            Some(false) => "result false",
+            None => "no result",
+        };
+        self.code().map_or_else(|| format!("{result} and no code"), |code| format!("{result} and code {code}"))
     }
 
     /// `request_id`, if it is short enough to be one.
@@ -154,6 +174,37 @@ impl Envelope {
 pub struct Success<T> {
     /// `data`
     pub data: T,
+}
+
+/// Most bytes of `permission` that are read: it names a few actions.
+const MAX_PERMISSION: usize = 16 << 10;
+
+/// Most actions of `permission` that are named.
+const MAX_ACTIONS: usize = 4;
+
+// The actions that a user lacks, as CMDB names them: "edit service template (edit_biz_service_template)". None, if the
+// field has another form: it only explains.
+fn actions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    struct Permission {
+        actions: Vec<Action>,
+    }
+    #[derive(Deserialize)]
+    struct Action {
+        #[serde(default)]
+        id: MaybeText<64>,
+        #[serde(default)]
+        name: MaybeText<64>,
+    }
+    let text = <&RawValue>::deserialize(deserializer)?.get();
+    let permission = (text.len() <= MAX_PERMISSION).then(|| serde_json::from_str::<Permission>(text).ok()).flatten();
+    let named = |action: Action| match (action.name.0, action.id.0) {
+        (Some(name), Some(id)) => Some(format!("{} ({})", name.text, id.text)),
+        (Some(only), None) | (None, Some(only)) => Some(only.text),
+        (None, None) => None,
+    };
+    let actions = permission.map(|permission| permission.actions).unwrap_or_default();
+    Ok(actions.into_iter().take(MAX_ACTIONS).filter_map(named).collect())
 }
 
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {

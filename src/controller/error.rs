@@ -244,7 +244,7 @@ fn engine_reason(error: &engine::Error) -> Reason {
 
 fn engine_advice(error: &engine::Error) -> &'static str {
     match error {
-        engine::Error::Cmdb(error) => error.class().advice(),
+        engine::Error::Cmdb(error) => error.advice(),
         engine::Error::ServiceTemplateMissing { none_at_all: true, .. } => {
             "It has no service template at all: check spec.bizId; or create the service template, or set \
              spec.serviceTemplate.createIfMissing."

@@ -295,6 +295,8 @@ async fn what_is_no_cmdb_is_told_by_how_it_answers() {
     let not_found = json!({ "code": 1_640_401, "code_name": "API_NOT_FOUND", "message": "API not found" }).to_string();
     let cases = [
         (Effect::redirect("https://login.example/"), "Redirects are not followed"),
+        (Effect::code(1_306_000), "The ESB answers, and fails"),
+        (Effect::code(1_306_201), "has not reached CMDB"),
         (Effect::raw(200, "text/html", "<html>welcome</html>"), "Esb wants the URL of an ESB"),
         (Effect::raw(403, "text/html", "<html>no</html>"), "A proxy or a login page"),
         (Effect::raw(502, "text/html", "<html>bad gateway</html>"), "see whether CMDB runs"),
@@ -323,6 +325,75 @@ async fn credentials_that_are_refused_are_told_in_the_words_of_who_refused() {
         let (step, fact, advice) = said.failed();
         assert_eq!(step, "credentials", "{said:#?}");
         assert!(fact.contains("the credentials were refused") && advice.contains("Secret"), "{said:#?}");
+    }
+}
+
+#[tokio::test]
+async fn rejected_credentials_lead_to_what_has_to_be_changed() {
+    let failure = |code: i64, message: &str| json!({ "result": false, "code": code, "message": message, "data": null });
+    let cases = [
+        (
+            "Esb",
+            failure(1_306_000, "Invalid APP Code [bk_app_code=ptset], please confirm"),
+            "bk_app_code and bk_app_secret",
+        ),
+        ("Esb", failure(1_306_000, "APP Secret verification failed, please confirm"), "bk_app_code and bk_app_secret"),
+        ("Esb", failure(1_306_000, "User authentication failed, please provide a valid user"), "white list"),
+        ("Gateway", failure(1_640_101, "App authentication failed"), "bk_app_code and bk_app_secret"),
+        ("Gateway", failure(1_640_102, "User authentication failed"), "Check the user"),
+        ("Gateway", failure(1_640_001, "Parameters error"), "Check application and user"),
+    ];
+    for (transport, body, advice_has) in cases {
+        let place = Place::new();
+        let path = if transport == "Gateway" { "/api/bk-cmdb/prod" } else { "" };
+        place.put_with(json!({ "transport": transport, "url": format!("{}{path}", place.sim.url()) }));
+        place.sim.add_fault(Fault::every("*", Effect::raw(200, "application/json", &body.to_string())));
+        let said = place.run(&[]).await;
+        let (step, _, advice) = said.failed();
+        assert!(step == "credentials" && advice.contains(advice_has), "{advice_has}: {said:#?}");
+        assert!(!advice.contains("doctor"), "{said:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_says_little_is_told_with_what_is_odd_about_it() {
+    let json = |body: &Value| Effect::raw(200, "application/json", &body.to_string());
+    let redirect = "https://ann:word@login.example/plain/login?c_url=https%3A%2F%2Fcmdb&ticket=1#top";
+    let action = json!({ "id": "edit_biz_service_template", "name": "Edit Service Template", "related": [1] });
+    let denied = |permission: Value| {
+        json(&json!({
+            "result": false, "code": 9_900_403, "message": "no permission", "data": null, "permission": permission,
+        }))
+    };
+    let cases = [
+        (Effect::redirect(redirect), "HTTP status 302, a redirect to https://login.example/plain/login."),
+        (Effect::redirect("/login?next=1"), "/login."),
+        (Effect::redirect("http://["), "HTTP status 302 with an empty body."),
+        (Effect::raw(200, "text/plain", ""), "HTTP status 200 with an empty body."),
+        (
+            json(&json!({ "result": false, "code": 0, "message": "", "data": null })),
+            "no message, with result false and code 0",
+        ),
+        (
+            json(&json!({ "result": true, "code": 7, "message": " ", "data": null })),
+            "no message, with result true and code 7",
+        ),
+        (json(&json!({})), "no message, with no result and no code"),
+        (
+            denied(json!({ "system_id": "bk_cmdb", "actions": [action] })),
+            "no permission; needed: Edit Service Template (edit_biz_service_template) (code 9900403)",
+        ),
+        (denied(json!({ "actions": [{ "id": 1 }, { "name": "Edit" }] })), "no permission; needed: Edit (code 9900403)"),
+        (denied(json!([[]])), "no permission (code 9900403)"),
+        (denied(json!({ "actions": "all" })), "no permission (code 9900403)"),
+    ];
+    for (effect, fact_has) in cases {
+        let place = Place::new();
+        place.sim.add_fault(Fault::every("*", effect));
+        let said = place.run(&[]).await;
+        let (_, fact, _) = said.failed();
+        assert!(format!("{fact}.").contains(fact_has), "{fact_has}: {said:#?}");
+        assert!(!said.text.contains("word") && !said.text.contains("ticket"), "{said:#?}");
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::failed_step::failed_step;
 use super::step::{Problem, StepName};
 use crate::cmdb;
-use crate::cmdb::{ConnectFailure, Responder, Transport};
+use crate::cmdb::ErrorClass;
+use crate::cmdb::{ConnectFailure, Responder, Transport, is_out_of_reach};
 use crate::{controller, engine};
 
 /// How CMDB is reached, as far as advice depends on it.
@@ -58,6 +59,10 @@ fn specific_advice(error: &cmdb::Error, endpoint: &Endpoint) -> Option<String> {
             "Check the credentials; and if CMDB's own API server answers here: {}.",
             expected_url(Transport::Gateway)
         )),
+        // Nothing tells whose credentials they were.
+        (StepName::Credentials, _) if error.advice() == ErrorClass::Authentication.advice() => {
+            Some("Check application and user in the connection's Secret, and spec.transport.".to_owned())
+        }
         (StepName::Credentials, _) if matches!(error, cmdb::Error::Throttled { .. }) => {
             Some("Try it again later.".to_owned())
         }
@@ -117,8 +122,7 @@ fn response_advice(error: &cmdb::Error, responder: Responder, endpoint: &Endpoin
         }
         (Responder::Nobody, ..) => "It took the connection and gave no answer: check the port of spec.url.".to_owned(),
         (Responder::Stranger, _, Some(300..=399)) => {
-            "Redirects are not followed: put the URL that this one leads to into spec.url (curl -sI shows it)."
-                .to_owned()
+            "Redirects are not followed: put the URL that this one leads to into spec.url.".to_owned()
         }
         // nginx answers so, with an HTML page, when it wants a client certificate.
         (Responder::Stranger, _, Some(400 | 495 | 496)) if endpoint.is_secure && !endpoint.has_certificate => {
@@ -140,8 +144,14 @@ fn response_advice(error: &cmdb::Error, responder: Responder, endpoint: &Endpoin
         (Responder::Gateway, Transport::Gateway, _) if matches!(error, cmdb::Error::Protocol { .. }) => {
             format!("The gateway has no such API: {GATEWAY}.")
         }
-        (Responder::Esb | Responder::Gateway, ..) if matches!(error, cmdb::Error::OutcomeUnknown { .. }) => {
+        (Responder::Esb | Responder::Gateway, ..) if error.reply().is_some_and(is_out_of_reach) => {
             "It answers, and has not reached CMDB: see whether CMDB runs.".to_owned()
+        }
+        (Responder::Esb, ..) if matches!(error, cmdb::Error::OutcomeUnknown { .. }) => {
+            "The ESB answers, and fails: its logs say why.".to_owned()
+        }
+        (Responder::Gateway, ..) if matches!(error, cmdb::Error::OutcomeUnknown { .. }) => {
+            "The gateway answers, and fails: its logs say why.".to_owned()
         }
         (Responder::Cmdb, ..) => "CMDB answers, and fails: its logs say why.".to_owned(),
         (Responder::Esb, ..) => "Have whoever runs the ESB enable CMDB's process template calls there.".to_owned(),

@@ -87,20 +87,22 @@ impl Endpoint {
         *quota = remaining.and_then(quota_with);
         let retry_after = reset.map(|reset| reset.min(outside::MAX_STOP));
         let header_id = header_id(&response);
+        let target = header(&response, "Location").and_then(|location| redirect_target(response.url(), location));
 
         // Read the body and parse it. A redirect is not an answer of CMDB, whatever its body is.
         let mut share = Share::new(&self.replies, &self.host);
         let bytes = body((operation, id), response, &mut share, deadline).await?;
+        let is_empty = bytes.is_empty();
         let parsed = if (300..400).contains(&status) { Parsed::Other } else { parse::<T>(bytes, share).await };
 
         // Even what should be an ID may repeat a secret.
-        let redacted_id = |request_id: &str| login.credentials.redacted(&request_id.into());
+        let redacted = |text: &str| login.credentials.redacted(&text.into());
         let reply = |code, message: String, request_id: Option<&str>| Reply {
             operation,
             code,
             http_status: Some(status),
             message,
-            request_id: request_id.or(header_id.as_deref()).map(redacted_id).or_else(|| Some(id.to_owned())),
+            request_id: request_id.or(header_id.as_deref()).map(redacted).or_else(|| Some(id.to_owned())),
             obstacle: None,
         };
 
@@ -112,15 +114,19 @@ impl Endpoint {
                 return Err(Error::Protocol { reply: reply(None, message, None) });
             }
             Parsed::Other => {
-                let message = format!("HTTP status {status} with a body that is not CMDB's");
+                let message = match target.filter(|_| (300..400).contains(&status)) {
+                    Some(target) => format!("HTTP status {status}, a redirect to {}", redacted(&target)),
+                    None if is_empty => format!("HTTP status {status} with an empty body"),
+                    None => format!("HTTP status {status} with a body that is not CMDB's"),
+                };
                 return Err(classify(reply(None, message, None), retry_after));
             }
         };
 
         // Classify a failure.
         if !envelope.is_success() {
-            let message = envelope.message().map(|message| login.credentials.redacted(message));
-            let message = message.unwrap_or_else(|| "no message".to_owned());
+            let message = envelope.failure().map(|message| login.credentials.redacted(&message));
+            let message = message.unwrap_or_else(|| format!("no message, with {}", envelope.oddity()));
             let error = classify(reply(envelope.code(), message, envelope.request_id()), retry_after);
             if matches!(error, Error::Throttled { .. }) {
                 // A server that reports only the reset of its window has nothing left of it.
@@ -187,6 +193,16 @@ async fn body(
 
 fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     response.headers().get(name)?.to_str().ok()
+}
+
+// Where a redirect leads: without query and fragment, which differ each time, and without user and password.
+fn redirect_target(asked: &Url, location: &str) -> Option<String> {
+    let mut target = asked.join(location).ok()?;
+    target.set_query(None);
+    target.set_fragment(None);
+    let _ = target.set_username("");
+    let _ = target.set_password(None);
+    Some(target.into())
 }
 
 fn header_id(response: &Response) -> Option<String> {
