@@ -250,6 +250,50 @@ fn what_is_no_yaml_is_pointed_at_without_the_lines_around_it() {
 }
 
 #[test]
+fn what_editors_and_shells_make_of_a_file_is_named() {
+    let folder = Folder::new(&[("twice.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nkind: Secret\n")]);
+    let units: Vec<u16> = "\u{feff}kind: Secret\n".encode_utf16().collect();
+    let bytes = |of: fn(u16) -> [u8; 2]| units.iter().flat_map(|unit| of(*unit)).collect::<Vec<u8>>();
+    fs::write(folder.0.path().join("little.yaml"), bytes(u16::to_le_bytes)).unwrap();
+    fs::write(folder.0.path().join("big.yaml"), bytes(u16::to_be_bytes)).unwrap();
+    fs::write(folder.0.path().join("latin.yaml"), b"a: \xfc\n").unwrap();
+    assert_eq!(
+        lines(&folder.run(&["-f", "."])),
+        [
+            "./big.yaml: cannot be read: it is in UTF-16, as PowerShell's > writes it: save it in UTF-8",
+            "./latin.yaml: cannot be read: it is not in UTF-8: invalid utf-8 sequence of 1 bytes from index 3",
+            "./little.yaml: cannot be read: it is in UTF-16, as PowerShell's > writes it: save it in UTF-8",
+            "./twice.yaml:4:1: the key \"kind\" is duplicate",
+            "0 objects, 4 findings",
+        ]
+    );
+}
+
+#[test]
+fn each_document_may_start_with_a_byte_order_mark() {
+    let text = format!("\u{feff}{SET}---\n\u{feff}{SET}--- # joined\n\u{feff}{SET}");
+    let folder = Folder::new(&[("sets.yaml", &text)]);
+    assert_eq!(lines(&folder.run(&["-f", "sets.yaml"])), ["3 objects, 0 findings"]);
+    let inside = findings(&set_with("    startCmd: \u{feff}x\n"));
+    assert!(inside.len() == 1 && inside[0].starts_with(":10:"), "{inside:?}");
+}
+
+#[test]
+fn a_block_text_that_keeps_its_line_break_is_told_the_way_out() {
+    let texts = "    startCmd: |\n      ./run\n    stopCmd: |-\n      ./stop\n    restartCmd: ' ./again'\n";
+    let found = findings(&set_with(texts));
+    let said: Vec<&str> =
+        found.iter().filter_map(|line| line.split_once("processes[0].")).map(|(_, end)| end).collect();
+    assert_eq!(
+        said,
+        [
+            "startCmd: must not begin or end with white space: it ends with a line break, as \"|\" keeps it; \"|-\" does not",
+            "restartCmd: must not begin or end with white space",
+        ]
+    );
+}
+
+#[test]
 fn the_items_of_a_list_are_judged_each_for_itself() {
     let item = SET.trim_end().replace('\n', "\n  ");
     let text = format!("apiVersion: v1\nkind: List\nitems:\n- {item}\n- {}\n", item.replace("bizId: 2", "bizId: -2"));

@@ -109,17 +109,21 @@ fn read_file(path: &Path, documents: &mut Vec<Document>, findings: &mut Vec<Find
             }
             Err(error) => findings.push(Finding::of_file(&file, error.position, error.message)),
         },
-        Err(error) => findings.push(Finding::of_file(&file, None, format!("cannot be read: {error}"))),
+        Err(error) => findings.push(Finding::of_file(&file, None, format!("cannot be read: {error:#}"))),
     }
 }
 
-fn read_text(path: &Path) -> std::io::Result<String> {
-    if !is_stdin(path) {
-        return std::fs::read_to_string(path);
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    if is_stdin(path) {
+        std::io::stdin().read_to_end(&mut bytes)?;
+    } else {
+        bytes = std::fs::read(path)?;
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text)
+    // The byte order marks of UTF-16.
+    let is_utf16 = [[0xff, 0xfe], [0xfe, 0xff]].iter().any(|mark| bytes.starts_with(mark));
+    anyhow::ensure!(!is_utf16, "it is in UTF-16, as PowerShell's > writes it: save it in UTF-8");
+    String::from_utf8(bytes).context("it is not in UTF-8")
 }
 
 // Adds an object; of a list each item, which may leave apiVersion and kind to the list.

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::files::Document;
 use super::finding::Finding;
 use super::schema_check::SchemaCheck;
-use super::yaml::YamlValue;
+use super::yaml::{Content, YamlValue};
 use crate::api;
-use crate::api::{ClusterCmdbConnection, CmdbConnection, GROUP, ProcessTemplateSet, VERSION};
+use crate::api::{ClusterCmdbConnection, CmdbConnection, GROUP, ProcessTemplateSet, VERSION, WHITE_SPACE_MESSAGE};
 use crate::plan::check;
 
 /// The kind of a document, as far as it matters to this project.
@@ -102,11 +102,17 @@ impl Validator {
     }
 }
 
+/// What is said of a text that ends with a line break.
+const LINE_BREAK_HINT: &str = ": it ends with a line break, as \"|\" keeps it; \"|-\" does not";
+
 /// The rules that a set breaks.
 fn broken_rules(set: &ProcessTemplateSet, document: &Document) -> Vec<Finding> {
     let finding = |violation: crate::plan::Violation| {
-        let position = document.root.nearest(&violation.path).position;
-        document.finding(position, violation.path, violation.message)
+        let value = document.root.nearest(&violation.path);
+        // The usual reason is a block text.
+        let has_line_break = matches!(&value.content, Content::Text(text) if text.ends_with('\n'));
+        let hint = if has_line_break && violation.message == WHITE_SPACE_MESSAGE { LINE_BREAK_HINT } else { "" };
+        document.finding(value.position, violation.path, format!("{}{hint}", violation.message))
     };
     check(&set.spec).into_iter().map(finding).collect()
 }

@@ -1,5 +1,6 @@
 //! YAML values with their positions in the file, so that a finding can name line and column.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -73,15 +74,35 @@ pub fn read(text: &str) -> Result<Vec<YamlValue>, ParseError> {
         // As kubectl reads it.
         legacy_octal_numbers: true,
     };
-    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+    serde_saphyr::from_multiple_with_options(&without_byte_order_marks(text), options).map_err(|error| {
         // Without the lines around it: they may hold a secret.
         let plain = serde_saphyr::render_options! { snippets: SnippetMode::Off };
         let message = error.render_with_options(plain);
         let position = error.location().and_then(known_position);
         let suffix = position.map(|Position { line, column }| format!(" at line {line}, column {column}"));
         let message = suffix.and_then(|suffix| Some(message.strip_suffix(&suffix)?.to_owned())).unwrap_or(message);
+        // The library adds what a programmer can set.
+        let message = match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key {key:?} is duplicate"),
+            serde_saphyr::Error::DuplicateMappingKey { key: None, .. } => "a key is duplicate".to_owned(),
+            _ => message,
+        };
         ParseError { position, message }
     })
+}
+
+// Each document may start with one, as files that were joined do. kubectl reads each document by itself.
+fn without_byte_order_marks(text: &str) -> Cow<'_, str> {
+    const MARK: char = '\u{feff}';
+    if !text.contains(MARK) {
+        return Cow::Borrowed(text);
+    }
+    let mut is_start = true;
+    let lines = text.split_inclusive('\n').map(|line| {
+        let is_first = std::mem::replace(&mut is_start, line.starts_with("---"));
+        if is_first { line.trim_start_matches(MARK) } else { line }
+    });
+    Cow::Owned(lines.collect())
 }
 
 fn known_position(location: Location) -> Option<Position> {
