@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cmdb_sim::{Effect, Fault};
 use process_template_operator::api::{GROUP, RECONCILE_REQUESTED_AT};
 use serde_json::{Value, json};
 use test_support::in_process::{Place, Recorded};
@@ -120,4 +121,34 @@ async fn a_conflict_is_resolved_at_once_when_the_watch_delivers() {
     world.api.hold_watches(false);
     let took = world.until_all_ready(Duration::from_secs(5)).await;
     println!("conflicts: resolved_after_ms={}", took.as_millis());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_is_served_whose_annotations_change_faster_than_cmdb_answers() {
+    let mut world = Paused::new();
+    world.service_templates(std::iter::once("web".to_owned()));
+    world.sim().add_fault(Fault::every("*", Effect::delay(2000)));
+    world.start_operator();
+    world.apply("web", "web", spec("./run"));
+    let touched = async {
+        for number in 0_u32.. {
+            let mut set = Value::clone(&world.api.get(&place("web")).unwrap());
+            set["metadata"]["annotations"] = json!({ "example.com/touched": number.to_string() });
+            world.api.apply(&place("web"), &set);
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let begun = Instant::now();
+    tokio::select! {
+        () = touched => {}
+        _ = world.until(Duration::from_mins(1), "Ready", |world| world.seen("web").is_ready()) => {}
+    }
+    let creates =
+        world.sim().requests().into_iter().filter(|record| record.call == "batch_create_proc_template").count();
+    println!(
+        "touched: ready_after_ms={} creates={creates} conflicts={}",
+        begun.elapsed().as_millis(),
+        conflicts(&world, begun)
+    );
+    assert_eq!(creates, 1);
 }

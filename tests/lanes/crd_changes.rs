@@ -20,7 +20,12 @@ struct Accepted {
 }
 
 // Empty again after each release.
-const ACCEPTED: &[Accepted] = &[];
+const ACCEPTED: &[Accepted] = &[Accepted {
+    file: "processtemplatesets.yaml",
+    property: "^.spec.serviceTemplate",
+    validation: "unhandled",
+    reason: "createIfMissing with a name that CMDB never takes is refused; such a set could never become Ready",
+}];
 
 type Findings = BTreeSet<(String, String)>;
 

@@ -17,6 +17,9 @@ use crate::outside;
 /// Tries to put IDs into a status that others write too.
 const MERGE_TRIES: usize = 10;
 
+/// Tries to write a status while others change labels or annotations of the set.
+const TOUCH_TRIES: usize = 3;
+
 /// Keeps intents and IDs in the status of one set.
 pub struct StatusJournal<'a> {
     client: &'a Client,
@@ -71,9 +74,29 @@ impl<'a> StatusJournal<'a> {
         if status == self.subject.previous {
             return Ok(false);
         }
-        self.replace(&status).await?;
+        let mut written = self.replace(&status).await;
+        for _ in 0..TOUCH_TRIES {
+            if !matches!(written, Err(WriteError::Outdated)) || !self.was_only_touched().await? {
+                break;
+            }
+            written = self.replace(&status).await;
+        }
+        written?;
         self.subject.previous = status;
         Ok(true)
+    }
+
+    // Whether all that has changed of the set, as it is now, is labels and annotations of others. Otherwise a set that is
+    // touched more often than a reconcile takes would never get a status. A deletion changes the generation, too.
+    async fn was_only_touched(&mut self) -> Result<bool, WriteError> {
+        let Some(set) = read(self.client, &self.target).await? else { return Ok(false) };
+        let is_only_touched = set.metadata.generation == Some(self.subject.generation)
+            && set.status.unwrap_or_default() == self.subject.previous;
+        if is_only_touched {
+            self.target.resource_version = set.metadata.resource_version.unwrap_or_default();
+            self.has_conflicted = false;
+        }
+        Ok(is_only_touched)
     }
 
     /// Puts our IDs into whatever the status is now, and takes out our intents that have ended: ours win for our
