@@ -52,12 +52,15 @@ impl Installation {
         format!("system:serviceaccount:{NAMESPACE}:{NAME}")
     }
 
-    /// Runs one instance.
-    pub async fn run(&self) -> Operator {
+    /// Runs one instance, without some of its arguments.
+    pub async fn run(&self, without: &[&str]) -> Operator {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let pod = deployments.get(NAME).await.unwrap().spec.template.spec.unwrap();
+        let mut pod = deployments.get(NAME).await.unwrap().spec.template.spec.unwrap();
+        for arguments in pod.containers.iter_mut().filter_map(|container| container.args.as_mut()) {
+            arguments.retain(|argument| !without.contains(&argument.as_str()));
+        }
         let mut command = pod::command(&pod, NAMESPACE, &format!("{NAME}-{number}"), "127.0.0.1:0");
         let account = pod.service_account_name.as_deref().unwrap();
         command.env("KUBECONFIG", pod::kubeconfig(&self.plane, self.plane.folder(), NAMESPACE, account).await);

@@ -18,6 +18,8 @@ use crate::operator::{Installation, NAME};
 use crate::rights::touch;
 use test_support::world::{PATIENCE, World};
 
+const ANYWHERE: &str = "--connections-anywhere";
+
 /// A way to install the chart.
 pub struct Mode {
     pub name: &'static str,
@@ -31,7 +33,7 @@ pub struct Mode {
 /// Every mode of the chart.
 pub fn modes() -> [Mode; 3] {
     // The simulated CMDB is on this machine.
-    let arguments = json!(["--connections-anywhere", "--removal-delay-seconds=0", "--create-grace-seconds=2"]);
+    let arguments = json!([ANYWHERE, "--removal-delay-seconds=0", "--create-grace-seconds=2"]);
     [
         Mode {
             name: "cluster",
@@ -89,7 +91,12 @@ impl<'a> Story<'a> {
     }
 
     pub async fn start(&mut self) {
-        self.worlds[0].operator = Some(self.installation.run().await);
+        self.worlds[0].operator = Some(self.installation.run(&[]).await);
+    }
+
+    /// Starts an operator whose connections may not lead everywhere: they do not reach the simulated CMDB of this machine.
+    pub async fn start_restricted(&mut self) {
+        self.worlds[0].operator = Some(self.installation.run(&[ANYWHERE]).await);
     }
 
     pub async fn kill(&mut self) {

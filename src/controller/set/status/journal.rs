@@ -14,11 +14,8 @@ use crate::controller::set::read::read;
 use crate::engine::{self, Journal, PlannedView};
 use crate::outside;
 
-/// Tries to put IDs into a status that others write too.
-const MERGE_TRIES: usize = 10;
-
-/// Tries to write a status while others change labels or annotations of the set.
-const TOUCH_TRIES: usize = 3;
+/// Tries to write a status while others change the set, too.
+const TRIES: usize = 10;
 
 /// Keeps intents and IDs in the status of one set.
 pub struct StatusJournal<'a> {
@@ -75,7 +72,7 @@ impl<'a> StatusJournal<'a> {
             return Ok(false);
         }
         let mut written = self.replace(&status).await;
-        for _ in 0..TOUCH_TRIES {
+        for _ in 1..TRIES {
             if !matches!(written, Err(WriteError::Outdated)) || !self.was_only_touched().await? {
                 break;
             }
@@ -102,7 +99,7 @@ impl<'a> StatusJournal<'a> {
     /// Puts our IDs into whatever the status is now, and takes out our intents that have ended: ours win for our
     /// processes, nothing else is touched.
     pub async fn merge(&mut self, ours: &ProcessTemplateSetStatus) -> Result<(), WriteError> {
-        for _ in 0..MERGE_TRIES {
+        for _ in 0..TRIES {
             let Some(set) = read(self.client, &self.target).await? else {
                 return Err(WriteError::Outdated);
             };
