@@ -48,6 +48,10 @@ e2e: ## The whole story with real pods, on a node that this starts (CLUSTER=curr
 hostile: ## A hostile tenant and its CMDB beside a healthy tenant: whether it is harmed, for every behaviour
 	@tests/lanes/hostile/run
 
+.PHONY: endure
+endure: ## The long tests as a whole: every kill and every cut, all storms, many killed leaders
+	@tests/lanes/endure/run
+
 .PHONY: bench
 bench: ## Print the performance table
 	cargo build --release --package cmdb-sim

@@ -6,7 +6,8 @@ use std::time::Duration;
 use cmdb_sim::{Effect, Fault, Property};
 use futures::future::join_all;
 use serde_json::json;
-use test_support::stories::{Damage, Run, Story, stories};
+use test_support::endurance;
+use test_support::stories::{Damage, Run, Server, Story, stories};
 use tokio::time::{Instant, sleep};
 
 use crate::AT_A_TIME;
@@ -102,11 +103,17 @@ async fn every_story_ends_well_while_a_quarter_of_all_calls_goes_wrong() {
         let story = stories().into_iter().find(|story| story.name == name).unwrap();
         Story { before: story.after.clone(), ..story }
     };
-    let mut tests: Vec<(Story, Meanwhile)> = stories().into_iter().map(|story| (story, Meanwhile::Nothing)).collect();
-    tests.extend(stories().into_iter().map(|story| (story, Meanwhile::Kill)));
-    tests.push((steady("create"), Meanwhile::EditByHand));
-    tests.push((steady("create"), Meanwhile::DeleteByHand));
-    tests.push((steady("create"), Meanwhile::WipeStatus));
+    let all = |meanwhile| stories().into_iter().map(move |story| (story, meanwhile));
+    let mut tests: Vec<(Story, Meanwhile)> = all(Meanwhile::Nothing).chain(all(Meanwhile::Kill)).collect();
+    for meanwhile in [Meanwhile::EditByHand, Meanwhile::DeleteByHand, Meanwhile::WipeStatus] {
+        tests.push((steady("create"), meanwhile));
+    }
+    if endurance::is_whole() {
+        // Where the status is lost, only what is identical, or may be taken over, is found again.
+        tests.extend(all(Meanwhile::EditByHand).chain(all(Meanwhile::DeleteByHand)));
+        let flat = |(story, meanwhile): (Story, Meanwhile)| (Story { server: Server::Flat, ..story }, meanwhile);
+        tests.extend(tests.clone().into_iter().map(flat));
+    }
     let mut runs = Vec::new();
     for (number, (story, meanwhile)) in tests.iter().enumerate() {
         for seed in SEEDS {

@@ -35,6 +35,7 @@ pub mod chance;
 pub mod closed;
 pub mod command;
 pub mod control_plane;
+pub mod endurance;
 pub mod error_rows;
 pub mod examples;
 pub mod files;

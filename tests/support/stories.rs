@@ -15,6 +15,36 @@ use super::world::{PATIENCE, Seen, World, usual_transport};
 
 const ARGUMENTS: &[&str] = &["--removal-delay-seconds", "0", "--create-grace-seconds", "2"];
 
+/// A CMDB that the stories are told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// One of today.
+    Present,
+    /// One of the time before `bind_info`.
+    Flat,
+    /// One whose database takes a process name twice (before 3.9.18). It ignores new names of templates.
+    Doubles,
+}
+
+impl Server {
+    pub const ALL: [Self; 3] = [Self::Present, Self::Flat, Self::Doubles];
+
+    fn start(self) -> Simulator {
+        let schema = if self == Self::Flat { sim::Schema::Flat } else { sim::Schema::default() };
+        let sim = Simulator::start(sim::Options { schema, ..sim::Options::default() }).unwrap();
+        if self == Self::Doubles {
+            sim.update_state(|state| (state.unique_names, state.rename) = (false, false));
+        }
+        sim
+    }
+
+    /// The stories that end well there.
+    pub fn stories(self) -> Vec<Story> {
+        let is_told = |story: &Story| self != Self::Doubles || !["rename", "cycle", "recreate"].contains(&story.name);
+        stories().into_iter().filter(is_told).map(|story| Story { server: self, ..story }).collect()
+    }
+}
+
 /// What happens to a set. None as its end: it is deleted.
 #[derive(Clone)]
 pub struct Story {
@@ -25,6 +55,7 @@ pub struct Story {
     pub after: Option<Value>,
     /// How CMDB is reached.
     pub transport: Transport,
+    pub server: Server,
 }
 
 // Each process: key, process name, function, command.
@@ -43,7 +74,8 @@ pub fn stories() -> Vec<Story> {
     let none = json!({});
     let delete = json!({ "deletionPolicy": "Delete" });
     let transport = usual_transport();
-    let story = |name, before, after| Story { name, stored: Vec::new(), before, after, transport };
+    let server = Server::Present;
+    let story = |name, before, after| Story { name, stored: Vec::new(), before, after, transport, server };
     let two = [("x", "a", "fx", "run"), ("y", "b", "fy", "run")];
     vec![
         story("create", None, Some(spec(&none, &two))),
@@ -64,6 +96,7 @@ pub fn stories() -> Vec<Story> {
                 &[("x", "a", "f", "run"), ("y", "b", "f", "run"), ("z", "c", "fz", "run")],
             )),
             transport,
+            server,
         },
         story("delete item", Some(spec(&delete, &two)), Some(spec(&delete, &two[..1]))),
         story("delete set", Some(spec(&delete, &two)), None),
@@ -92,7 +125,7 @@ pub struct Run {
 impl Run {
     /// Carries out what is before the story, and forgets its calls. The operator does not run then.
     pub async fn begin(name: &str, story: Story) -> Self {
-        let sim = Simulator::start(sim::Options::default()).unwrap();
+        let sim = story.server.start();
         let cmdb = Proxy::to(&sim.url()).await;
         let world = World::through(story.transport, name, sim, &cmdb.url()).await;
         let api_server = Proxy::to_api_server(&world.plane.kubeconfig_path()).await;
