@@ -112,7 +112,7 @@ async fn crashed(name: String, story: Story, crash: Crash) -> Damage {
     let log = run.world.operator_log();
     run.world.stop_operator().await;
     let damage = run.damage(done).await;
-    assert_eq!(damage, Damage::default(), "{name}: {crash}\n{log}");
+    assert_eq!(damage, Damage::default(), "{name}: {crash}\n{log}\n{}", run.describe().await);
     assert_eq!(run.world.names_sent_twice_without_a_list(), 0, "{name}: {crash}");
     run.end().await;
     damage
@@ -187,7 +187,7 @@ async fn paused(name: String, story: Story, crash: Crash) -> usize {
     written.extend(run.api_server.take_calls().into_iter().filter(is_write));
     assert!(written.is_empty(), "{name}: {crash}: {written:?}\n{}", log());
     let damage = run.damage(done).await;
-    assert_eq!(damage, Damage::default(), "{name}: {crash}\n{}", log());
+    assert_eq!(damage, Damage::default(), "{name}: {crash}\n{}\n{}", log(), run.describe().await);
     assert_eq!(run.world.names_sent_twice_without_a_list(), 0, "{name}: {crash}");
     run.end().await;
     written.len()

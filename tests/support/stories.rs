@@ -214,6 +214,18 @@ impl Run {
         }
     }
 
+    /// What CMDB and the status have in the end.
+    pub async fn describe(&self) -> String {
+        let templates = self.world.sim.state().process_templates;
+        let templates: Vec<String> = templates
+            .iter()
+            .map(|template| format!("{} {:?} by {}", template.id, template.bk_process_name, template.creator))
+            .collect();
+        let set = self.world.sets().get_opt("web").await.unwrap();
+        let status = set.map(|set| Seen::new(set).describe()).unwrap_or_default();
+        format!("templates {templates:?}\n{status}")
+    }
+
     pub async fn end(self) {
         self.world.end().await;
     }
