@@ -164,10 +164,12 @@ async fn preview(
     let progress = Progress::new(CancellationToken::new());
     let may_create = set.spec.service_template.create_if_missing.is_some() && !is_being_deleted(set);
     let (service_template_id, observed, other_sets, memory, plan) =
-        match engine.view(&job, &memory, ReadRequest::interactive(Freshness::Since(begun)), &progress).await {
-            Ok(view) => {
+        match engine.observe(&job, ReadRequest::interactive(Freshness::Since(begun)), &progress).await {
+            Ok(scope) => {
+                let observed = scope.list.observed.clone();
+                let view = engine.plan(&job, memory.clone(), scope);
                 let id = Some(view.listing.scope.service_template_id);
-                (id, view.listing.observed, view.other_sets, view.memory, view.plan)
+                (id, observed, view.other_sets, view.memory, view.plan)
             }
             Err(engine::Error::ServiceTemplateMissing { .. }) if may_create => {
                 let (observed, memory) = (new_service_template(&job), Memory::default());

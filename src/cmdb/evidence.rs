@@ -1,6 +1,7 @@
 //! What an answer must show to be evidence. An answer in the form of CMDB may still be the answer to another request, as a
 //! proxy mixes them up, or a part of a list: then nothing follows from it.
 
+use super::intake::too_large::TooLarge;
 use super::reply::Reply;
 use super::wire::{ProcessTemplate, ServiceCategory, ServiceTemplate};
 use super::{Error, Operation, Touched};
@@ -78,6 +79,9 @@ pub enum Oddity {
         /// `count` of this page.
         now: u64,
     },
+    /// The pages of a list take too much memory together.
+    #[error("{0}")]
+    TooLarge(TooLarge),
     /// A list has more pages than are read.
     #[error("{}, more than is read", counted(*.count, *.shown))]
     TooLong {
@@ -97,9 +101,10 @@ impl Oddity {
     pub fn error_of(&self, operation: Operation) -> Error {
         let reply = Reply { http_status: Some(200), ..Reply::local(operation, self.to_string()) };
         match self {
-            Self::OtherBusiness { .. } | Self::OtherServiceTemplate { .. } | Self::OtherObject { .. } => {
-                Error::Protocol { reply }
-            }
+            Self::OtherBusiness { .. }
+            | Self::OtherServiceTemplate { .. }
+            | Self::OtherObject { .. }
+            | Self::TooLarge(_) => Error::Protocol { reply },
             Self::Incomplete { .. }
             | Self::Surplus { .. }
             | Self::Twice { .. }
@@ -128,13 +133,7 @@ impl Scoped for ProcessTemplate {
     }
 
     fn check_scope(&self, asked: Touched<'_>) -> Result<(), Oddity> {
-        check_business(asked, self.bk_biz_id, "process template", self.id)?;
-        match asked.service_template_id {
-            Some(asked) if ![0, asked].contains(&self.service_template_id) => {
-                Err(Oddity::OtherServiceTemplate { asked, shown: self.service_template_id, id: self.id })
-            }
-            Some(_) | None => Ok(()),
-        }
+        check_process_template(asked, self.id, self.bk_biz_id, self.service_template_id)
     }
 }
 
@@ -176,6 +175,25 @@ pub fn check_object<T: PartialEq + ToString + ?Sized>(what: &'static str, asked:
         return Ok(());
     }
     Err(Oddity::OtherObject { what, asked: asked.to_string() })
+}
+
+/// Whether a process template of this business and service template may be in an answer about what the request touched.
+///
+/// # Errors
+/// What is odd about it.
+pub fn check_process_template(
+    asked: Touched<'_>,
+    id: i64,
+    bk_biz_id: i64,
+    service_template_id: i64,
+) -> Result<(), Oddity> {
+    check_business(asked, bk_biz_id, "process template", id)?;
+    match asked.service_template_id {
+        Some(asked) if ![0, asked].contains(&service_template_id) => {
+            Err(Oddity::OtherServiceTemplate { asked, shown: service_template_id, id })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_business(asked: Touched<'_>, shown: i64, what: &'static str, id: i64) -> Result<(), Oddity> {

@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::audit::Subject;
 use super::evidence::{Scoped as _, check_object, check_scopes};
 use super::grants::Authority;
+use super::intake::list_budget::ListShare;
+use super::kept::{KeptForm, Listed};
 use super::limits::lanes::Lanes;
 use super::limits::wait::Wait;
 use super::whole_list::{Form, WholeList};
@@ -169,7 +171,8 @@ impl GrantedClient {
         self.sender().write(operation, &parameters, authority, (&self.behalf, subject), deleted).await.map(drop)
     }
 
-    /// Lists the process templates of a service template, by ascending ID: all of them.
+    /// Lists the process templates of a service template, by ascending ID: all of them. For a program that holds one list at a
+    /// time: its memory is not counted from now on.
     ///
     /// # Errors
     /// Those of the call; and when the list is not whole, or not of this service template.
@@ -178,10 +181,23 @@ impl GrantedClient {
         priority: Priority,
         service_template: ServiceTemplateRef<'_>,
     ) -> Result<Vec<ProcessTemplate>, Error> {
+        self.hold_process_templates(priority, service_template).await.map(|(listed, _)| listed)
+    }
+
+    /// The same in a form of the caller's, with its share of the memory for lists, which has to be kept as long as the list.
+    ///
+    /// # Errors
+    /// Those of [`Self::list_process_templates`].
+    pub async fn hold_process_templates<T: KeptForm>(
+        &self,
+        priority: Priority,
+        service_template: ServiceTemplateRef<'_>,
+    ) -> Result<(Vec<T>, ListShare), Error> {
         let ServiceTemplateRef { biz_id, id: service_template_id, .. } = service_template;
         let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_id", service_template_id.into())]);
         let list = self.whole_list(Operation::ListProcessTemplates, service_template.touched(), parameters);
-        list.read(Form::AtOnce, priority).await
+        let (listed, share) = list.read::<Listed<T>>(Form::AtOnce, priority).await?;
+        Ok((listed.into_iter().map(|listed| listed.form).collect(), share))
     }
 
     /// Lists the service templates of a business, by ascending ID: all of them.
@@ -189,6 +205,18 @@ impl GrantedClient {
     /// # Errors
     /// Those of the call; and when the list is not whole, or not of this business.
     pub async fn list_service_templates(&self, priority: Priority, biz_id: i64) -> Result<Vec<ServiceTemplate>, Error> {
+        self.hold_service_templates(priority, biz_id).await.map(|(listed, _)| listed)
+    }
+
+    /// The same, with its share of the memory for lists.
+    ///
+    /// # Errors
+    /// Those of [`Self::list_service_templates`].
+    pub async fn hold_service_templates(
+        &self,
+        priority: Priority,
+        biz_id: i64,
+    ) -> Result<(Vec<ServiceTemplate>, ListShare), Error> {
         let parameters = object([("bk_biz_id", biz_id.into())]);
         let list = self.whole_list(Operation::ListServiceTemplates, Touched::business(biz_id), parameters);
         list.read(Form::Paged, priority).await
@@ -201,9 +229,10 @@ impl GrantedClient {
     pub async fn list_service_template(&self, biz_id: i64, id: i64) -> Result<Vec<ServiceTemplate>, Error> {
         let parameters = object([("bk_biz_id", biz_id.into()), ("service_template_ids", json!([id]))]);
         let list = self.whole_list(Operation::ListServiceTemplates, Touched::business(biz_id), parameters);
-        let mut found = list.read(Form::Paged, Priority::Interactive).await?;
+        let (mut found, _share) = list.read(Form::Paged, Priority::Interactive).await?;
         // A server that does not know the filter lists all.
         found.retain(|template: &ServiceTemplate| template.id == id);
+        found.shrink_to_fit();
         Ok(found)
     }
 
@@ -232,13 +261,18 @@ impl GrantedClient {
 
     /// Lists the service categories that a business can use.
     pub async fn list_service_categories(&self, biz_id: i64) -> Result<Vec<ServiceCategory>, Error> {
+        self.hold_service_categories(biz_id).await.map(|(listed, _)| listed)
+    }
+
+    /// The same, with its share of the memory for lists.
+    pub async fn hold_service_categories(&self, biz_id: i64) -> Result<(Vec<ServiceCategory>, ListShare), Error> {
         let operation = Operation::ListServiceCategories;
         let parameters = object([("bk_biz_id", biz_id.into())]);
         let touched = Touched::business(biz_id);
         let read = self.sender().read(operation, Priority::Interactive, &parameters, self.authority(touched));
         let list: List<ServiceCategory> = read.await?;
         check_scopes(&list.info, touched).map_err(|odd| odd.error_of(operation))?;
-        Ok(list.info)
+        Ok((list.info, list.share))
     }
 
     fn sender(&self) -> &Sender {

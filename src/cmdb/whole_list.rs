@@ -9,7 +9,7 @@
 //!
 //! *Caveats.* Whether a list without a count and without pages is whole cannot be seen.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use tokio::time::sleep;
 use super::classify::page_limit;
 use super::evidence::{Oddity, Scoped, check_scopes};
 use super::grants::Authority;
+use super::intake::footprint::Footprint;
+use super::intake::list_budget::ListShare;
+use super::intake::too_large::{MAX_LIST, TooLarge};
 use super::wire::List;
 use super::{Error, Operation, Priority, Touched, jitter};
 use crate::cmdb::http::sender::Sender;
@@ -68,11 +71,11 @@ enum Failure {
 }
 
 impl WholeList<'_> {
-    /// The items by ascending ID. Only the first call has this priority: a poll that is rejected between two calls would have
+    /// The items by ascending ID, with their share of the memory for lists. Only the first call has this priority: a poll that is rejected between two calls would have
     /// to start again.
-    pub async fn read<T>(&self, form: Form, priority: Priority) -> Result<Vec<T>, Error>
+    pub async fn read<T>(&self, form: Form, priority: Priority) -> Result<(Vec<T>, ListShare), Error>
     where
-        T: Scoped + DeserializeOwned + Send + 'static,
+        T: Scoped + Footprint + DeserializeOwned + Send + 'static,
     {
         let (mut form, mut priority, mut waits) = (form, priority, WAITS.into_iter());
         loop {
@@ -83,6 +86,7 @@ impl WholeList<'_> {
             let odd = match read {
                 Ok(found) => return Ok(found),
                 Err(Failure::Call(error)) => return Err(error),
+                Err(Failure::Odd(odd @ Oddity::TooLarge(_))) => return Err(odd.error_of(self.operation)),
                 Err(Failure::Odd(odd)) => odd,
             };
             let Some(wait) = waits.next() else { return Err(odd.error_of(self.operation)) };
@@ -92,9 +96,9 @@ impl WholeList<'_> {
         }
     }
 
-    async fn at_once<T>(&self, priority: Priority) -> Result<Vec<T>, Failure>
+    async fn at_once<T>(&self, priority: Priority) -> Result<(Vec<T>, ListShare), Failure>
     where
-        T: Scoped + DeserializeOwned + Send + 'static,
+        T: Scoped + Footprint + DeserializeOwned + Send + 'static,
     {
         let list: List<T> = self.call(priority, &self.parameters).await.map_err(Failure::Call)?;
         let has_count = list.count.is_some();
@@ -105,9 +109,9 @@ impl WholeList<'_> {
         }
     }
 
-    async fn paged<T>(&self, mut priority: Priority) -> Result<Vec<T>, Failure>
+    async fn paged<T>(&self, mut priority: Priority) -> Result<(Vec<T>, ListShare), Failure>
     where
-        T: Scoped + DeserializeOwned + Send + 'static,
+        T: Scoped + Footprint + DeserializeOwned + Send + 'static,
     {
         let (mut pages, mut start) = (Pages::default(), 0);
         for _ in 0..MOST_PAGES {
@@ -133,7 +137,7 @@ impl WholeList<'_> {
 
     async fn call<T>(&self, priority: Priority, parameters: &Map<String, Value>) -> Result<List<T>, Error>
     where
-        T: DeserializeOwned + Send + 'static,
+        T: Footprint + DeserializeOwned + Send + 'static,
     {
         self.sender.read(self.operation, priority, parameters, self.authority).await
     }
@@ -141,7 +145,10 @@ impl WholeList<'_> {
 
 // The pages of a list so far.
 struct Pages<T> {
-    found: BTreeMap<i64, T>,
+    found: Vec<T>,
+    ids: BTreeSet<i64>,
+    bytes: usize,
+    share: ListShare,
     // The item with which the next page starts, and that page's start.
     last: Option<(i64, usize)>,
     count: Option<u64>,
@@ -149,15 +156,20 @@ struct Pages<T> {
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { found: BTreeMap::new(), last: None, count: None }
+        Self { found: Vec::new(), ids: BTreeSet::new(), bytes: 0, share: ListShare::default(), last: None, count: None }
     }
 }
 
 impl<T: Scoped> Pages<T> {
     // Adds a page, and returns the start of the next. None: the list is whole.
     fn add(&mut self, list: List<T>, asked: Touched<'_>) -> Result<Option<usize>, Oddity> {
-        let List { count, info } = list;
+        let List { count, info, bytes, share } = list;
         check_scopes(&info, asked)?;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > MAX_LIST {
+            return Err(Oddity::TooLarge(TooLarge::List));
+        }
+        self.share.add(share);
         if let (Some(before), Some(now)) = (self.count, count)
             && before != now
         {
@@ -177,9 +189,10 @@ impl<T: Scoped> Pages<T> {
         }
         for item in items {
             let id = item.id();
-            if self.found.insert(id, item).is_some() {
+            if !self.ids.insert(id) {
                 return Err(Oddity::Twice { id });
             }
+            self.found.push(item);
         }
 
         let shown = self.found.len();
@@ -202,7 +215,9 @@ impl<T: Scoped> Pages<T> {
         Oddity::Incomplete { count: self.count.unwrap_or_default(), shown: self.found.len() }
     }
 
-    fn into_items(self) -> Vec<T> {
-        self.found.into_values().collect()
+    fn into_items(mut self) -> (Vec<T>, ListShare) {
+        self.found.sort_unstable_by_key(Scoped::id);
+        self.found.shrink_to_fit();
+        (self.found, self.share)
     }
 }

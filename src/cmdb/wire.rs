@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::intake::footprint::Footprint;
+use super::intake::list_budget::ListShare;
 use super::intake::redact::Message;
 use super::intake::text::{self, MaybeText};
+use super::intake::too_large::{MAX_LIST, TooLarge};
+use super::intake::value::{Bounded, Room};
 use crate::outside::{self, Code};
 
 /// A property of a process template.
@@ -94,15 +98,103 @@ pub struct ServiceCategory {
     pub bk_biz_id: i64,
 }
 
+/// The data of a success, as it is parsed.
+pub trait Data: DeserializeOwned + Send + 'static {
+    /// Bytes that it takes of the memory for lists.
+    fn list_bytes(&self) -> usize {
+        0
+    }
+
+    /// Takes its share of that memory along.
+    fn hold(&mut self, _share: ListShare) {}
+}
+
+impl Data for Ids {}
+impl Data for ProcessTemplate {}
+impl Data for ServiceTemplate {}
+impl Data for IgnoredAny {}
+
+impl<T: DeserializeOwned + Footprint + Send + 'static> Data for List<T> {
+    fn list_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn hold(&mut self, share: ListShare) {
+        self.share = share;
+    }
+}
+
 /// A list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct List<T> {
     /// Number of items on all pages.
-    #[serde(default, deserialize_with = "outside::count")]
     pub count: Option<u64>,
-    /// The page. Go encodes an empty one as null. A missing one is an error, not an empty list.
-    #[serde(deserialize_with = "or_default", bound(deserialize = "T: Deserialize<'de>"))]
+    /// The page.
     pub info: Vec<T>,
+    /// Bytes that the page takes.
+    pub bytes: usize,
+    /// Its share of the memory for lists.
+    pub share: ListShare,
+}
+
+impl<'de, T: Deserialize<'de> + Footprint> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ListedPage { count, info: Page { items, bytes } } = ListedPage::deserialize(deserializer)?;
+        Ok(Self { count, info: items, bytes, share: ListShare::default() })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de> + Footprint"))]
+struct ListedPage<T> {
+    #[serde(default, deserialize_with = "outside::count")]
+    count: Option<u64>,
+    // A missing one is an error, not an empty list.
+    info: Page<T>,
+}
+
+// The items of a list, counted while they are built.
+struct Page<T> {
+    items: Vec<T>,
+    bytes: usize,
+}
+
+impl<'de, T: Deserialize<'de> + Footprint> Deserialize<'de> for Page<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PageVisitor(PhantomData))
+    }
+}
+
+struct PageVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Footprint> Visitor<'de> for PageVisitor<T> {
+    type Value = Page<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    // Go encodes an empty list as null.
+    fn visit_unit<E>(self) -> Result<Page<T>, E> {
+        Ok(Page { items: Vec::new(), bytes: 0 })
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Page<T>, E> {
+        Err(E::custom("a list is no text"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Page<T>, A::Error> {
+        let (mut items, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(item) = list.next_element::<T>()? {
+            bytes = bytes.saturating_add(size_of::<T>()).saturating_add(item.heap_bytes());
+            if bytes > MAX_LIST {
+                return Err(A::Error::custom(TooLarge::List));
+            }
+            items.push(item);
+        }
+        items.shrink_to_fit();
+        Ok(Page { items, bytes })
+    }
 }
 
 /// IDs, flat or nested once: the older document shows `[[52]]`.
@@ -207,15 +299,38 @@ fn actions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     Ok(actions.into_iter().take(MAX_ACTIONS).filter_map(named).collect())
 }
 
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 // A property that is null counts as missing. One of another form, as a private build of CMDB may have it, must not fail
 // the whole list.
 fn properties<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Properties, D::Error> {
-    let listed: Option<BTreeMap<String, ListedProperty>> = Option::deserialize(deserializer)?;
-    Ok(listed.into_iter().flatten().map(|(name, listed)| (name, listed.0)).collect())
+    deserializer.deserialize_any(PropertiesVisitor)
+}
+
+/// Most bytes of the name of a property. A set can name one of 64; what has a longer name is skipped.
+const MAX_PROPERTY_NAME: usize = 256;
+
+struct PropertiesVisitor;
+
+impl<'de> Visitor<'de> for PropertiesVisitor {
+    type Value = Properties;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("properties")
+    }
+
+    fn visit_unit<E>(self) -> Result<Properties, E> {
+        Ok(Properties::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut listed: A) -> Result<Properties, A::Error> {
+        let mut properties = Properties::new();
+        while let Some(name) = listed.next_key::<MaybeText<MAX_PROPERTY_NAME>>()? {
+            match name.0.filter(|name| !name.is_cut) {
+                Some(name) => drop(properties.insert(name.text, listed.next_value::<ListedProperty>()?.0)),
+                None => drop(listed.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(properties)
+    }
 }
 
 struct ListedProperty(Property);
@@ -240,8 +355,11 @@ impl<'de> Visitor<'de> for PropertyVisitor {
         let mut property = Property::default();
         while let Some(name) = pair.next_key::<MaybeText<32>>()? {
             match name.0.unwrap_or_default().text.as_str() {
-                "value" => property.value = pair.next_value()?,
-                "as_default_value" => property.as_default_value = pair.next_value::<Value>()?.as_bool(),
+                "value" => property.value = pair.next_value_seed(Bounded(&mut Room::default()))?,
+                "as_default_value" => {
+                    let flag = pair.next_value_seed(Bounded(&mut Room::default()))?;
+                    property.as_default_value = flag.as_bool();
+                }
                 _ => drop(pair.next_value::<IgnoredAny>()?),
             }
         }
@@ -249,7 +367,7 @@ impl<'de> Visitor<'de> for PropertyVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<ListedProperty, A::Error> {
-        Ok(bare(Value::deserialize(SeqAccessDeserializer::new(items))?))
+        Ok(bare(Bounded(&mut Room::default()).visit_seq(items)?))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<ListedProperty, E> {
@@ -268,8 +386,8 @@ impl<'de> Visitor<'de> for PropertyVisitor {
         Ok(bare(value.into()))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<ListedProperty, E> {
-        Ok(bare(value.into()))
+    fn visit_str<E: Error>(self, value: &str) -> Result<ListedProperty, E> {
+        Ok(bare(Bounded(&mut Room::default()).visit_str(value)?))
     }
 
     fn visit_unit<E>(self) -> Result<ListedProperty, E> {

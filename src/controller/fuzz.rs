@@ -101,8 +101,9 @@ async fn plan(set: &ProcessTemplateSet, desired: Desired, templates: String) -> 
     let engine = Engine::new(std::time::Duration::from_secs(150));
     let request = ReadRequest::interactive(Freshness::Since(Instant::now()));
     let progress = Progress::new(CancellationToken::new());
-    let Ok(view) = engine.view(&job, &memory, request, &progress).await else { return false };
-    let observed = &view.listing.observed;
+    let Ok(scope) = engine.observe(&job, request, &progress).await else { return false };
+    let observed = &scope.list.observed.clone();
+    let view = engine.plan(&job, memory, scope);
     for item in &view.plan.items {
         let _ = explain(item);
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use error::{Disposition, Error};
 pub use job::{Job, Surroundings, Waits};
-pub use lookup::observe::Listing;
+pub use lookup::observe::{ListInUse, Listing};
 pub use lookup::read_request::{Freshness, ReadRequest};
 use lookup::service_template::{Resolved, ServiceTemplates};
 pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets, in_new_service_template};
@@ -60,16 +60,16 @@ impl Engine {
         let Resolved { scope, name, other_sets, request } =
             self.service_templates.resolve(job, request, progress).await?;
         progress.checkpoint()?;
-        let listing = self.writer.lists.observe(job, scope, &name, request, progress).await?;
+        let list = self.writer.lists.observe(job, scope, &name, request, progress).await?;
         progress.checkpoint()?;
-        Ok(ScopeView { listing, other_sets, service_template_name: name })
+        Ok(ScopeView { list, other_sets, service_template_name: name })
     }
 
     /// Plans what to write, from what was observed and what is remembered of it.
     #[must_use]
     pub fn plan(&self, job: &Job, memory: Memory, observed: ScopeView) -> PlannedView {
-        let ScopeView { listing, other_sets, service_template_name } = observed;
-        self.writer.plan(job, memory, listing, other_sets, service_template_name)
+        let ScopeView { list, other_sets, service_template_name } = observed;
+        self.writer.plan(job, memory, &list, other_sets, service_template_name)
     }
 
     /// [`Self::observe`], then [`Self::plan`].

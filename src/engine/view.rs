@@ -1,28 +1,31 @@
 //! What was observed of a scope, and a plan together with the list that it was made from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::Error;
 use super::job::Job;
-use super::lookup::observe::Listing;
+use super::lookup::observe::{ListInUse, Listing};
 use crate::plan::{Memory, OtherSet, Plan, Provenance};
 
 /// What was observed for a set.
 #[derive(Clone, Debug)]
 pub struct ScopeView {
     /// The process templates of the scope.
-    pub listing: Listing,
+    pub list: ListInUse,
     /// Name of the service template in the list of the business.
     pub service_template_name: String,
     /// The other live sets of the service template.
     pub other_sets: Vec<OtherSet>,
 }
 
-/// A set's plan, with what it was made from.
+/// A set's plan, without the list that it was made from: what is left of that is in proportion to the set.
 #[derive(Clone, Debug)]
 pub struct PlannedView {
-    /// The process templates of the scope.
+    /// The list that the plan was made from.
     pub listing: Listing,
+    /// Process names of the templates that this plan is about, or one before it was, and that the list shows.
+    pub names: BTreeMap<i64, String>,
     /// Name of the service template in the list of the business.
     pub service_template_name: String,
     /// The other live sets of the service template.
@@ -48,10 +51,9 @@ impl PlannedView {
         !self.is_decided && self.plan.moves_claims()
     }
 
-    // The process name that a template had in the last list.
+    // The process name that a template of the plan had in the last list.
     pub(crate) fn name_of(&self, id: i64) -> String {
-        let listed = self.listing.observed.templates.iter().find(|template| template.id == id);
-        listed.map(|template| template.process_name.clone()).unwrap_or_default()
+        self.names.get(&id).cloned().unwrap_or_default()
     }
 
     // A grant may have been taken back since the plan was made.

@@ -251,6 +251,37 @@ impl Plan {
         self.steps.iter().any(|step| matches!(step, Step::Delete { id, .. } if *id == template))
     }
 
+    /// The templates that it writes to, or that items and removals have.
+    pub fn template_ids(&self) -> impl Iterator<Item = i64> {
+        let items = self.items.iter().filter_map(|item| item.found.as_ref());
+        let items = items.flat_map(|found| [Some(found.id), found.replaces]).flatten();
+        let steps = self.steps.iter().filter_map(|step| match step {
+            Step::Create { .. } => None,
+            Step::Update { id, .. } | Step::Delete { id, .. } => Some(*id),
+        });
+        items.chain(steps).chain(self.removals.iter().map(|removal| removal.id))
+    }
+
+    /// Shortens what differences say of the list: a plan is kept much longer than its list, which may be large.
+    pub fn shorten_found(&mut self) {
+        for item in &mut self.items {
+            let differences = match &mut item.decision {
+                Decision::Update(change) => &mut change.differences,
+                Decision::Drifted(differences)
+                | Decision::NeedsReplacement(differences)
+                | Decision::Unkept(differences) => differences,
+                Decision::Conflict(conflict) => &mut conflict.differences,
+                Decision::InSync { .. }
+                | Decision::Create(_)
+                | Decision::Replace(_)
+                | Decision::Undecided
+                | Decision::Invalid(_)
+                | Decision::Refused(_) => continue,
+            };
+            differences.iter_mut().for_each(Difference::shorten_found);
+        }
+    }
+
     /// Whether carrying it out writes to CMDB.
     #[must_use]
     pub fn has_writes(&self) -> bool {

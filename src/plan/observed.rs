@@ -66,6 +66,12 @@ impl Template {
         shown.iter().any(|name| ![FUNC_NAME, PROCESS_NAME].contains(&&**name)).then_some(shown)
     }
 
+    /// About how much memory it takes beside itself, without what it shares with the others of its list.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.process_name.capacity() + self.creator.capacity() + self.modifier.capacity() + self.properties.heap_bytes()
+    }
+
     /// What an update makes of it.
     pub fn update(&mut self, properties: &Properties) {
         for (name, pair) in properties.iter() {
@@ -90,6 +96,12 @@ impl Observed {
     #[must_use]
     pub fn highest_id(&self) -> i64 {
         self.templates.last().map_or(0, |template| template.id)
+    }
+
+    /// The process name of a template. None: it is not in the list.
+    #[must_use]
+    pub fn name_of(&self, id: i64) -> Option<&str> {
+        self.by_id(id).map(|template| template.process_name.as_str())
     }
 
     pub(super) fn by_id(&self, id: i64) -> Option<&Template> {

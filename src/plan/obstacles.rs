@@ -36,7 +36,7 @@ pub struct Sorted {
 pub fn sorted(differences: Vec<Difference>, known: Option<&BTreeMap<Name, Unkept>>, most: usize) -> Sorted {
     let updates = |difference: &Difference| {
         let unkept = known?.get(&difference.cmdb_name)?;
-        unkept.kept.says_the_same(&difference.found).then_some(unkept.updates)
+        unkept.kept.says_the_same(&difference.found.shortened()).then_some(unkept.updates)
     };
     let is_own = differences.iter().all(|difference| updates(difference).is_some());
     let (unkept, open) = differences.into_iter().partition(|difference| updates(difference) >= Some(most));

@@ -107,7 +107,8 @@ impl World {
             let _ = client.version().await;
         }
         assert!(client.learned_rate().is_finite());
-        assert!(self.limiters.replies().is_unused(), "the budget is given back");
+        let replies = self.limiters.replies();
+        assert!(replies.is_unused() && replies.lists.is_unused(), "the budgets are given back");
         label
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod fuzz;
 pub(crate) mod generate;
+mod lists;
 mod replies;
 
 use std::sync::Arc;

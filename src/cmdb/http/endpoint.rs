@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use reqwest::{Response, Url};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
@@ -17,9 +16,12 @@ use crate::cmdb::intake::budget::{ReplyBudget, Share};
 use crate::cmdb::intake::parse::{Parsed, parse};
 use crate::cmdb::limits::quota::Quota;
 use crate::cmdb::operation::MAX_OTHER_BYTES;
-use crate::cmdb::wire::MAX_REQUEST_ID;
+use crate::cmdb::wire::{Data, MAX_REQUEST_ID};
 use crate::cmdb::{ConnectFailure, Error, Operation, Reply, Transport, UrlPolicy};
 use crate::outside;
+
+/// Wait before a list is read again for which there was no memory.
+const NO_ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// A CMDB, and how it is reached.
 pub struct Endpoint {
@@ -45,7 +47,7 @@ impl Endpoint {
     /// Sends one request. Returns the data of a success, with the ID that the server gives to the request.
     ///
     /// `quota` is set as soon as an answer reports it, also when the call then fails or is dropped.
-    pub async fn exchange<T: DeserializeOwned + Send + 'static>(
+    pub async fn exchange<T: Data>(
         &self,
         login: &Login,
         (operation, id): (Operation, &str),
@@ -109,6 +111,14 @@ impl Endpoint {
         // Read the envelope.
         let (envelope, data) = match parsed {
             Parsed::Answer(envelope, data) => (envelope, data),
+            Parsed::TooLarge(envelope, what) => {
+                let message = format!("a success with {what}, which is more than CMDB has");
+                return Err(Error::Protocol { reply: reply(Some(0), message, envelope.request_id()) });
+            }
+            Parsed::NoRoom => {
+                let message = "the memory for lists is in use; it is read again".to_owned();
+                return Err(Error::Unavailable { reply: reply(None, message, None), retry_after: Some(NO_ROOM_WAIT) });
+            }
             Parsed::OutOfShape => {
                 let message = format!("HTTP status {status} with more values than any answer of CMDB");
                 return Err(Error::Protocol { reply: reply(None, message, None) });

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 use tracing::field::Empty;
@@ -23,6 +22,7 @@ use crate::cmdb::intake::budget::Share;
 use crate::cmdb::limits::caller::Caller;
 use crate::cmdb::limits::limiter::{CallOutcome, Permit, Rejected};
 use crate::cmdb::limits::wait::Wait;
+use crate::cmdb::wire::Data;
 use crate::cmdb::{Config, Error, Observer, Operation, Priority, Reply, Transport, WriteGate};
 use crate::outside::later;
 
@@ -105,7 +105,7 @@ impl Sender {
 
     /// Sends a read: a few quick attempts under one deadline, which starts when the first attempt is admitted. Time in
     /// our own queue does not count as slowness of the server. Each attempt asks `authority`.
-    pub async fn read<T: DeserializeOwned + Send + 'static>(
+    pub async fn read<T: Data>(
         &self,
         operation: Operation,
         priority: Priority,
@@ -140,7 +140,7 @@ impl Sender {
     }
 
     /// Sends a read without retries.
-    pub async fn read_once<T: DeserializeOwned + Send + 'static>(
+    pub async fn read_once<T: Data>(
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
@@ -152,7 +152,7 @@ impl Sender {
     }
 
     // Sends it again only where credentials that were replaced meanwhile were refused: that says nothing of those in use now.
-    async fn read_admitted<T: DeserializeOwned + Send + 'static>(
+    async fn read_admitted<T: Data>(
         &self,
         mut admitted: (Arc<Login>, Permit),
         (operation, priority): (Operation, Priority),
@@ -186,7 +186,7 @@ impl Sender {
 
     /// Sends a write, once, if `authority` lets it, and records it in the audit log. `ids` returns the IDs of what was
     /// written, from the answer, or what is odd about it.
-    pub async fn write<T: DeserializeOwned + Send + 'static>(
+    pub async fn write<T: Data>(
         &self,
         operation: Operation,
         parameters: &Map<String, Value>,
@@ -243,7 +243,7 @@ impl Sender {
     }
 
     // Sends one request that was admitted, and reports the outcome to observer, trace, limiter and log.
-    async fn once<T: DeserializeOwned + Send + 'static>(
+    async fn once<T: Data>(
         &self,
         login: &Login,
         permit: Permit,

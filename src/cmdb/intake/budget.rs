@@ -18,6 +18,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
+use super::list_budget::ListBudget;
+
 /// Places of one size.
 struct Size {
     /// Bytes of a place.
@@ -48,6 +50,8 @@ pub struct ReplyBudget {
     changed: Notify,
     /// The right to parse on a thread of its own.
     pub parsers: Arc<Semaphore>,
+    /// The budget for what is parsed of lists.
+    pub lists: Arc<ListBudget>,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +81,12 @@ struct Standing {
 
 impl Default for ReplyBudget {
     fn default() -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), parsers: Arc::new(Semaphore::new(PARSERS)) }
+        Self {
+            state: Mutex::default(),
+            changed: Notify::new(),
+            parsers: Arc::new(Semaphore::new(PARSERS)),
+            lists: Arc::default(),
+        }
     }
 }
 
@@ -224,6 +233,11 @@ impl Share {
     /// The budget.
     pub fn budget(&self) -> &Arc<ReplyBudget> {
         &self.budget
+    }
+
+    /// Whose answer it is.
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.endpoint
     }
 
     /// Bytes that the body may take now.

@@ -49,7 +49,7 @@ const ENTITIES: &[(&[u8], u8)] = &[
     (b"#x26;", b'&'),
 ];
 
-/// The text without these secrets: neither plain, nor as JSON, URLs, HTML or base64 encode them, nor in several of
+/// The text without these secrets: neither plain, nor as JSON, URLs, HTML, base64 or hexadecimal digits encode them, nor in several of
 /// these encodings at once. If the text was cut, it does not end with the start of one either.
 pub fn redacted(message: &Message, secrets: &[&str]) -> String {
     let text = if message.is_cut { without_cut_letter(&message.text) } else { message.text.as_str() };
@@ -256,7 +256,7 @@ fn hex(rest: &[Unit], digits: usize) -> Option<(u32, &[Unit])> {
     Some((value?, after))
 }
 
-// The base64 forms of a secret: three, by its offset in the encoded text, in two alphabets. Letters that also encode a
+// The forms of a secret in words of letters and digits. Hexadecimal digits in both cases. Base64: three, by its offset in the encoded text, in two alphabets. Letters that also encode a
 // neighbouring byte are left out.
 fn encoded(secret: &str) -> Vec<String> {
     let mut forms = Vec::new();
@@ -265,6 +265,10 @@ fn encoded(secret: &str) -> Vec<String> {
         let own = text.get(skipped..text.len().saturating_sub(1)).unwrap_or_default();
         forms.push(own.replace('+', "-").replace('/', "_"));
         forms.push(own.to_owned());
+    }
+    for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
+        let digit = |half: u8| digits.get(usize::from(half)).copied().map(char::from);
+        forms.push(secret.bytes().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit).collect());
     }
     forms
 }
@@ -309,6 +313,16 @@ mod tests {
         {
             assert_eq!(redacted(&format!("Basic {encoded}, twice: {encoded}."), &[secret]), "Basic ***, twice: ***.");
         }
+    }
+
+    #[test]
+    fn a_secret_is_masked_in_hexadecimal_digits_of_both_cases() {
+        for encoded in ["73336372c3bc743e6b6579", "73336372C3BC743E6B6579", "00ff73336372c3bc743e6b6579ff00"] {
+            assert_eq!(redacted(&format!("key {encoded}: no"), &["s3crüt>key"]), "key ***: no");
+        }
+        assert_eq!(redacted("key %37%33336372: no", &["s3cr"]), "key ***: no");
+        let text = Message::from(format!("{}73336372c3bc743e6b6579", " ".repeat(4096 - 9)).as_str());
+        assert_eq!(super::redacted(&text, &["s3crüt>key"]).trim(), MASK);
     }
 
     #[test]

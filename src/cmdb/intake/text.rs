@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::too_large::{MAX_NAME, TooLarge};
+
 /// A text of at most `MAX` bytes: the start of what the other side sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut<const MAX: usize> {
@@ -76,19 +78,20 @@ impl<'de, const MAX: usize> Visitor<'de> for TextVisitor<MAX> {
     }
 }
 
-/// Most bytes of a name. CMDB has none that is longer.
-const MAX_NAME: usize = 1024;
-
-/// A name, cut to what any name of CMDB has.
+/// A name. One that is longer than any of CMDB is an error.
 pub fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let MaybeText(text) = MaybeText::<MAX_NAME>::deserialize(deserializer)?;
-    text.map(|text| text.text).ok_or_else(|| D::Error::custom("a name is a text"))
+    whole(text.ok_or_else(|| D::Error::custom("a name is a text"))?)
 }
 
 /// The same, where it may be missing or null.
 pub fn optional_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let MaybeText(text) = MaybeText::<MAX_NAME>::deserialize(deserializer)?;
-    Ok(text.unwrap_or_default().text)
+    whole(text.unwrap_or_default())
+}
+
+fn whole<E: Error>(name: Cut<MAX_NAME>) -> Result<String, E> {
+    if name.is_cut { Err(E::custom(TooLarge::Name)) } else { Ok(name.text) }
 }
 
 #[cfg(test)]

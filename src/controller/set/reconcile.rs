@@ -104,7 +104,7 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
         let around = job::surroundings(set, context, connection, &journal, progress);
         let job = Job::living(around.clone(), &set.object.spec, desired, job::waits(set, context));
         let observed = observe(set, context, connection, &job, progress).await?;
-        let here = observed.listing.scope.service_template_id;
+        let here = observed.list.listing.scope.service_template_id;
         let is_cleared = delete::leave_former(set, context, around, here, &mut journal, progress).await?;
         let view = plan(set, context, &job, &journal, observed, is_cleared);
         apply(set, context, &job, view, &mut journal, progress).await

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::read_request::ReadRequest;
 use super::snapshot_cache::SnapshotCache;
+use crate::cmdb::ListShare;
 use crate::engine::error::Error;
 use crate::engine::job::Job;
 use crate::engine::progress::Progress;
@@ -15,15 +16,24 @@ use crate::engine::scope::{Scope, object_of};
 use crate::engine::translate::templates;
 use crate::plan::{Observed, ServerSchema, Template};
 
-/// The process templates of a scope, and when they were asked for.
+/// Which list of process templates was read, and when.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The scope.
     pub scope: Scope,
-    /// Its templates.
-    pub observed: Observed,
     /// When the list was asked for.
     pub asked_at: Instant,
+}
+
+/// A list of process templates. Nobody keeps it while he waits for a lock, a call, or another list: many are large.
+#[derive(Clone, Debug)]
+pub struct ListInUse {
+    /// Which list it is.
+    pub listing: Listing,
+    /// Its templates.
+    pub observed: Observed,
+    /// Its share of the memory for lists.
+    pub share: Arc<ListShare>,
 }
 
 /// The last list of process templates of each scope.
@@ -54,14 +64,14 @@ impl ProcessTemplateLists {
         name: &str,
         request: ReadRequest,
         progress: &Progress,
-    ) -> Result<Listing, Error> {
+    ) -> Result<ListInUse, Error> {
         job.check_grant(Some(scope.service_template_id), Some(name))?;
         let client = &job.connection.client;
         let cell = self.snapshots.cell(scope.clone());
         let read = async {
             let client = client.in_lanes(cell.lanes());
-            let listed = client.list_process_templates(request.priority, scope.service_template(name)).await?;
-            Ok(templates(listed))
+            let listed = client.hold_process_templates(request.priority, scope.service_template(name)).await;
+            listed.map(|(listed, share)| (templates(listed), share))
         };
         let not_before = request.freshness.not_before();
         let snapshot = cell.get(not_before, client.namespace(), progress, Box::pin(read)).await?;
@@ -74,7 +84,8 @@ impl ProcessTemplateLists {
             templates: Arc::clone(&snapshot.value),
             user: client.user(),
         };
-        Ok(Listing { scope, observed, asked_at: snapshot.asked_at })
+        let listing = Listing { scope, asked_at: snapshot.asked_at };
+        Ok(ListInUse { listing, observed, share: snapshot.share })
     }
 
     /// Folds the known effect of a clean write into the scope's list.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::absences::{Absences, Sought};
 use super::read_request::{Freshness, ReadRequest};
-use super::snapshot_cache::SnapshotCache;
+use super::snapshot_cache::{Snapshot, SnapshotCache};
 use crate::api::{CategorySelector, CreateIfMissing};
 use crate::cmdb::{ServiceCategory, ServiceTemplate};
 use crate::engine::error::Error;
@@ -45,8 +45,12 @@ struct Business {
     biz_id: i64,
 }
 
+// Size of the lists that are kept without a reader, in bytes.
+const KEPT_SERVICE_TEMPLATES: usize = 2 << 20;
+const KEPT_CATEGORIES: usize = 1 << 20;
+
 /// The service templates of each business, and its categories.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ServiceTemplates {
     templates: SnapshotCache<Business, Vec<ServiceTemplate>>,
     categories: SnapshotCache<Business, Vec<ServiceCategory>>,
@@ -54,6 +58,17 @@ pub struct ServiceTemplates {
     absences: Absences,
     // By CMDB and business: one service template is created at a time.
     write_locks: WriteLocks<String>,
+}
+
+impl Default for ServiceTemplates {
+    fn default() -> Self {
+        Self {
+            templates: SnapshotCache::keeping(KEPT_SERVICE_TEMPLATES),
+            categories: SnapshotCache::keeping(KEPT_CATEGORIES),
+            absences: Absences::default(),
+            write_locks: WriteLocks::default(),
+        }
+    }
 }
 
 impl ServiceTemplates {
@@ -69,10 +84,11 @@ impl ServiceTemplates {
         // Find it. A list that was read for another set may be older than the service template.
         let started = Instant::now();
         let (mut known, mut request) = self.known(job, request, progress).await?;
-        if find(job, &known).is_err() {
+        if find(job, &known.value).is_err() {
+            drop(known);
             (known, request) = self.known(job, request.since(started), progress).await?;
         }
-        let found = find(job, &known);
+        let found = find(job, &known.value);
 
         // A set that may not touch it must not learn whether it exists; nor may it queue for the creation.
         if !matches!(found, Ok(Some(_))) {
@@ -80,14 +96,20 @@ impl ServiceTemplates {
         }
 
         // Create it where it is missing.
-        let id = match found? {
-            Some(id) => id,
-            None if job.is_read_only => return Err(missing(job, &known)),
-            None => self.create(job, progress).await?,
+        let (id, name) = match found? {
+            Some(id) => {
+                let name = known.value.iter().find(|template| template.id == id).map(|template| template.name.clone());
+                drop(known);
+                (id, name)
+            }
+            None if job.is_read_only => return Err(missing(job, &known.value)),
+            None => {
+                drop(known);
+                (self.create(job, progress).await?, None)
+            }
         };
-        let name = known.iter().find(|template| template.id == id).map(|template| &template.name);
         // What was just created has the name that the set gives.
-        let name = name.or(job.service_template.name.as_ref()).map(String::as_str);
+        let name = name.as_ref().or(job.service_template.name.as_ref()).map(String::as_str);
         job.check_grant(Some(id), name)?;
         self.absences.end(&job.set, id);
 
@@ -111,7 +133,8 @@ impl ServiceTemplates {
         // All of the business.
         let request = ReadRequest::interactive(Freshness::Since(asked_at));
         let (known, _) = self.known(job, request, progress).await?;
-        let mut found = known.iter().find(is_it).cloned();
+        let mut found = known.value.iter().find(is_it).cloned();
+        drop(known);
 
         // By the ID.
         if let (None, Some(id)) = (&found, id) {
@@ -156,17 +179,17 @@ impl ServiceTemplates {
         job: &Job,
         request: ReadRequest,
         progress: &Progress,
-    ) -> Result<(Arc<Vec<ServiceTemplate>>, ReadRequest), Error> {
+    ) -> Result<(Snapshot<Vec<ServiceTemplate>>, ReadRequest), Error> {
         let has_read = AtomicBool::new(false);
         let cell = self.templates.cell(Business::of(job));
         let client = &job.connection.client;
         let read = async {
             has_read.store(true, Ordering::Relaxed);
-            client.in_lanes(cell.lanes()).list_service_templates(request.priority, job.biz_id).await
+            client.in_lanes(cell.lanes()).hold_service_templates(request.priority, job.biz_id).await
         };
         let not_before = request.freshness.not_before();
         let known = cell.get(not_before, client.namespace(), progress, Box::pin(read)).await?;
-        let known = known.map_err(|error| job.error_of(error))?.value;
+        let known = known.map_err(|error| job.error_of(error))?;
         // It may have waited long for the list of another set.
         job.check_grant(None, None)?;
         Ok((known, if has_read.load(Ordering::Relaxed) { request.has_begun() } else { request }))
@@ -180,14 +203,15 @@ impl ServiceTemplates {
         let _write_guard = progress.wait_for(self.write_locks.take(&writer_key)).await?;
         progress.checkpoint()?;
         let (known, _) = self.known(job, ReadRequest::interactive(Freshness::TO_WRITE), progress).await?;
-        if let Some(id) = find(job, &known)? {
+        if let Some(id) = find(job, &known.value)? {
             return Ok(id);
         }
 
         // Find its category.
         let (Some(name), Some(wish)) = (&job.service_template.name, &job.service_template.create_if_missing) else {
-            return Err(missing(job, &known));
+            return Err(missing(job, &known.value));
         };
+        drop(known);
         job.check_grant(None, Some(name))?;
         let category_id = self.category(job, name, wish, progress).await?;
         progress.checkpoint()?;
@@ -217,13 +241,13 @@ impl ServiceTemplates {
         let cell = self.categories.cell(Business::of(job));
         let client = &job.connection.client;
         let reader = client.in_lanes(cell.lanes());
-        let (not_before, read) = (Freshness::TO_WRITE.not_before(), reader.list_service_categories(job.biz_id));
+        let (not_before, read) = (Freshness::TO_WRITE.not_before(), reader.hold_service_categories(job.biz_id));
         let known = cell.get(not_before, client.namespace(), progress, Box::pin(read)).await?;
-        let known = known.map_err(|error| job.error_of(error))?.value;
+        let known = known.map_err(|error| job.error_of(error))?;
         job.check_grant(None, Some(name))?;
 
-        let is_parent = |id: i64| known.iter().any(|category| category.id == id && category.name == parent);
-        let found = known.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));
+        let is_parent = |id: i64| known.value.iter().any(|category| category.id == id && category.name == parent);
+        let found = known.value.iter().find(|category| category.name == leaf && is_parent(category.bk_parent_id));
         found
             .map(|category| category.id)
             .ok_or_else(|| Error::CategoryMissing { category: format!("{parent:?} / {leaf:?}"), name: name.to_owned() })

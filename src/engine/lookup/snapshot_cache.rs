@@ -25,20 +25,22 @@
 //!   has changed does not wait: the snapshot is dropped instead.
 //! * Cells that were not asked for in an hour are dropped when a new key comes, and those of a connection that is gone
 //!   ([`SnapshotCache::forget`]). One that is still in use then lives on beside its successor.
-//! * All snapshots of a cache together are kept up to [`KEPT_BYTES`]. Beyond that, those that were not asked for longest are
-//!   shared only while a reader still holds them, and read again after that.
+//! * All snapshots of a cache together are kept up to its bound ([`KEPT_BYTES`], or less) and a quarter. One that does not fit is shared only
+//!   while a reader still holds it, and read again after that; those that were not asked for longest then make room.
+//! * A snapshot has its share of the memory for lists ([`ListShare`]) until the cache and every reader have dropped it. A fold
+//!   that would have to copy what a reader holds drops the snapshot instead: the copy has no share.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Write as _};
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::cmdb::{self, Lanes};
+use crate::cmdb::{self, Lanes, ListShare};
 use crate::engine::error::Error;
 use crate::engine::progress::Progress;
 
@@ -47,20 +49,22 @@ const UNUSED_FOR: Duration = Duration::from_hours(1);
 
 // Size of the snapshots that a cache keeps without a reader, in bytes: enough for the lists of hundreds of service templates
 // with many sets each. Readers of a list that is not kept read it again, so nothing but sharing depends on it.
-const KEPT_BYTES: usize = 16 << 20;
+const KEPT_BYTES: usize = 8 << 20;
 
 /// A list and the moment when it was asked for: it shows every write that had finished by then.
 #[derive(Debug)]
 pub struct Snapshot<T> {
     /// What was read.
     pub value: Arc<T>,
+    /// Its share of the memory for lists: to be kept as long as the list.
+    pub share: Arc<ListShare>,
     /// When it was asked for.
     pub asked_at: Instant,
 }
 
 impl<T> Clone for Snapshot<T> {
     fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), asked_at: self.asked_at }
+        Self { value: Arc::clone(&self.value), share: Arc::clone(&self.share), asked_at: self.asked_at }
     }
 }
 
@@ -68,8 +72,22 @@ impl<T> Clone for Snapshot<T> {
 #[derive(Debug)]
 pub struct SnapshotCache<K, T> {
     cells: parking_lot::Mutex<HashMap<K, Used<T>>>,
-    // Bytes that all cells keep.
-    total: Arc<AtomicUsize>,
+    total: Arc<Total>,
+}
+
+// What all cells of a cache keep.
+#[derive(Debug)]
+struct Total {
+    bytes: AtomicUsize,
+    most: usize,
+    // Something was not kept, because others were.
+    is_full: AtomicBool,
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Self { bytes: AtomicUsize::default(), most: KEPT_BYTES, is_full: AtomicBool::default() }
+    }
 }
 
 // A cell, and when it was asked for last.
@@ -86,13 +104,18 @@ impl<K, T> Default for SnapshotCache<K, T> {
 }
 
 impl<K: Hash + Eq, T> SnapshotCache<K, T> {
+    /// A cache that keeps snapshots up to this size.
+    pub fn keeping(most: usize) -> Self {
+        Self { cells: parking_lot::Mutex::default(), total: Arc::new(Total { most, ..Total::default() }) }
+    }
+
     /// The cell of a key.
     pub fn cell(&self, key: K) -> Arc<SnapshotCell<T>> {
         let mut cells = self.cells.lock();
         if !cells.contains_key(&key) {
             cells.retain(|_, used| used.used_at.elapsed() < UNUSED_FOR);
         }
-        if self.kept_bytes() > KEPT_BYTES {
+        if self.total.is_full.swap(false, Ordering::Relaxed) {
             self.shrink(&cells);
         }
         let used = cells.entry(key).or_insert_with(|| {
@@ -121,7 +144,7 @@ impl<K: Hash + Eq, T> SnapshotCache<K, T> {
     }
 
     fn kept_bytes(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
+        self.total.bytes.load(Ordering::Relaxed)
     }
 
     // To three quarters, so that it is rarely needed.
@@ -129,7 +152,7 @@ impl<K: Hash + Eq, T> SnapshotCache<K, T> {
         let mut oldest_first: Vec<&Used<T>> = cells.values().collect();
         oldest_first.sort_by_key(|used| used.used_at);
         for used in oldest_first {
-            if self.kept_bytes() <= KEPT_BYTES / 4 * 3 {
+            if self.kept_bytes() <= self.total.most / 4 * 3 {
                 return;
             }
             used.cell.keep_while_used();
@@ -152,14 +175,30 @@ pub struct SnapshotCell<T> {
 #[derive(Debug, Default)]
 struct Kept {
     bytes: AtomicUsize,
-    total: Arc<AtomicUsize>,
+    total: Arc<Total>,
 }
 
 impl Kept {
     fn set(&self, bytes: usize) {
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-        self.total.fetch_sub(before, Ordering::Relaxed);
+        self.total.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.total.bytes.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    // Returns whether there is room for this instead of what was kept.
+    fn replace(&self, bytes: usize) -> bool {
+        self.set(bytes);
+        let (total, most) = (self.total.bytes.load(Ordering::Relaxed), self.total.most);
+        if total <= most {
+            return true;
+        }
+        self.total.is_full.store(true, Ordering::Relaxed);
+        // The last one is the most likely to be asked for again: the next reader makes room for it.
+        let is_small = bytes <= most / 4 && total <= most + most / 4;
+        if !is_small {
+            self.set(0);
+        }
+        is_small
     }
 }
 
@@ -183,17 +222,20 @@ struct Last<T> {
     forgotten: u64,
     asked_at: Instant,
     // None: it is there only while a reader holds it.
-    kept: Option<Arc<T>>,
+    kept: Option<(Arc<T>, Arc<ListShare>)>,
     value: Weak<T>,
+    share: Weak<ListShare>,
 }
 
 impl<T> Last<T> {
-    fn new(forgotten: u64, Snapshot { value, asked_at }: Snapshot<T>) -> Self {
-        Self { forgotten, asked_at, value: Arc::downgrade(&value), kept: Some(value) }
+    fn new(forgotten: u64, Snapshot { value, share, asked_at }: Snapshot<T>, is_kept: bool) -> Self {
+        let (weak_value, weak_share) = (Arc::downgrade(&value), Arc::downgrade(&share));
+        let kept = is_kept.then_some((value, share));
+        Self { forgotten, asked_at, kept, value: weak_value, share: weak_share }
     }
 
     fn snapshot(&self) -> Option<Snapshot<T>> {
-        Some(Snapshot { value: self.value.upgrade()?, asked_at: self.asked_at })
+        Some(Snapshot { value: self.value.upgrade()?, share: self.share.upgrade()?, asked_at: self.asked_at })
     }
 }
 
@@ -227,7 +269,7 @@ impl<T> SnapshotCell<T> {
         read: F,
     ) -> Result<Result<Snapshot<T>, Arc<cmdb::Error>>, Error>
     where
-        F: Future<Output = Result<T, cmdb::Error>> + Send,
+        F: Future<Output = Result<(T, ListShare), cmdb::Error>> + Send,
         T: Debug,
     {
         // Wait for the read that is in flight, and share its result.
@@ -249,10 +291,10 @@ impl<T> SnapshotCell<T> {
         // Read.
         let asked_at = Instant::now();
         Ok(match progress.excluding_wait(read).await {
-            Ok(value) => {
-                let snapshot = Snapshot { value: Arc::new(value), asked_at };
-                self.kept.set(size(&*snapshot.value));
-                state.last = Some(Last::new(forgotten, snapshot.clone()));
+            Ok((value, share)) => {
+                let snapshot = Snapshot { value: Arc::new(value), share: Arc::new(share), asked_at };
+                let is_kept = self.kept.replace(size(&*snapshot.value));
+                state.last = Some(Last::new(forgotten, snapshot.clone(), is_kept));
                 Ok(snapshot)
             }
             Err(error @ (cmdb::Error::Busy { .. } | cmdb::Error::NotGranted { .. } | cmdb::Error::Ending { .. })) => {
@@ -269,17 +311,20 @@ impl<T> SnapshotCell<T> {
     /// Folds in the known effect of a clean write of ours. The snapshot stays as old as it was.
     pub async fn fold(&self, progress: &Progress, change: impl FnOnce(&mut T))
     where
-        T: Clone + Debug,
+        T: Debug,
     {
         match progress.wait_for(self.state.lock()).await {
             Ok(mut state) => {
                 let Some(last) = state.last.take() else { return };
                 // Where no reader holds it, the next one reads it.
                 let Some(mut snapshot) = last.snapshot() else { return };
-                drop(last.kept);
-                change(Arc::make_mut(&mut snapshot.value));
-                self.kept.set(size(&*snapshot.value));
-                state.last = Some(Last::new(last.forgotten, snapshot));
+                let forgotten = last.forgotten;
+                drop(last);
+                self.kept.set(0);
+                let Some(value) = Arc::get_mut(&mut snapshot.value) else { return };
+                change(value);
+                let is_kept = self.kept.replace(size(&*snapshot.value));
+                state.last = Some(Last::new(forgotten, snapshot, is_kept));
             }
             Err(_) => self.forget(),
         }
@@ -327,8 +372,12 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::{KEPT_BYTES, SnapshotCache, SnapshotCell};
-    use crate::cmdb::{Error, Operation, Refusal};
+    use crate::cmdb::{Error, ListShare, Operation, Refusal};
     use crate::engine::progress::Progress;
+
+    fn listed<T>(value: T) -> (T, ListShare) {
+        (value, ListShare::default())
+    }
 
     #[tokio::test]
     async fn a_reader_that_waited_behind_a_call_that_was_not_sent_reads_for_itself() {
@@ -344,7 +393,7 @@ mod tests {
                 refused.notified().await;
                 Err(not_sent.clone())
             });
-            let work = shared.get(Instant::now(), "shop", &progress, async { Ok(7) });
+            let work = shared.get(Instant::now(), "shop", &progress, async { Ok(listed(7)) });
             let (poll, work, ()) = tokio::join!(poll, work, async { refused.notify_one() });
             assert!(poll.unwrap().is_err());
             assert_eq!(*work.unwrap().unwrap().value, 7, "{not_sent}");
@@ -358,8 +407,8 @@ mod tests {
         let started = Instant::now();
         let get = async |key: usize, letter: &str| {
             tokio::time::advance(Duration::from_millis(1)).await;
-            let read = async { Ok(letter.repeat(MIB)) };
-            cache.cell(key).get(started, "shop", &progress, read).await.unwrap().unwrap().value
+            let text = async { Ok(listed(letter.repeat(MIB))) };
+            cache.cell(key).get(started, "shop", &progress, text).await.unwrap().unwrap()
         };
         let held = get(0, "a").await;
         for key in 1..140 {
@@ -367,15 +416,15 @@ mod tests {
         }
         println!("lists: lists={} list_bytes={MIB} kept_bytes={}", cache.len(), cache.kept_bytes());
         assert!(cache.kept_bytes() <= KEPT_BYTES + 2 * MIB, "{}", cache.kept_bytes());
-        assert!(get(0, "b").await.starts_with('a'), "a reader holds it");
-        assert!(get(139, "b").await.starts_with('a'), "it was asked for last");
-        assert!(get(1, "b").await.starts_with('b'), "it was read again");
+        assert!(get(0, "b").await.value.starts_with('a'), "a reader holds it");
+        assert!(get(139, "b").await.value.starts_with('a'), "it was asked for last");
+        assert!(get(1, "b").await.value.starts_with('b'), "it was read again");
 
         drop(held);
         for key in 2..140 {
             cache.cell(key).fold(&progress, |value| value.push('c')).await;
         }
-        assert!(get(139, "b").await.ends_with('c'));
+        assert!(get(139, "b").await.value.ends_with('c'));
         cache.forget(|_| true);
         assert_eq!((cache.len(), cache.kept_bytes()), (0, 0));
     }
@@ -387,10 +436,10 @@ mod tests {
         let other = Progress::new(CancellationToken::new());
         let reads = cell.get(Instant::now(), "bank", &other, async {
             sleep(Duration::from_secs(20)).await;
-            Ok(7)
+            Ok(listed(7))
         });
         let waits = async {
-            let waits = cell.get(Instant::now(), "shop", &progress, async { Ok(8) });
+            let waits = cell.get(Instant::now(), "shop", &progress, async { Ok(listed(8)) });
             let folds = cell.fold(&progress, |value| *value = 9);
             let (waited, (), ()) = tokio::join!(waits, folds, async { superseded.cancel() });
             (waited, Instant::now())
@@ -399,7 +448,7 @@ mod tests {
         let (read, (waited, at)) = tokio::join!(reads, waits);
         assert!(matches!(waited, Err(super::Error::Outdated)) && at == started);
         assert_eq!(*read.unwrap().unwrap().value, 7);
-        let again = cell.get(started, "shop", &other, async { Ok(9) }).await.unwrap().unwrap();
+        let again = cell.get(started, "shop", &other, async { Ok(listed(9)) }).await.unwrap().unwrap();
         assert_eq!(*again.value, 9, "the read does not show what was to be folded in");
     }
 }

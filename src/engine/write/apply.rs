@@ -169,7 +169,7 @@ async fn after_failed_update<J: Journal>(
 
 async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<Course, Error> {
     // The writes before it may have taken long.
-    if !writes.are_still_deleted(ids).await || try_rename(writes, ids).await? == Course::PlanAgain {
+    if !writes.are_still_deleted(ids).await? || try_rename(writes, ids).await? == Course::PlanAgain {
         return Ok(Course::PlanAgain);
     }
     let scope = &writes.carried.view.listing.scope;
@@ -189,9 +189,8 @@ async fn delete<J: Journal>(writes: &mut Writes<'_, J>, ids: &[i64]) -> Result<C
         Err(error @ cmdb::Error::NotGranted { .. }) => Err(writes.job.error_of(Arc::new(error))),
         Err(error) => {
             writes.look_after_failure().await?;
-            let listed = &writes.carried.view.listing.observed.templates;
-            let gone = names.into_iter().filter(|(id, _)| !listed.iter().any(|template| template.id == *id));
-            let gone: Vec<(i64, String)> = gone.collect();
+            let listed = &writes.carried.view.names;
+            let gone: Vec<(i64, String)> = names.into_iter().filter(|(id, _)| !listed.contains_key(id)).collect();
             // Some were gone already, or the delete was done in spite of the error: the others are tried once more.
             if gone.is_empty() {
                 return Err(Arc::new(error).into());

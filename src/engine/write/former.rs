@@ -66,10 +66,10 @@ pub async fn clear_former<J: Journal>(
     // List what is left of it.
     let name = job.service_template.name.clone().unwrap_or_default();
     let request = ReadRequest::interactive(Freshness::Since(Instant::now()));
-    let listing = writer.lists.observe(job, job.scope(id), &name, request, progress).await?;
+    let list = writer.lists.observe(job, job.scope(id), &name, request, progress).await?;
     let mut strangers = Vec::new();
     if let Some(recovering) = recovering {
-        let view = writer.plan(recovering, memory, listing.clone(), Vec::new(), name.clone());
+        let view = writer.plan(recovering, memory, &list, Vec::new(), name.clone());
         strangers = differing(&view.plan);
         memory = view.memory;
         memory.absorb(&view.plan);
@@ -78,7 +78,8 @@ pub async fn clear_former<J: Journal>(
     // Delete it, but for what another set has.
     let job = &Job { others: Arc::new(Holders(Arc::clone(&job.others))), ..job.clone() };
     let others = job.other_sets(id, Some(&name)).await;
-    let view = writer.plan(job, memory, listing, others, name);
+    let view = writer.plan(job, memory, &list, others, name);
+    drop(list);
     let carried = carry_out(writer, job, view, progress, journal).await;
     let plan = &carried.view.plan;
     if carried.stopped.is_some() || plan.has_removals() || !plan.undecided.is_empty() {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::engine::lookup::observe::Listing;
+use crate::engine::lookup::observe::ListInUse;
 use crate::engine::scope::Scope;
 use crate::plan::{Desired, DesiredItem, Difference, Memory, Name, Pair, Unkept};
 
@@ -78,7 +78,7 @@ impl SentValues {
     }
 
     /// Compares what was sent with a list, and puts into the memory what CMDB keeps instead.
-    pub fn compare(&self, set: &str, desired: &Desired, listing: &Listing, memory: &mut Memory) {
+    pub fn compare(&self, set: &str, desired: &Desired, list: &ListInUse, memory: &mut Memory) {
         memory.unkept.clear();
         let mut by_item = self.by_item.lock();
         by_item.retain(|(owner, key), sent| {
@@ -87,8 +87,8 @@ impl SentValues {
             }
             let item = desired.items.iter().find(|item| item.key == *key);
             let still_holds =
-                sent.scope == listing.scope && item.is_some_and(|item| item.content_hash() == sent.content);
-            let unkept = if still_holds { sent.compare(listing) } else { None };
+                sent.scope == list.listing.scope && item.is_some_and(|item| item.content_hash() == sent.content);
+            let unkept = if still_holds { sent.compare(list) } else { None };
             if let Some(unkept) = unkept {
                 memory.unkept.insert(key.clone(), unkept);
                 return true;
@@ -121,19 +121,21 @@ impl Sent {
     }
 
     // What CMDB keeps otherwise than it was sent, as far as a list has shown it; None when there is nothing to remember.
-    fn compare(&mut self, listing: &Listing) -> Option<BTreeMap<Name, Unkept>> {
-        let template = listing.observed.templates.iter().find(|template| template.id == self.id)?;
+    fn compare(&mut self, list: &ListInUse) -> Option<BTreeMap<Name, Unkept>> {
+        let template = list.observed.templates.iter().find(|template| template.id == self.id)?;
         // An older list may show the template as it was before, or as the update was folded in.
-        if listing.asked_at >= self.at {
+        if list.listing.asked_at >= self.at {
             let is_ours =
                 template.modifier.is_empty() || self.modifier.is_empty() || template.modifier == self.modifier;
             if !is_ours {
                 return None;
             }
             for (name, value) in &mut self.values {
-                value.kept = template.pair(name).cloned();
+                let kept = template.pair(name);
+                let is_other = |kept: &&Pair| !kept.says_the_same(&value.wanted);
+                value.kept = kept.filter(is_other).map(Pair::shortened);
             }
-            self.values.retain(|_, value| value.kept.as_ref().is_some_and(|kept| !kept.says_the_same(&value.wanted)));
+            self.values.retain(|_, value| value.kept.is_some());
         }
         let unkept = self.values.iter().filter_map(|(name, value)| {
             let kept = value.kept.clone()?;

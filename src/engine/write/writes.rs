@@ -1,5 +1,6 @@
 //! What one set's writes have in common: what they share with those of other sets, and how they go on after an answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::write_locks::WriteLocks;
 use crate::cmdb;
 use crate::engine::error::Error;
 use crate::engine::job::Job;
-use crate::engine::lookup::observe::{Listing, ProcessTemplateLists};
+use crate::engine::lookup::observe::{ListInUse, ProcessTemplateLists};
 use crate::engine::lookup::read_request::{Freshness, ReadRequest};
 use crate::engine::progress::Progress;
 use crate::engine::view::PlannedView;
@@ -156,15 +157,17 @@ impl Writer {
         &self,
         job: &Job,
         mut memory: Memory,
-        listing: Listing,
+        list: &ListInUse,
         other_sets: Vec<OtherSet>,
         service_template_name: String,
     ) -> PlannedView {
+        let ListInUse { listing, observed, .. } = list;
         self.intents.start(&job.set);
-        let provenance = check_provenance(&mut memory, &job.made_in, &listing.scope.place(), &listing.observed);
+        let provenance = check_provenance(&mut memory, &job.made_in, &listing.scope.place(), observed);
         let (plan, other_sets) = (Plan::default(), Arc::new(other_sets));
         let mut view = PlannedView {
             listing: listing.clone(),
+            names: BTreeMap::new(),
             service_template_name,
             other_sets,
             memory,
@@ -172,7 +175,7 @@ impl Writer {
             plan,
             is_decided: false,
         };
-        self.plan_again(job, &mut view, listing, Hold::Unlocked);
+        self.plan_again(job, &mut view, list, Hold::Unlocked);
         view
     }
 
@@ -187,26 +190,32 @@ impl Writer {
         hold: Hold,
     ) -> Result<(), Error> {
         let (scope, name) = (view.listing.scope.clone(), view.service_template_name.as_str());
-        let listing = self.lists.observe(job, scope, name, request, progress).await?;
+        let id = scope.service_template_id;
+        let list = self.lists.observe(job, scope, name, request, progress).await?;
         if hold == Hold::Locked {
-            view.other_sets = Arc::new(job.other_sets(listing.scope.service_template_id, Some(name)).await);
+            view.other_sets = Arc::new(job.other_sets(id, Some(name)).await);
         }
-        self.plan_again(job, view, listing, hold);
+        self.plan_again(job, view, &list, hold);
         Ok(())
     }
 
-    fn plan_again(&self, job: &Job, view: &mut PlannedView, listing: Listing, hold: Hold) {
+    fn plan_again(&self, job: &Job, view: &mut PlannedView, list: &ListInUse, hold: Hold) {
+        let ListInUse { listing, observed, .. } = list;
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.set_fates(&job.set, &mut memory, listing.asked_at);
         self.rejected_items.remind(&job.set, &listing.scope, &job.desired, &mut memory);
-        self.sent_values.compare(&job.set, &job.desired, &listing, &mut memory);
+        self.sent_values.compare(&job.set, &job.desired, list, &mut memory);
         memory.ignores_renames = self.renames.works(&listing.scope.endpoint) == Some(false);
-        let plan = plan(&job.desired, &listing.observed, &view.other_sets, &memory, &job.policy);
+        let mut plan = plan(&job.desired, observed, &view.other_sets, &memory, &job.policy);
+        plan.shorten_found();
         match hold {
             Hold::Locked => memory.absorb(&plan),
             Hold::Unlocked => memory.absorb_undecided(&plan),
         }
-        (view.listing, view.memory, view.plan) = (listing, memory, plan);
+        let ids = plan.template_ids().chain(view.names.keys().copied());
+        let named = |id| Some((id, observed.name_of(id)?.to_owned()));
+        view.names = ids.filter_map(named).collect();
+        (view.listing, view.memory, view.plan) = (listing.clone(), memory, plan);
         view.is_decided = hold == Hold::Locked;
     }
 }
@@ -225,13 +234,15 @@ impl<J> Writes<'_, J> {
         self.writer.look_again(self.job, &mut self.carried.view, request, self.progress, Hold::Unlocked).await
     }
 
-    /// Whether these templates are to be deleted by what other sets claim at this moment too.
-    pub async fn are_still_deleted(&self, ids: &[i64]) -> bool {
-        let PlannedView { listing, service_template_name, memory, .. } = &self.carried.view;
-        let id = listing.scope.service_template_id;
-        let others = self.job.other_sets(id, Some(service_template_name)).await;
-        let plan = plan(&self.job.desired, &listing.observed, &others, memory, &self.job.policy);
-        ids.iter().all(|id| plan.deletes(*id))
+    /// Whether these templates are to be deleted by what other sets claim at this moment too. The list that is kept is good
+    /// enough, however old: it shows what this process has written.
+    pub async fn are_still_deleted(&self, ids: &[i64]) -> Result<bool, Error> {
+        let PlannedView { listing, service_template_name: name, memory, .. } = &self.carried.view;
+        let request = ReadRequest::interactive(Freshness::Since(listing.asked_at));
+        let list = self.writer.lists.observe(self.job, listing.scope.clone(), name, request, self.progress).await?;
+        let others = self.job.other_sets(listing.scope.service_template_id, Some(name)).await;
+        let plan = plan(&self.job.desired, &list.observed, &others, memory, &self.job.policy);
+        Ok(ids.iter().all(|id| plan.deletes(*id)))
     }
 
     /// Finds out the outcome of a change or a deletion whose answer does not tell.

@@ -25,6 +25,15 @@ impl Difference {
     pub fn is_outer_flag(&self) -> bool {
         self.cmdb_name == Property::BindInfo.cmdb_name() && self.wanted.value.says_the_same(&self.found.value)
     }
+
+    /// Shortens what CMDB has. It says the same as before about what differs.
+    pub fn shorten_found(&mut self) {
+        if self.wanted.value.says_the_same(&self.found.value) {
+            self.found.value = self.wanted.value.clone();
+        } else {
+            self.found = self.found.shortened();
+        }
+    }
 }
 
 impl fmt::Display for Difference {
@@ -82,4 +91,37 @@ pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
         }
     }
     comparison
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Difference, Pair};
+
+    #[test]
+    fn a_plan_keeps_little_of_a_large_value_and_says_the_same_about_it() {
+        let of = |wanted: Pair, found: Pair| {
+            let property = "bindInfo".to_owned();
+            let mut difference = Difference { property, cmdb_name: "bind_info".into(), wanted, found };
+            let before = difference.to_string();
+            difference.shorten_found();
+            assert_eq!(difference.to_string(), before);
+            difference
+        };
+        let text = "ü".repeat(40_000);
+        let large = of(Pair::new("./start", true), Pair::new(text.as_str(), true));
+        assert!(large.found.heap_bytes() < 8192 && large.found.value.as_text().unwrap().contains("80000 bytes"));
+
+        let rows = |count: usize, others: usize| {
+            let cell = |value: &str| json!({ "value": value, "as_default_value": true });
+            let private = "x".repeat(others);
+            let row = json!({ "port": cell("80"), "protocol": cell("1"), "bk_private": private, "row_id": 1 });
+            Pair::listed("bind_info", vec![row; count].into(), true)
+        };
+        let same = of(rows(64, 1), Pair { locked: false, ..rows(64, 4000) });
+        assert!(same.is_outer_flag() && same.found.heap_bytes() == rows(64, 1).heap_bytes());
+        let other = of(rows(64, 1), rows(63, 4000));
+        assert!(!other.is_outer_flag() && other.found.heap_bytes() < 8192);
+    }
 }

@@ -2,11 +2,12 @@
 //! thousands.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::api::{BindCell, FUNC_NAME, PROCESS_NAME, Property};
-use crate::outside::json_integer;
+use crate::outside::{json_bytes, json_integer, map_bytes};
 
 /// A value and whether instances must follow it. An absent value is empty, an absent flag is false.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,8 +28,8 @@ pub enum Value {
     Bool(bool),
     /// A whole number.
     Number(i64),
-    /// A text.
-    Text(Box<str>),
+    /// A text. Plans share it with the list that they were made from.
+    Text(Arc<str>),
     /// Rows of `bind_info`; none is [`Value::Empty`].
     Rows(Box<[Row]>),
     /// Anything else, of a property that this project does not model.
@@ -49,10 +50,13 @@ pub struct Row {
     /// `enable`
     pub enable: Pair,
     /// What a private build keeps in a row beside these. Never compared, and sent back as it was.
-    pub others: Option<Box<Map<String, Json>>>,
+    pub others: Option<Arc<Map<String, Json>>>,
 }
 
 const ROW_ID: &str = "row_id";
+
+/// Most bytes of a value that a plan or a memory keeps of a list: 64 rows of `bind_info`.
+const MAX_SHOWN: usize = 64 << 10;
 
 /// CMDB name of a property.
 pub type Name = Cow<'static, str>;
@@ -84,10 +88,33 @@ impl Pair {
         Self { value, locked }
     }
 
+    /// The same, but that a value of more than [`MAX_SHOWN`] bytes is a short text that stands for it. No set wants such a
+    /// value, so what differed from a wanted one still does.
+    #[must_use]
+    pub fn shortened(&self) -> Self {
+        if self.heap_bytes() <= MAX_SHOWN {
+            return self.clone();
+        }
+        let text = match &self.value {
+            Value::Text(text) => {
+                let start = text.get(..text.floor_char_boundary(MAX_SHOWN / 16)).unwrap_or_default();
+                format!("{start}... ({} bytes)", text.len())
+            }
+            _ => format!("(a value of more than {MAX_SHOWN} bytes)"),
+        };
+        Self { value: Value::Text(text.into()), locked: self.locked }
+    }
+
     /// Whether two pairs say the same.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
         self.locked == other.locked && self.value.says_the_same(&other.value)
+    }
+
+    /// About how much memory it takes beside itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.value.heap_bytes()
     }
 
     /// Whether nobody set it.
@@ -117,6 +144,17 @@ impl Value {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// About how much memory it takes beside itself.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Empty | Self::Bool(_) | Self::Number(_) => 0,
+            Self::Text(text) => text.len() + 2 * size_of::<usize>(),
+            Self::Rows(rows) => rows.iter().map(|row| size_of::<Row>() + row.heap_bytes()).sum(),
+            Self::Json(value) => size_of::<Json>() + json_bytes(value),
         }
     }
 
@@ -193,16 +231,21 @@ impl Row {
         }
     }
 
-    fn others(row: &Json) -> Option<Box<Map<String, Json>>> {
+    fn others(row: &Json) -> Option<Arc<Map<String, Json>>> {
         let is_known = |name: &str| name == ROW_ID || BindCell::ALL.iter().any(|cell| cell.cmdb_name() == name);
         let others = row.as_object()?.iter().filter(|(name, _)| !is_known(name));
         let others: Map<String, Json> = others.map(|(name, cell)| (name.clone(), cell.clone())).collect();
-        (!others.is_empty()).then(|| Box::new(others))
+        (!others.is_empty()).then(|| Arc::new(others))
     }
 
     /// Whether two rows say the same, whatever their ids.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.ip == other.ip && self.port == other.port && self.protocol == other.protocol && self.enable == other.enable
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let cells: usize = [&self.ip, &self.port, &self.protocol, &self.enable].map(Pair::heap_bytes).iter().sum();
+        cells + self.others.as_ref().map_or(0, |others| map_bytes(others))
     }
 
     fn cells(&self) -> Json {
@@ -245,6 +288,14 @@ impl Properties {
     /// Names and pairs, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Pair)> {
         self.entries.iter().map(|(name, pair)| (name.as_ref(), pair))
+    }
+
+    /// About how much memory they take beside themselves.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let name = |name: &Name| if let Cow::Owned(name) = name { name.capacity() } else { 0 };
+        let entries: usize = self.entries.iter().map(|(own, pair)| name(own) + pair.heap_bytes()).sum();
+        entries + self.entries.capacity() * size_of::<(Name, Pair)>()
     }
 
     /// The text under this name; empty when there is none.

@@ -58,6 +58,22 @@ pub const SIZES: &[Behaviour] = &[
         FEW,
     ),
     behaviour_of(
+        "eight-connections-with-properties-of-5-mib",
+        |request| {
+            let before = text(r#"{"id":1,"bk_process_name":"p","property":{""#);
+            let value = vec![text(r#"":{"value":""#), filled("v", 5 * MIB)];
+            let description = vec![text(r#""},"description":{"value":""#), filled("d", 5 * MIB), text(r#""}}}"#)];
+            let item = [vec![before, filled("n", 5 * MIB)], value, description].concat();
+            only(request, "list_proc_template", || list(1, item))
+        },
+        EIGHT,
+    ),
+    behaviour_of(
+        "eight-connections-with-lists-that-are-large-when-parsed",
+        |request| only(request, "list_proc_template", || numbered_items(request, 60_000, 1)),
+        EIGHT,
+    ),
+    behaviour_of(
         "name-of-31-mib",
         |request| {
             let key = if request.is("list_proc_template") { "bk_process_name" } else { "name" };
