@@ -125,7 +125,7 @@ impl ConnectionFlags {
             limits: None,
         };
         let nowhere = SecretRef { namespace: String::new(), name: String::new() };
-        Some(Description { endpoint, ca_bundle: None, credentials: nowhere, certificate: None })
+        Some(Description { owner: String::new(), endpoint, ca_bundle: None, credentials: nowhere, certificate: None })
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Tls {
 
 /// What a client is built from: one CMDB, how it is reached, and the caller's identity.
 pub struct Config {
+    /// Whose connection it is: memory for answers is divided among owners, because hosts, ports and paths are easily made up.
+    pub owner: String,
     /// Base URL. The transport adds its paths.
     pub url: String,
     /// How CMDB is reached.

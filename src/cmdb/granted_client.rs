@@ -270,8 +270,9 @@ impl GrantedClient {
         let parameters = object([("bk_biz_id", biz_id.into())]);
         let touched = Touched::business(biz_id);
         let read = self.sender().read(operation, Priority::Interactive, &parameters, self.authority(touched));
-        let list: List<ServiceCategory> = read.await?;
+        let mut list: List<ServiceCategory> = read.await?;
         check_scopes(&list.info, touched).map_err(|odd| odd.error_of(operation))?;
+        list.share.finish();
         Ok((list.info, list.share))
     }
 

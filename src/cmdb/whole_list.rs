@@ -71,8 +71,8 @@ enum Failure {
 }
 
 impl WholeList<'_> {
-    /// The items by ascending ID, with their share of the memory for lists. Only the first call has this priority: a poll that is rejected between two calls would have
-    /// to start again.
+    /// The items by ascending ID, with their share of the memory for lists. Only the first call has this priority: a poll that
+    /// is rejected between two calls would have to start again.
     pub async fn read<T>(&self, form: Form, priority: Priority) -> Result<(Vec<T>, ListShare), Error>
     where
         T: Scoped + Footprint + DeserializeOwned + Send + 'static,
@@ -218,6 +218,7 @@ impl<T: Scoped> Pages<T> {
     fn into_items(mut self) -> (Vec<T>, ListShare) {
         self.found.sort_unstable_by_key(Scoped::id);
         self.found.shrink_to_fit();
+        self.share.finish();
         (self.found, self.share)
     }
 }

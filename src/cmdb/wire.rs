@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::intake::footprint::Footprint;
-use super::intake::list_budget::ListShare;
+use super::intake::list_budget::{Demand, ListShare};
 use super::intake::redact::Message;
 use super::intake::text::{self, MaybeText};
 use super::intake::too_large::{MAX_LIST, TooLarge};
@@ -100,9 +100,9 @@ pub struct ServiceCategory {
 
 /// The data of a success, as it is parsed.
 pub trait Data: DeserializeOwned + Send + 'static {
-    /// Bytes that it takes of the memory for lists.
-    fn list_bytes(&self) -> usize {
-        0
+    /// What it takes of the memory for lists.
+    fn demand(&self) -> Demand {
+        Demand { bytes: 0, is_page: false }
     }
 
     /// Takes its share of that memory along.
@@ -115,8 +115,10 @@ impl Data for ServiceTemplate {}
 impl Data for IgnoredAny {}
 
 impl<T: DeserializeOwned + Footprint + Send + 'static> Data for List<T> {
-    fn list_bytes(&self) -> usize {
-        self.bytes
+    fn demand(&self) -> Demand {
+        // Without a count there may always be more.
+        let is_whole = self.count.is_some_and(|count| count <= self.info.len() as u64);
+        Demand { bytes: self.bytes, is_page: !is_whole }
     }
 
     fn hold(&mut self, share: ListShare) {

@@ -233,6 +233,7 @@ fn credentials(user: UserCredential) -> Credentials {
 
 pub fn config(url: &str) -> Config {
     Config {
+        owner: String::new(),
         transport: Transport::Esb,
         tls: Tls::default(),
         url_policy: Arc::new(UrlPolicy::none()),

@@ -49,6 +49,7 @@ impl Observer for Outcomes {
 fn config(url: &str, transport: Transport) -> Config {
     let url = if transport == Transport::Gateway { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() };
     Config {
+        owner: String::new(),
         url,
         transport,
         tls: Tls { ca_bundle: Some(CERTIFICATE.clone()), identity: None },

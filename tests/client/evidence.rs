@@ -54,6 +54,7 @@ async fn serve(answers: impl Fn(&Value) -> Value + Send + Sync + 'static) -> (Gr
     let router = Router::new().fallback(arrived).with_state(Arc::clone(&server));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let config = Config {
+        owner: String::new(),
         url,
         transport: Transport::Esb,
         credentials: Credentials {

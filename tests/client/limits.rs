@@ -51,6 +51,7 @@ impl Endpoint {
     fn client_of(&self, app_code: &str, app_secret: &str) -> GrantedClient {
         let path = if self.transport == Transport::Gateway { "/api/bk-cmdb/prod" } else { "" };
         let config = Config {
+            owner: String::new(),
             url: format!("{}{path}", self.sim.url()),
             transport: self.transport,
             tls: Tls::default(),

@@ -27,6 +27,7 @@ fn config(url: &str, transport: Transport, tls: Tls) -> Config {
     let url = if transport == Transport::Gateway { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() };
     let is_direct = transport == Transport::Direct;
     Config {
+        owner: String::new(),
         url,
         transport,
         tls,

@@ -40,6 +40,7 @@ impl Observer for Silent {
 fn config(url: &str, transport: Transport, user: UserCredential, tls: Tls) -> Config {
     let is_gateway = transport == Transport::Gateway;
     Config {
+        owner: String::new(),
         url: if is_gateway { format!("{url}/api/bk-cmdb/prod") } else { url.to_owned() },
         transport,
         tls,

@@ -25,9 +25,10 @@ impl Observer for Unobserved {
     fn call_finished(&self, _: Operation, _: &'static str, _: Duration) {}
 }
 
-/// The configuration of a client of this host.
+/// The configuration of a client of this host, whose owner has the same name.
 pub(crate) fn config(host: &str, limiters: &Arc<Limiters>) -> Config {
     Config {
+        owner: host.to_owned(),
         url: format!("http://{host}"),
         transport: Transport::Gateway,
         tls: Tls::default(),

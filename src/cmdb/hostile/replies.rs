@@ -14,11 +14,13 @@ use super::{SECRET, client, config, endless, http};
 use crate::cmdb::http::scripted::{Piece, Script};
 use crate::cmdb::intake::budget::TOTAL_BYTES;
 use crate::cmdb::{
-    Behalf, Client, Error, GrantedClient, Limiters, Priority, ProcessTemplate, Properties, ServiceTemplateRef,
+    Behalf, Client, Config, Error, GrantedClient, Limiters, Priority, ProcessTemplate, Properties, ServiceTemplateRef,
     Unbounded,
 };
 
 const EMPTY_LIST: &str = r#"{"result":true,"code":0,"message":"","data":{"count":0,"info":[]}}"#;
+
+const MIB: usize = 1 << 20;
 
 const OF: ServiceTemplateRef<'_> = ServiceTemplateRef { biz_id: 2, id: 7, name: "web" };
 
@@ -145,6 +147,69 @@ async fn an_endpoint_that_holds_its_answers_leaves_the_budget_to_others() {
     });
     assert!(answers.iter().all(Result::is_err));
     assert!(limiters.replies().is_unused());
+}
+
+// An answer of this size that stalls, or is whole.
+fn blanks(bytes: usize, end: Piece) -> Vec<Piece> {
+    vec![endless(""), Piece::Repeat(b" ", bytes), end]
+}
+
+// How long an answer of this size takes, which is there at once, while the answers of others stall.
+async fn beside(stalled: &[Client], calls: usize, honest: &Client) -> Duration {
+    // One after the other, so that each takes as much as it gets.
+    let all = join_all(stalled.iter().zip(1..).map(async |(client, turn)| {
+        tokio::time::sleep(Duration::from_millis(10) * turn).await;
+        join_all((0..calls).map(|_| list(client))).await
+    }));
+    let answer = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let begun = Instant::now();
+        list(honest).await.unwrap();
+        begun.elapsed()
+    };
+    tokio::select! {
+        _ = all => panic!("they do not stall"),
+        waited = answer => waited,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_stalls_its_answers_leaves_the_budget_to_others_of_the_same_host() {
+    let limiters: Arc<Limiters> = Arc::default();
+    let client = |owner: &str, pieces: Vec<Piece>| {
+        let config = Config { owner: owner.to_owned(), ..config("gateway.example.com", &limiters) };
+        Client::scripted(config, Arc::new(super::Unobserved), Script::new(move |_| pieces.clone())).unwrap()
+    };
+    let stalled = client("shop", blanks(200 << 10, Piece::Hang));
+    let honest = client("bank", blanks(200 << 10, Piece::Bytes(EMPTY_LIST.into())));
+    assert_eq!(beside(&[stalled], 60, &honest).await, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn owners_that_stall_their_answers_in_all_places_give_them_up_to_others() {
+    let limiters: Arc<Limiters> = Arc::default();
+    let of = |owner: &str, pieces: Vec<Piece>| client(owner, &limiters, Script::new(move |_| pieces.clone()));
+    for (bytes, owners, calls, hold) in [(200 << 10, 6, 25, 1), (MIB, 4, 6, 2), (3 * MIB, 1, 2, 5)] {
+        let owner = |nth| of(&format!("shop-{bytes}-{nth}"), blanks(bytes, Piece::Hang));
+        let stalled: Vec<Client> = (0..owners).map(owner).collect();
+        let honest = of("bank", blanks(bytes, Piece::Bytes(EMPTY_LIST.into())));
+        let waited = beside(&stalled, calls, &honest).await;
+        println!("stalled: answer_bytes={bytes} owners={owners} waited_ms={}", waited.as_millis());
+        assert!(waited > Duration::ZERO && waited <= Duration::from_secs(hold), "{bytes}: {waited:?}");
+        assert!(limiters.replies().bytes().1 <= TOTAL_BYTES);
+    }
+    assert!(limiters.replies().is_unused());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_keeps_its_place_while_no_owner_with_fewer_waits() {
+    let limiters: Arc<Limiters> = Arc::default();
+    let slow = [Piece::Pause(Duration::from_secs(30)), Piece::Bytes(EMPTY_LIST.into())];
+    let pieces = [vec![endless(""), Piece::Repeat(b" ", 200 << 10)], slow.to_vec()].concat();
+    let slow = client("shop", &limiters, Script::new(move |_| pieces.clone()));
+    for answer in join_all((0..24).map(|_| list(&slow))).await {
+        assert_eq!(answer.unwrap(), []);
+    }
 }
 
 #[tokio::test(start_paused = true)]

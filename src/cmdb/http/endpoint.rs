@@ -39,8 +39,8 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// The budget of the process for answers.
     pub replies: Arc<ReplyBudget>,
-    /// Whose answers they are: the host, because a path and a port are easily made up.
-    pub host: Arc<str>,
+    /// Whose connection it is.
+    pub owner: Arc<str>,
 }
 
 impl Endpoint {
@@ -92,7 +92,7 @@ impl Endpoint {
         let target = header(&response, "Location").and_then(|location| redirect_target(response.url(), location));
 
         // Read the body and parse it. A redirect is not an answer of CMDB, whatever its body is.
-        let mut share = Share::new(&self.replies, &self.host);
+        let mut share = Share::new(&self.replies, &self.owner);
         let bytes = body((operation, id), response, &mut share, deadline).await?;
         let is_empty = bytes.is_empty();
         let parsed = if (300..400).contains(&status) { Parsed::Other } else { parse::<T>(bytes, share).await };
@@ -194,6 +194,10 @@ async fn body(
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(BodyError::TooLarge)) => {
             Err(Error::Protocol { reply: unread("the answer is larger than any of CMDB's", http_status) })
+        }
+        Ok(Err(BodyError::Revoked)) => {
+            let message = "the answer came so slowly that its memory was given to others";
+            Err(Error::OutcomeUnknown { reply: unread(message, http_status) })
         }
         Ok(Err(BodyError::Broken)) | Err(_) => {
             Err(Error::OutcomeUnknown { reply: unread("the connection broke within the answer", None) })

@@ -57,7 +57,6 @@ impl Sender {
     /// A sender that sends with this HTTP client.
     pub fn with(config: Config, http: HttpClient, observer: Arc<dyn Observer>) -> Result<Self, Error> {
         let (url, parsed_url) = http_client::base_url(&config)?;
-        let host = parsed_url.host_str().unwrap_or_default().into();
 
         let caller = Caller::of(&config.credentials, config.tls.ca_bundle.as_deref());
         let limiter = config.limiters.join(&url, caller, config.limits);
@@ -74,7 +73,7 @@ impl Sender {
                 supplier_account: config.supplier_account,
                 timeout: config.timeout,
                 replies: Arc::clone(config.limiters.replies()),
-                host,
+                owner: config.owner.into(),
             },
             write_gate: config.write_gate,
             observer,
@@ -180,7 +179,7 @@ impl Sender {
         let login = self.login();
         // Its failure says nothing about the calls: the permit is dropped without an outcome.
         let _permit = login.limiter.admit(Priority::Interactive, Wait::of_none()).await.ok()?;
-        let mut share = Share::new(&self.endpoint.replies, &self.endpoint.host);
+        let mut share = Share::new(&self.endpoint.replies, &self.endpoint.owner);
         version::ask(&login.http, &self.endpoint.url, &mut share).await
     }
 

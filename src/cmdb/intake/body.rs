@@ -23,6 +23,8 @@ pub enum BodyError {
     TooLarge,
     /// It did not come to its end.
     Broken,
+    /// It took long, and the memory is needed for others.
+    Revoked,
 }
 
 impl BodyError {
@@ -41,10 +43,11 @@ pub async fn read(response: Response, max_bytes: usize, share: &mut Share) -> Re
         let limit = share.bytes().min(max_bytes);
         if bytes.len() >= limit {
             let mut next = [0; 1];
-            if reader.read(&mut next).await.map_err(BodyError::of)? == 0 {
+            let read = share.while_held(reader.read(&mut next)).await.ok_or(BodyError::Revoked)?;
+            if read.map_err(BodyError::of)? == 0 {
                 return Ok(bytes);
             }
-            if limit >= max_bytes || !share.grow().await {
+            if limit >= max_bytes || !share.grow().await.ok_or(BodyError::Revoked)? {
                 return Err(BodyError::TooLarge);
             }
             bytes.reserve_exact(share.bytes().min(max_bytes).saturating_sub(bytes.len()));
@@ -53,7 +56,9 @@ pub async fn read(response: Response, max_bytes: usize, share: &mut Share) -> Re
         }
 
         let room = u64::try_from(limit.saturating_sub(bytes.len())).unwrap_or_default();
-        if (&mut reader).take(room).read_buf(&mut bytes).await.map_err(BodyError::of)? == 0 {
+        let mut part = (&mut reader).take(room);
+        let read = share.while_held(part.read_buf(&mut bytes)).await.ok_or(BodyError::Revoked)?;
+        if read.map_err(BodyError::of)? == 0 {
             return Ok(bytes);
         }
     }

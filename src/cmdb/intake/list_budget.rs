@@ -5,12 +5,13 @@
 //!
 //! # Guarantees
 //! * All shares together have [`TOTAL_BYTES`]. Lists of up to [`FREE_BYTES`] need none.
-//! * A host that would hold more than it leaves free gets no further share. Among those that wait, the host that holds the
-//!   least is next, then who came first.
-//! * No deadlock. A reader holds a list while it plans, which waits for nothing, and drops it before it waits for a lock or
-//!   a call; what a cache keeps is bounded far below the budget, and pays for no wait of its own. Only a list that is read
-//!   page by page holds shares while it waits for a further one: every wait ends after [`LONGEST_WAIT`], the call is then
-//!   `Unavailable`, and what it held is given back.
+//! * An owner of connections that would hold more than it leaves free gets no further share. Among those that wait, the
+//!   owner that holds the least is next, then who came first.
+//! * Pages of lists that are not whole yet have [`PAGE_BYTES`] at most: their server decides when the next page comes, and
+//!   the limiter when it is asked for.
+//! * No deadlock. A reader holds a whole list while it plans, which waits for no call to CMDB and for no other list; what a
+//!   cache keeps is bounded far below the budget. Only a list that is read page by page holds shares while it waits for a
+//!   further one: every wait ends after [`LONGEST_WAIT`], the call is then `Unavailable`, and what it held is given back.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
@@ -24,11 +25,23 @@ use tokio::time::timeout;
 /// Bytes of all shares together.
 pub const TOTAL_BYTES: usize = 56 << 20;
 
+/// Bytes of the shares of lists that are not whole yet.
+pub const PAGE_BYTES: usize = TOTAL_BYTES / 2;
+
 /// Bytes of a list that needs no share: a reconcile takes as much.
 pub const FREE_BYTES: usize = 16 << 10;
 
-/// Longest wait for a share.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for a share. Whole lists are held much shorter; a place for bodies is held meanwhile.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// What a list, or a page of one, takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// Bytes.
+    pub bytes: usize,
+    /// Whether it is a page of a list that has more.
+    pub is_page: bool,
+}
 
 /// The budget of the process for lists.
 #[derive(Debug, Default)]
@@ -40,37 +53,71 @@ pub struct ListBudget {
 
 #[derive(Debug, Default)]
 struct State {
-    held: usize,
+    held: Held,
     most: usize,
-    hosts: HashMap<Arc<str>, usize>,
+    owners: HashMap<Arc<str>, Held>,
     last_ticket: u64,
-    waiting: BTreeMap<u64, (Arc<str>, usize)>,
+    waiting: BTreeMap<u64, (Arc<str>, Demand)>,
+}
+
+// Bytes that are held.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    all: usize,
+    // Those of pages.
+    pages: usize,
+}
+
+impl Held {
+    fn add(&mut self, Demand { bytes, is_page }: Demand) {
+        self.all = self.all.saturating_add(bytes);
+        self.pages = self.pages.saturating_add(if is_page { bytes } else { 0 });
+    }
+
+    fn subtract(&mut self, Demand { bytes, is_page }: Demand) {
+        self.all = self.all.saturating_sub(bytes);
+        self.pages = self.pages.saturating_sub(if is_page { bytes } else { 0 });
+    }
 }
 
 impl State {
-    fn held_by(&self, host: &str) -> usize {
-        self.hosts.get(host).copied().unwrap_or_default()
+    fn held_by(&self, owner: &str) -> Held {
+        self.owners.get(owner).copied().unwrap_or_default()
     }
 
-    fn fits(&self, host: &str, bytes: usize) -> bool {
-        let free = TOTAL_BYTES.saturating_sub(self.held);
-        bytes.saturating_add(self.held_by(host)) <= free.saturating_sub(bytes)
+    fn fits(&self, owner: &str, Demand { bytes, is_page }: Demand) -> bool {
+        let fits = |own: usize, held: usize, total: usize| {
+            let left = total.saturating_sub(held).saturating_sub(bytes);
+            own.saturating_add(bytes) <= left
+        };
+        let own = self.held_by(owner);
+        fits(own.all, self.held.all, TOTAL_BYTES) && (!is_page || fits(own.pages, self.held.pages, PAGE_BYTES))
     }
 
     // The ticket that gets the next share.
     fn next(&self) -> Option<u64> {
-        let fitting = self.waiting.iter().filter(|(_, (host, bytes))| self.fits(host, *bytes));
-        fitting.min_by_key(|(ticket, (host, _))| (self.held_by(host), **ticket)).map(|(ticket, _)| *ticket)
+        let fitting = self.waiting.iter().filter(|(_, (owner, demand))| self.fits(owner, *demand));
+        fitting.min_by_key(|(ticket, (owner, _))| (self.held_by(owner).all, **ticket)).map(|(ticket, _)| *ticket)
+    }
+
+    fn give_back(&mut self, owner: &Arc<str>, demand: Demand) {
+        self.held.subtract(demand);
+        if let Some(held) = self.owners.get_mut(owner) {
+            held.subtract(demand);
+            if held.all == 0 {
+                self.owners.remove(owner);
+            }
+        }
     }
 }
 
 impl ListBudget {
-    /// Waits for the share of a list of this host. `None`: there was none in time.
-    pub async fn take(self: &Arc<Self>, host: &Arc<str>, bytes: usize) -> Option<ListShare> {
-        if bytes <= FREE_BYTES {
+    /// Waits for the share of a list of this owner. `None`: there was none in time.
+    pub async fn take(self: &Arc<Self>, owner: &Arc<str>, demand: Demand) -> Option<ListShare> {
+        if demand.bytes <= FREE_BYTES {
             return Some(ListShare::default());
         }
-        let ticket = Ticket::new(self, host, bytes);
+        let ticket = Ticket::new(self, owner, demand);
         let taken = async {
             loop {
                 // Registered before the attempt, so that a change after it is not missed.
@@ -89,14 +136,14 @@ impl ListBudget {
     #[cfg(test)]
     pub fn bytes(&self) -> (usize, usize) {
         let state = self.state.lock();
-        (state.held, state.most)
+        (state.held.all, state.most)
     }
 
-    /// Whether no host holds or waits.
+    /// Whether no owner holds or waits.
     #[cfg(test)]
     pub fn is_unused(&self) -> bool {
         let state = self.state.lock();
-        state.held == 0 && state.hosts.is_empty() && state.waiting.is_empty()
+        (state.held.all, state.held.pages) == (0, 0) && state.owners.is_empty() && state.waiting.is_empty()
     }
 }
 
@@ -107,11 +154,11 @@ struct Ticket<'a> {
 }
 
 impl<'a> Ticket<'a> {
-    fn new(budget: &'a Arc<ListBudget>, host: &Arc<str>, bytes: usize) -> Self {
+    fn new(budget: &'a Arc<ListBudget>, owner: &Arc<str>, demand: Demand) -> Self {
         let mut state = budget.state.lock();
         state.last_ticket = state.last_ticket.saturating_add(1);
         let number = state.last_ticket;
-        state.waiting.insert(number, (Arc::clone(host), bytes));
+        state.waiting.insert(number, (Arc::clone(owner), demand));
         Self { budget, number }
     }
 
@@ -120,12 +167,11 @@ impl<'a> Ticket<'a> {
         if state.next() != Some(self.number) {
             return None;
         }
-        let (host, bytes) = state.waiting.remove(&self.number)?;
-        state.held = state.held.saturating_add(bytes);
-        state.most = state.most.max(state.held);
-        let held = state.hosts.entry(Arc::clone(&host)).or_default();
-        *held = held.saturating_add(bytes);
-        Some(Part { budget: Arc::clone(self.budget), host, bytes })
+        let (owner, demand) = state.waiting.remove(&self.number)?;
+        state.held.add(demand);
+        state.most = state.most.max(state.held.all);
+        state.owners.entry(Arc::clone(&owner)).or_default().add(demand);
+        Some(Part { budget: Arc::clone(self.budget), owner, demand })
     }
 }
 
@@ -145,26 +191,36 @@ impl ListShare {
     pub fn add(&mut self, mut other: Self) {
         self.0.append(&mut other.0);
     }
+
+    /// The list has no further page.
+    pub fn finish(&mut self) {
+        self.0.iter_mut().for_each(Part::finish);
+    }
 }
 
 // The share of one page.
 #[derive(Debug)]
 struct Part {
     budget: Arc<ListBudget>,
-    host: Arc<str>,
-    bytes: usize,
+    owner: Arc<str>,
+    demand: Demand,
+}
+
+impl Part {
+    fn finish(&mut self) {
+        let state = &mut *self.budget.state.lock();
+        let before = std::mem::replace(&mut self.demand.is_page, false);
+        if let Some(held) = state.owners.get_mut(&self.owner).filter(|_| before) {
+            held.pages = held.pages.saturating_sub(self.demand.bytes);
+            state.held.pages = state.held.pages.saturating_sub(self.demand.bytes);
+        }
+        self.budget.changed.notify_waiters();
+    }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        let state = &mut *self.budget.state.lock();
-        state.held = state.held.saturating_sub(self.bytes);
-        if let Some(held) = state.hosts.get_mut(&self.host) {
-            *held = held.saturating_sub(self.bytes);
-            if *held == 0 {
-                state.hosts.remove(&self.host);
-            }
-        }
+        self.budget.state.lock().give_back(&self.owner, self.demand);
         self.budget.changed.notify_waiters();
     }
 }
@@ -176,20 +232,44 @@ mod tests {
     use futures::FutureExt as _;
     use tokio::time::Instant;
 
-    use super::{LONGEST_WAIT, ListBudget, ListShare, TOTAL_BYTES};
+    use super::{Demand, LONGEST_WAIT, ListBudget, ListShare, TOTAL_BYTES};
     use crate::cmdb::intake::too_large::MAX_LIST;
 
-    fn take(budget: &Arc<ListBudget>, host: &str, bytes: usize) -> Option<ListShare> {
-        budget.take(&Arc::from(host), bytes).now_or_never().flatten()
+    const fn whole(bytes: usize) -> Demand {
+        Demand { bytes, is_page: false }
+    }
+
+    fn take(budget: &Arc<ListBudget>, owner: &str, bytes: usize) -> Option<ListShare> {
+        budget.take(&Arc::from(owner), whole(bytes)).now_or_never().flatten()
+    }
+
+    fn take_page(budget: &Arc<ListBudget>, owner: &str) -> Option<ListShare> {
+        budget.take(&Arc::from(owner), Demand { bytes: 1 << 20, is_page: true }).now_or_never().flatten()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_never_holds_more_than_it_leaves_to_others() {
+    async fn lists_that_are_not_whole_leave_half_of_the_budget_to_those_that_are() {
+        let budget: Arc<ListBudget> = Arc::default();
+        let owners = ["a", "b", "c", "d", "e", "f"];
+        let pages = |owner: &&str| std::iter::from_fn(|| take_page(&budget, owner)).collect::<Vec<_>>();
+        let mut pages: Vec<Vec<ListShare>> = owners.iter().map(pages).collect();
+        assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [14, 7, 3, 2, 1, 0]);
+        let whole = take(&budget, "honest", MAX_LIST).unwrap();
+
+        // One that is whole leaves its part to others.
+        pages[0].iter_mut().for_each(ListShare::finish);
+        assert!(take_page(&budget, "honest").is_some());
+        drop((pages, whole));
+        assert!(budget.is_unused());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_never_holds_more_than_it_leaves_to_others() {
         let budget = Arc::default();
         let mut held = Vec::new();
-        let counts = ["a", "b", "c", "d"].map(|host| {
+        let counts = ["a", "b", "c", "d"].map(|owner| {
             let before = held.len();
-            held.extend(std::iter::from_fn(|| take(&budget, host, 1 << 20)));
+            held.extend(std::iter::from_fn(|| take(&budget, owner, 1 << 20)));
             held.len() - before
         });
         assert_eq!(counts, [28, 14, 7, 3]);
@@ -210,23 +290,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_ends_and_the_host_that_holds_least_is_next() {
+    async fn a_wait_ends_and_the_owner_that_holds_least_is_next() {
         let budget: Arc<ListBudget> = Arc::default();
         let first = take(&budget, "a", MAX_LIST * 2).unwrap();
         let (a, b): (Arc<str>, Arc<str>) = (Arc::from("a"), Arc::from("b"));
         let started = Instant::now();
-        assert!(budget.take(&a, MAX_LIST).await.is_none());
+        assert!(budget.take(&a, whole(MAX_LIST)).await.is_none());
         assert_eq!(started.elapsed(), LONGEST_WAIT);
 
         let second = take(&budget, "c", MAX_LIST).unwrap();
-        let (greedy, other) = (budget.take(&a, MAX_LIST), budget.take(&b, MAX_LIST));
+        let (greedy, other) = (budget.take(&a, whole(MAX_LIST)), budget.take(&b, whole(MAX_LIST)));
         let (greedy, other, ()) = tokio::join!(
             async { greedy.await.map(|share| (Instant::now(), share)) },
             async { other.await.map(|share| (Instant::now(), share)) },
             async {
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
                 drop(second);
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
                 drop(first);
             }
         );

@@ -29,10 +29,10 @@ pub enum Parsed<T> {
 
 /// Parses a body, exchanges its share of the budget for bodies for one of that for lists, and gives the former back.
 pub async fn parse<T: Data>(bytes: Vec<u8>, share: Share) -> Parsed<T> {
-    let (lists, endpoint) = (Arc::clone(&share.budget().lists), Arc::clone(share.endpoint()));
+    let (lists, owner) = (Arc::clone(&share.budget().lists), Arc::clone(share.owner()));
     let (mut parsed, share) = parsed::<T>(bytes, share).await;
     if let Parsed::Answer(_, Some(data)) = &mut parsed {
-        let Some(held) = lists.take(&endpoint, data.list_bytes()).await else { return Parsed::NoRoom };
+        let Some(held) = lists.take(&owner, data.demand()).await else { return Parsed::NoRoom };
         data.hold(held);
     }
     drop(share);

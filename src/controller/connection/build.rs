@@ -19,6 +19,8 @@ use crate::plan::ServerSchema;
 /// What a connection of either kind says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
+    /// Its namespace; the URL where all namespaces may use it. No namespace looks like a URL.
+    pub owner: String,
     /// The CMDB, and how it is to be spoken to.
     pub endpoint: EndpointSpec,
     /// Certificates in PEM that are trusted; None: those of the system.
@@ -47,6 +49,7 @@ impl Description {
         let tls = spec.tls.as_ref();
         let certificate = tls.and_then(|tls| tls.client_certificate_secret_ref.as_ref());
         Self {
+            owner: namespace.to_owned(),
             endpoint: spec.endpoint.clone(),
             ca_bundle: tls.and_then(|tls| tls.ca_bundle.clone()),
             credentials: secret(&spec.credentials_secret_ref.name),
@@ -58,6 +61,7 @@ impl Description {
     pub fn of_cluster(spec: &ClusterCmdbConnectionSpec) -> Self {
         let tls = spec.tls.as_ref();
         Self {
+            owner: spec.endpoint.url.clone(),
             endpoint: spec.endpoint.clone(),
             ca_bundle: tls.and_then(|tls| tls.ca_bundle.clone()),
             credentials: spec.credentials_secret_ref.clone(),
@@ -94,6 +98,7 @@ impl Description {
         let endpoint = &self.endpoint;
         let timeout = endpoint.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS);
         cmdb::Config {
+            owner: self.owner.clone(),
             url: endpoint.url.clone(),
             transport: transport(endpoint),
             url_policy: bounds.url_policy,

@@ -202,8 +202,23 @@ async fn delete_from_former(
     })
 }
 
-/// Deletes what a living set with `Delete` has made in a service template that is gone, before its status forgets that for the
-/// service template of the same name which is there now. Whether there was such a one.
+/// The service template, other than this one, in which a living set with `Delete` has made something that is still remembered.
+pub fn former(
+    set: &CurrentSet<'_>,
+    around: &Surroundings,
+    service_template_id: i64,
+    journal: &StatusJournal<'_>,
+) -> Option<i64> {
+    let spec = &set.object.spec;
+    let (memory, made_in) = remembered(journal);
+    let is_here = made_in.endpoint.as_deref() == Some(around.connection.client.url());
+    let former = made_in.service_template_id.filter(|id| is_here && *id != service_template_id);
+    let is_deleted = spec.deletion() == DeletionPolicy::Delete && !spec.is_suspended();
+    former.filter(|_| is_deleted && memory != Memory::default())
+}
+
+/// Deletes what a living set with `Delete` has made in a former service template that is gone, before its status forgets that for
+/// the service template of the same name which is there now. Whether it is gone.
 ///
 /// # Errors
 /// Why something of it is left: the status keeps it.
@@ -211,17 +226,12 @@ pub async fn leave_former(
     set: &CurrentSet<'_>,
     context: &Context,
     around: Surroundings,
-    service_template_id: i64,
+    id: i64,
     journal: &mut StatusJournal<'_>,
     progress: &Progress,
 ) -> Result<bool, Error> {
     let spec = &set.object.spec;
-    let (memory, made_in) = remembered(journal);
-    let is_here = made_in.endpoint.as_deref() == Some(around.connection.client.url());
-    let former = made_in.service_template_id.filter(|id| is_here && *id != service_template_id);
-    let is_deleted = spec.deletion() == DeletionPolicy::Delete && !spec.is_suspended();
-    let Some(id) = former.filter(|_| is_deleted && memory != Memory::default()) else { return Ok(false) };
-
+    let (memory, _) = remembered(journal);
     let job = Job::deletion(around, set.set_name(), spec, true);
     let events = context.events_of(set);
     match context.engine.clear_former(&job, memory, None, progress, journal).await? {

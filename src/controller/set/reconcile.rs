@@ -103,9 +103,17 @@ async fn reconcile_living(set: &CurrentSet<'_>, context: &Context, progress: &Pr
         let desired = validate(set)?;
         let around = job::surroundings(set, context, connection, &journal, progress);
         let job = Job::living(around.clone(), &set.object.spec, desired, job::waits(set, context));
-        let observed = observe(set, context, connection, &job, progress).await?;
-        let here = observed.list.listing.scope.service_template_id;
-        let is_cleared = delete::leave_former(set, context, around, here, &mut journal, progress).await?;
+        let request = read_request(set);
+        let mut observed = observe(set, context, connection, &job, request, progress).await?;
+        let mut is_cleared = false;
+        let here = &observed.list.listing;
+        if let Some(former) = delete::former(set, &around, here.scope.service_template_id, &journal) {
+            // No list is held meanwhile.
+            let again = ReadRequest::interactive(Freshness::Since(here.asked_at));
+            drop(observed);
+            is_cleared = delete::leave_former(set, context, around, former, &mut journal, progress).await?;
+            observed = observe(set, context, connection, &job, again, progress).await?;
+        }
         let view = plan(set, context, &job, &journal, observed, is_cleared);
         apply(set, context, &job, view, &mut journal, progress).await
     }
@@ -197,9 +205,10 @@ async fn observe(
     context: &Context,
     connection: &SetConnection,
     job: &Job,
+    request: ReadRequest,
     progress: &Progress,
 ) -> Result<ScopeView, Error> {
-    let observed = context.engine.observe(job, read_request(set), progress).await?;
+    let observed = context.engine.observe(job, request, progress).await?;
     if set.object.spec.deletion() == DeletionPolicy::Delete {
         context.connections.keep(&set.name, connection);
     }
