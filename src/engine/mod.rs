@@ -21,7 +21,7 @@ use lookup::service_template::{Resolved, ServiceTemplates};
 pub use other_sets::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets, in_new_service_template};
 pub use progress::Progress;
 pub use scope::{BareConnection, Connection, Scope};
-pub use translate::shown_schema;
+pub use translate::{Listed, shown_schema};
 pub use view::{PlannedView, ScopeView};
 use write::apply::carry_out;
 use write::former::clear_former;

@@ -87,8 +87,8 @@ impl Footprint for Listed {
 
 /// How a server keeps sockets, as the first of its process templates shows.
 #[must_use]
-pub fn shown_schema(listed: Vec<cmdb::ProcessTemplate>) -> Option<ServerSchema> {
-    templates(listed.into_iter().map(Listed::of).collect()).iter().find_map(Template::schema)
+pub fn shown_schema(listed: Vec<Listed>) -> Option<ServerSchema> {
+    templates(listed).iter().find_map(Template::schema)
 }
 
 /// Properties as a create sends them. One that is empty and unlocked is left out: CMDB takes an absent one for that.
@@ -106,4 +106,50 @@ pub fn changes(properties: &Properties) -> cmdb::Properties {
         (name.to_owned(), property)
     });
     sent.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Listed, templates};
+    use crate::cmdb::hostile::fuzz::client_of;
+    use crate::cmdb::{Priority, ServiceTemplateRef};
+
+    fn cell(value: &Value) -> Value {
+        json!({ "value": value, "as_default_value": true })
+    }
+
+    // A template with all properties, a long command, and 64 rows of `bind_info`.
+    fn listed(id: usize) -> Value {
+        let row = |row: usize| {
+            let port = format!("{}-{}", 10_000 + row * 10, 10_009 + row * 10);
+            let (ip, protocol, enable) = (cell(&json!("3")), cell(&json!("1")), cell(&json!(true)));
+            json!({ "row_id": row + 1, "ip": ip, "port": cell(&json!(port)), "protocol": protocol, "enable": enable })
+        };
+        let rows: Vec<Value> = (0..64).map(row).collect();
+        let command = format!("/data/app/service-{id}/bin/start.sh --config /etc/service-{id}.yaml");
+        let texts = ["bk_func_name", "bk_start_param_regex", "work_path", "user", "pid_file", "description"];
+        let commands = ["start_cmd", "stop_cmd", "restart_cmd", "reload_cmd", "face_stop_cmd"];
+        let properties = texts.into_iter().chain(commands).map(|name| (name, cell(&json!(command))));
+        let property =
+            properties.chain([("bind_info", cell(&json!(rows)))]).map(|(name, pair)| (name.to_owned(), pair));
+        json!({
+            "id": id, "bk_process_name": format!("service-{id}"), "bk_biz_id": 2, "service_template_id": 7,
+            "creator": "admin", "modifier": "admin", "property": property.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_hundred_templates_with_64_sockets_each_are_listed() {
+        let listed: Vec<Value> = (1..=500).map(listed).collect();
+        let client = client_of(json!({ "count": 500, "info": listed }).to_string());
+        let of = ServiceTemplateRef { biz_id: 2, id: 7, name: "web" };
+        let (listed, _share) = client.hold_process_templates::<Listed>(Priority::Interactive, of).await.unwrap();
+        let templates = templates(listed);
+        let bytes: usize = templates.iter().map(|template| size_of_val(template) + template.heap_bytes()).sum();
+        println!("listed: templates={} rows=64 kept_bytes={bytes}", templates.len());
+        assert_eq!(templates.len(), 500);
+        assert!(bytes < 10 << 20, "{bytes}");
+    }
 }

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use super::advice::{Endpoint, problem_of};
 use super::step::{Problem, StepName, Steps};
-use crate::cmdb::{
-    Behalf, GrantedClient, Priority, ProcessTemplate, ServiceTemplate, ServiceTemplateRef, Transport, Unbounded,
-};
+use crate::cmdb::{Behalf, GrantedClient, Priority, ServiceTemplate, ServiceTemplateRef, Transport, Unbounded};
 use crate::controller;
 use crate::engine;
-use crate::engine::{BareConnection, shown_schema};
+use crate::engine::{BareConnection, Listed, shown_schema};
 use crate::plan::{ServerSchema, count};
 
 const WRITE_PERMISSION: &str = "Whether they may be written cannot be told without a write, for CMDB has no dry run: the user needs \
@@ -43,7 +41,7 @@ async fn permission(
     biz_id: i64,
     wanted: Option<&str>,
     steps: &mut Steps,
-) -> Vec<ProcessTemplate> {
+) -> Vec<Listed> {
     // With the credentials of its own, for the person who has started it.
     let client = GrantedClient::new(connection.client.clone(), Arc::new(Unbounded), Behalf::default());
     let found = match client.list_service_templates(Priority::Interactive, biz_id).await {
@@ -59,8 +57,8 @@ async fn permission(
         return Vec::new();
     };
     let chosen_ref = ServiceTemplateRef { biz_id, id: chosen.id, name: &chosen.name };
-    match client.list_process_templates(Priority::Interactive, chosen_ref).await {
-        Ok(templates) => {
+    match client.hold_process_templates(Priority::Interactive, chosen_ref).await {
+        Ok((templates, _share)) => {
             let fact = format!("{total}, and {} of {:?}", count(templates.len(), "process template"), chosen.name);
             steps.ok_with_advice(StepName::Permission, fact, WRITE_PERMISSION);
             templates

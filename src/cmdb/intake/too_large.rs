@@ -10,7 +10,7 @@ pub const MAX_NAME: usize = 1024;
 /// Most bytes of a text of a property. Instances take 2000, and templates are not limited.
 pub const MAX_TEXT: usize = 64 << 10;
 
-/// Most bytes of the value of a property, [`VALUE_BYTES`] for each value in it: some 400 rows of `bind_info`.
+/// Most bytes of the value of a property, [`VALUE_BYTES`] for each value in it: some 200 rows of `bind_info`.
 pub const MAX_PROPERTY: usize = 256 << 10;
 
 /// What each value counts beside its text.
