@@ -26,7 +26,7 @@ use tokio::time::timeout;
 pub const TOTAL_BYTES: usize = 56 << 20;
 
 /// Bytes of the shares of lists that are not whole yet.
-pub const PAGE_BYTES: usize = TOTAL_BYTES / 2;
+pub const PAGE_BYTES: usize = 28 << 20;
 
 /// Bytes of a list that needs no share: a reconcile takes as much.
 pub const FREE_BYTES: usize = 16 << 10;
