@@ -24,3 +24,4 @@ mod superseded;
 mod tasks;
 mod verdicts;
 mod watches;
+mod wire;
