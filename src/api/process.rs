@@ -194,7 +194,7 @@ pub struct ExtraProperty {
 }
 
 /// One process that the service template must have. A property that is absent is empty and unlocked in CMDB, unless `unmanaged`
-/// names it.
+/// names it. Instances keep a value that is taken out: `locked` clears it there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -308,7 +308,7 @@ pub struct Process {
     )]
     pub extra_properties: Option<Vec<ExtraProperty>>,
     /// `as_default_value` = true: properties that instances must follow, before what the set says. With no value given: empty and
-    /// locked.
+    /// locked, which clears it on instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::property_names")]
     pub locked: Option<Vec<Property>>,

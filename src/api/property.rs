@@ -67,6 +67,9 @@ names! {
 }
 
 impl Property {
+    /// Sockets in the form of older servers.
+    pub const FLAT_SOCKETS: [Self; 3] = [Self::BindIp, Self::Port, Self::Protocol];
+
     /// Whether it describes listening sockets; those are held in one of two forms, depending on the server's schema.
     #[must_use]
     pub fn is_socket(self) -> bool {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Pair, Properties, ServerSchema, Violation, applied_hash, check};
+use super::{Pair, Properties, ServerSchema, Template, Violation, applied_hash, check};
 use crate::api::{FUNC_NAME, LockPolicy, PROCESS_NAME, Process, ProcessTemplateSetSpec, Property};
+use crate::plan::properties::compare::{Comparison, compare};
 use crate::plan::properties::property::{Value, interned};
 use crate::plan::properties::sockets::Sockets;
 
@@ -131,7 +132,7 @@ impl DesiredItem {
             process_name,
             violations,
             properties,
-            sockets: Sockets::new(process, lock),
+            sockets: Sockets::new(process, treatment(spec, process, Property::BindInfo).is_some(), lock),
             unmanaged: Property::ALL.iter().copied().filter(|&property| lock(property, false).is_none()).collect(),
             extras: extras.collect(),
         }
@@ -163,17 +164,27 @@ impl DesiredItem {
         Ok(properties)
     }
 
-    /// Hash of what the item wants of a server, without what that server does not have.
+    /// Compares what the item wants, in the server's schema, with a template.
+    #[must_use]
+    pub(super) fn compare(&self, wanted: &Properties, template: &Template) -> Comparison {
+        compare(wanted, template, self.sockets.leaves_outer_flag())
+    }
+
+    /// Hash of what the item wants of a server, without what that server does not have. Locks of `bindIp`, `port` and `protocol` are
+    /// no part of it where there is no socket: older versions did not send them, and a status that they wrote must mean the same.
     #[must_use]
     pub fn hash(&self, wanted: &Properties, ignored: &[String]) -> String {
-        applied_hash(wanted, ignored, &self.unmanaged)
+        let unsent = Property::FLAT_SOCKETS.iter().filter(|_| self.sockets.is_empty());
+        let unsent = unsent.map(|property| property.cmdb_name().to_owned());
+        let left_out: Vec<String> = ignored.iter().cloned().chain(unsent).collect();
+        applied_hash(wanted, &left_out, &self.unmanaged)
     }
 
     /// Hash of everything that the item wants, whatever the server.
     #[must_use]
     pub fn content_hash(&self) -> String {
         let properties = self.properties(ServerSchema::Unknown);
-        properties.map_or_else(|reason| reason, |properties| self.hash(&properties, &[]))
+        properties.map_or_else(|reason| reason, |properties| applied_hash(&properties, &[], &self.unmanaged))
     }
 }
 

@@ -35,5 +35,6 @@ pub use properties::hash::intent_hash;
 pub use properties::property::{Name, Pair, Properties, Row, Value, interned};
 pub use provenance::{Place, Provenance, check_provenance};
 pub use render::explain::{changed_by, count, explain, state};
+pub use render::instances::effects;
 pub use render::plan::{Counts, Preview, Stage};
 pub use temporary_name::temporary_name;

@@ -12,7 +12,7 @@ use super::{
     intent_hash, temporary_name,
 };
 use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, FUNC_NAME, PROCESS_NAME, Property, ReplacePolicy};
-use crate::plan::properties::compare::{Comparison, compare};
+use crate::plan::properties::compare::Comparison;
 use crate::plan::properties::hash::is_changed;
 
 /// Plans. The same arguments always give the same plan, and a plan never names a template outside `observed`.
@@ -194,7 +194,7 @@ impl<'a> Planner<'a> {
             let Ok(wanted) = item.properties(self.observed.schema) else { continue };
 
             let differs_in_name_only = |template: &&Template| {
-                let differences = compare(&wanted, template).differences;
+                let differences = item.compare(&wanted, template).differences;
                 matches!(differences.as_slice(), [difference] if difference.cmdb_name == PROCESS_NAME)
             };
             let is_free = |template: &&Template| {
@@ -310,7 +310,7 @@ impl<'a> Planner<'a> {
         wanted: &Properties,
         template: &'a Template,
     ) -> (Option<(&'a Template, Basis)>, Decision) {
-        let differences = || compare(wanted, template).differences;
+        let differences = || item.compare(wanted, template).differences;
         if self.taken.contains(&template.id) {
             return (None, conflict(Some(template), Owner::Process, Vec::new()));
         }
@@ -379,25 +379,29 @@ impl<'a> Planner<'a> {
     }
 
     fn judge(&self, item: &DesiredItem, wanted: &Properties, template: &Template, basis: Basis) -> Decision {
-        let Comparison { differences, ignored, ignored_cmdb_names } = compare(wanted, template);
+        let Comparison { mut differences, ignored, ignored_cmdb_names } = item.compare(wanted, template);
         let hash = item.hash(wanted, &ignored_cmdb_names);
+        let detects = self.policy.drift == DriftPolicy::Detect;
+        let then = self.memory.items.get(&item.key).and_then(|remembered| remembered.applied_hash.as_deref());
+        let is_unchanged = basis == Basis::Remembered && then.is_some() && !is_changed(then, &hash);
+        if is_unchanged && detects {
+            // The hash does not tell them from what an older version has left.
+            differences.retain(|difference| !difference.is_lock_of_absent_socket());
+        }
         if differences.is_empty() {
             return Decision::InSync { ignored, applied_hash: hash };
         }
 
-        let detects = self.policy.drift == DriftPolicy::Detect;
         let most = if detects { 1 } else { MOST_UPDATES };
-        let Sorted { open, unkept, is_own } = sorted(differences, self.memory.unkept.get(&item.key), most);
-        if open.is_empty() {
+        let Sorted { open: differences, unkept, is_own } = sorted(differences, self.memory.unkept.get(&item.key), most);
+        if differences.is_empty() {
             return Decision::Unkept(unkept);
         }
 
-        let differences = open;
-        let then = self.memory.items.get(&item.key).and_then(|remembered| remembered.applied_hash.as_deref());
+        let is_own = is_own || differences.iter().all(Difference::is_lock_of_absent_socket);
         let cause = match basis {
             Basis::Adopted => Cause::Adoption,
-            _ if is_own => Cause::Spec,
-            Basis::Remembered if then.is_some() && !is_changed(then, &hash) => Cause::Drift,
+            _ if is_unchanged && !is_own => Cause::Drift,
             Basis::Remembered | Basis::Claimed | Basis::HandedOver => Cause::Spec,
         };
         if cause == Cause::Drift && detects {

@@ -214,6 +214,7 @@ async fn an_update_is_shown_field_by_field_with_old_and_new() {
             "      startCmd: \"./old\" -> \"./new\"",
             "      user: \"ann\" -> \"bob\" (unlocked -> locked)",
             "      workPath: \"/a\" -> empty",
+            "      note: instances keep workPath; to clear it there write locked: [workPath]",
             "1 set: 0 to create, 1 to update, 0 to delete, 0 with trouble",
         ]
     );

@@ -7,6 +7,7 @@ mod claims;
 mod conflicts;
 mod creates;
 mod drain;
+mod emptied;
 mod evidence;
 mod flapping;
 mod foreign_sets;

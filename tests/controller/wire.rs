@@ -162,7 +162,9 @@ fn assert_distinct(request: &Request) {
     };
     once(request.wire.as_object().unwrap());
     if let Some(rows) = request.wire["bind_info"]["value"].as_array() {
-        rows.iter().for_each(|row| once(row.as_object().unwrap()));
+        for row in rows {
+            once(row.as_object().unwrap());
+        }
     }
 
     // And all of them: but for those that only the other schema has.
@@ -183,7 +185,7 @@ fn apply(world: &Paused, request: &Request) {
     world.apply("web", "web", spec);
 }
 
-async fn world(request: &Request) -> Paused {
+fn world(request: &Request) -> Paused {
     let mut world = Paused::new();
     world.service_templates(["web".to_owned()].into_iter());
     world.sim().update_state(|state| state.schema = request.schema);
@@ -255,7 +257,7 @@ async fn each_property_is_sent_under_its_name_with_its_value_and_its_lock() {
     let mut compared = Compared::default();
     let mut worlds = Vec::new();
     for request in [older_document(), newer_document()] {
-        let world = world(&request).await;
+        let world = world(&request);
         compared.add(request.name, &first(&world, CREATE).await["processes"][0]["spec"], &request.wire);
         worlds.push(world);
     }
@@ -264,7 +266,7 @@ async fn each_property_is_sent_under_its_name_with_its_value_and_its_lock() {
         let (created, edited) = (distinct(schema, 1), distinct(schema, 2));
         assert_distinct(&created);
         assert_distinct(&edited);
-        let world = world(&created).await;
+        let world = world(&created);
         compared.add("create", &first(&world, CREATE).await["processes"][0]["spec"], &created.wire);
 
         // What was created otherwise may be refused, and then there is no update.
@@ -287,7 +289,9 @@ async fn each_property_is_sent_under_its_name_with_its_value_and_its_lock() {
             world.until_all_ready(PATIENCE).await;
         }
     }
-    wrong.iter().for_each(|wrong| println!("{wrong}"));
+    for wrong in wrong {
+        println!("{wrong}");
+    }
     println!("wire: properties={} wrong={}", compared.properties, wrong.len());
     assert!(wrong.is_empty(), "{wrong:?}");
 }

@@ -1,5 +1,7 @@
 //! Events about sets: what was written to CMDB, what was adopted or released, drift, failures.
 
+use std::collections::BTreeSet;
+
 use kube::Resource as _;
 
 use super::outcome::Outcome;
@@ -91,16 +93,10 @@ impl<'a> SetEvents<'a> {
             (Cause::Drift, "DriftCorrected", "put back what was changed in CMDB"),
             (Cause::Adoption, "TakenOver", "took over and changed"),
         ] {
-            let of_cause: Vec<String> = updated
-                .iter()
-                .filter(|updated| updated.cause == cause)
-                .map(|updated| {
-                    format!("{:?} ({}): {}{}", updated.key, updated.id, updated.properties.join(", "), by(updated))
-                })
-                .collect();
+            let of_cause: Vec<&Updated> = updated.iter().filter(|updated| updated.cause == cause).collect();
             if !of_cause.is_empty() {
                 let type_ = if cause == Cause::Drift { WARNING } else { NORMAL };
-                self.publish(type_, reason, "Update", format!("{what}: {}", of_cause.join("; ")));
+                self.publish(type_, reason, "Update", format!("{what}: {}", updates(&of_cause)));
             }
         }
     }
@@ -207,6 +203,24 @@ impl<'a> SetEvents<'a> {
         };
         self.publish(WARNING, reason, "Reconcile", note.to_owned());
     }
+}
+
+// What was changed, and what instances make of it. Of many changes the first are named.
+fn updates(updated: &[&Updated]) -> String {
+    const LONGEST: usize = 600;
+    let effects: BTreeSet<&str> = updated.iter().flat_map(|updated| &updated.effects).map(String::as_str).collect();
+    let each = updated
+        .iter()
+        .map(|updated| format!("{:?} ({}): {}{}", updated.key, updated.id, updated.properties.join(", "), by(updated)));
+    let mut text = each.collect::<Vec<_>>().join("; ");
+    if effects.is_empty() {
+        return text;
+    }
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('\u{2026}');
+    }
+    effects.into_iter().fold(text, |text, effect| text + ". Note: " + effect)
 }
 
 fn by(updated: &Updated) -> String {

@@ -22,7 +22,7 @@ use crate::engine::progress::Progress;
 use crate::engine::view::PlannedView;
 use crate::plan::{
     Cause, Decision, DesiredItem, Difference, Memory, OtherSet, Plan, Properties, Removal, Template, check_provenance,
-    plan,
+    effects, plan,
 };
 
 // Longest wait for the list that resolves a create, when the process ends or the reconcile is stopped.
@@ -66,6 +66,8 @@ pub struct Updated {
     pub cause: Cause,
     /// The properties that differed, by their names in a manifest.
     pub properties: Vec<String>,
+    /// What instances make of the change.
+    pub effects: Vec<String>,
     /// `modifier` before the change: who had changed the template last.
     pub modifier: String,
     /// Whether that is the user of our own connection.
@@ -327,6 +329,7 @@ impl Carried {
             id,
             cause: change.cause,
             properties: change.differences.iter().map(ToString::to_string).collect(),
+            effects: effects(&change.differences),
             modifier: found.modifier.clone(),
             is_own_change: found.is_own_change,
             changed_at: found.changed_at,

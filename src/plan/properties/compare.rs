@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::api::{FUNC_NAME, PROCESS_NAME, Property};
-use crate::plan::{Name, Pair, Properties, Template, interned};
+use crate::plan::{Name, Pair, Properties, Template, Value, interned};
 
 /// A property that differs.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub struct Difference {
     pub property: String,
     /// Its name in CMDB.
     pub cmdb_name: Name,
-    /// What the set wants.
+    /// What the set wants, as it is sent.
     pub wanted: Pair,
     /// What CMDB has.
     pub found: Pair,
@@ -33,6 +33,13 @@ impl Difference {
         } else {
             self.found = self.found.shortened();
         }
+    }
+
+    /// Whether nothing differs but the lock of an absent `bindIp`, `port` or `protocol`, which older versions did not send.
+    #[must_use]
+    pub fn is_lock_of_absent_socket(&self) -> bool {
+        let is_flat = Property::FLAT_SOCKETS.iter().any(|property| property.cmdb_name() == self.cmdb_name);
+        is_flat && self.wanted.is_locked_null() && self.found.is_empty()
     }
 }
 
@@ -59,8 +66,9 @@ pub struct Comparison {
     pub ignored_cmdb_names: Vec<String>,
 }
 
-/// Compares what is wanted of an item, in the server's schema, with a template.
-pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
+/// Compares what is wanted of an item, in the server's schema, with a template. `leaves_outer_flag`: while no row is listed, the
+/// outer flag of `bind_info` may be either.
+pub fn compare(wanted: &Properties, template: &Template, leaves_outer_flag: bool) -> Comparison {
     let mut comparison = Comparison { differences: Vec::new(), ignored: Vec::new(), ignored_cmdb_names: Vec::new() };
     for (name, pair) in wanted.iter() {
         let property = Property::from_cmdb_name(name);
@@ -83,9 +91,14 @@ pub fn compare(wanted: &Properties, template: &Template) -> Comparison {
 
         // The server always locks the two names.
         let is_name = name == PROCESS_NAME || name == FUNC_NAME;
-        let equal = pair.value.says_the_same(&found.value) && (is_name || pair.locked == found.locked);
-        if !equal {
-            let (wanted, found) = (pair.clone(), found.clone());
+        let may_have_either_flag =
+            property == Some(Property::BindInfo) && leaves_outer_flag && pair.value == Value::Empty;
+        let is_lock_met = is_name || may_have_either_flag || pair.locked == found.locked;
+        if !(pair.value.says_the_same(&found.value) && is_lock_met) {
+            // Sockets are removed with the flag on: with it off, CMDB does not show that instances still have them, and removes them
+            // at its next synchronisation.
+            let wanted = Pair { locked: pair.locked || may_have_either_flag, ..pair.clone() };
+            let found = found.clone();
             let (property, cmdb_name) = (manifest_name.to_owned(), interned(name));
             comparison.differences.push(Difference { property, cmdb_name, wanted, found });
         }

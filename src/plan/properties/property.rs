@@ -117,6 +117,11 @@ impl Pair {
         self.value.heap_bytes()
     }
 
+    /// Whether it is null and locked.
+    pub(crate) fn is_locked_null(&self) -> bool {
+        self.locked && self.value == Value::Empty
+    }
+
     /// Whether nobody set it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,6 +8,8 @@ use crate::api::{BindCell, BindRow, IpAddress, Process, Property, Protocol};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sockets {
     form: Form,
+    // Whether nothing says what the outer flag of `bind_info` is to be.
+    leaves_outer_flag: bool,
     // None: unmanaged.
     bind_info_lock: Option<bool>,
     bind_ip_lock: Option<bool>,
@@ -23,8 +25,8 @@ enum Form {
 
 impl Sockets {
     /// The sockets of a process. `lock` answers for a property and whether it has a value: None when it is unmanaged,
-    /// else whether it is locked.
-    pub fn new(process: &Process, lock: impl Fn(Property, bool) -> Option<bool>) -> Self {
+    /// else whether it is locked. `is_listed`: whether a list of process or set names `bindInfo`.
+    pub fn new(process: &Process, is_listed: bool, lock: impl Fn(Property, bool) -> Option<bool>) -> Self {
         let rows = process.bind_info.as_ref();
         let flat = process.bind_ip.is_some() || process.port.is_some() || process.protocol.is_some();
         let bind_info_lock = lock(Property::BindInfo, rows.is_some() || flat);
@@ -44,11 +46,22 @@ impl Sockets {
 
         Self {
             form,
+            leaves_outer_flag: rows.is_none() && !is_listed,
             bind_info_lock,
             bind_ip_lock: lock(Property::BindIp, process.bind_ip.is_some()),
             port_lock: lock(Property::Port, process.port.is_some()),
             protocol_lock: lock(Property::Protocol, process.protocol.is_some()),
         }
+    }
+
+    /// Whether the outer flag of `bind_info` may be either while there are no rows.
+    pub fn leaves_outer_flag(&self) -> bool {
+        self.leaves_outer_flag
+    }
+
+    /// Whether the item has no socket.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.form, Form::Rows(rows) if rows.is_empty())
     }
 
     /// `bind_info` for a server that keeps rows; None when sockets are unmanaged.
@@ -95,25 +108,22 @@ impl Sockets {
         if self.bind_info_lock.is_none() {
             return Ok(Vec::new());
         }
-        match &self.form {
-            Form::Flat { ip, port, protocol } => Ok([
-                (Property::BindIp, code(ip.map(IpAddress::code)), self.bind_ip_lock),
-                (Property::Port, code(port.as_deref()), self.port_lock),
-                (Property::Protocol, code(protocol.map(Protocol::code)), self.protocol_lock),
-            ]
-            .into_iter()
-            .filter_map(|(property, value, lock)| Some((property, Pair { value, locked: lock? })))
-            .collect()),
-            Form::Rows(rows) => flatten(rows),
-        }
+        let values = match &self.form {
+            Form::Rows(rows) if !rows.is_empty() => return flatten(rows),
+            Form::Rows(_) => [Value::Empty, Value::Empty, Value::Empty],
+            Form::Flat { ip, port, protocol } => {
+                [code(ip.map(IpAddress::code)), code(port.as_deref()), code(protocol.map(Protocol::code))]
+            }
+        };
+        let locks = [self.bind_ip_lock, self.port_lock, self.protocol_lock];
+        let pairs = Property::FLAT_SOCKETS.into_iter().zip(values).zip(locks);
+        Ok(pairs.filter_map(|((property, value), lock)| Some((property, Pair { value, locked: lock? }))).collect())
     }
 }
 
 // An older server has one address and one protocol for all ports of a process, and no IPv6.
 fn flatten(rows: &[Row]) -> Result<Vec<(Property, Pair)>, String> {
-    let Some(first) = rows.first() else {
-        return Ok([Property::BindIp, Property::Port, Property::Protocol].map(|name| (name, Pair::EMPTY)).into());
-    };
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
     let alike =
         |row: &Row| row.ip == first.ip && row.protocol == first.protocol && row.port.locked == first.port.locked;
     if !rows.iter().all(alike) {

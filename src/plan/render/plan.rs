@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 
 use super::explain::explain;
+use super::instances::effects_of;
 use super::values::Change;
 use crate::api::PROCESS_NAME;
 use crate::plan::{
@@ -307,14 +308,25 @@ impl Shown<'_> {
         for change in &self.changes {
             change.write(text);
         }
+        for note in effects_of(&self.changes) {
+            let _ = writeln!(text, "      note: {note}");
+        }
     }
 
     fn to_json(&self) -> Json {
-        json!({
+        let mut shown = json!({
             "action": format!("{:?}", self.action), "name": self.key, "id": self.id, "processName": self.process_name,
             "temporary": self.is_temporary, "cause": self.cause.map(|cause| format!("{cause:?}")),
             "changes": self.changes.iter().map(Change::to_json).collect::<Json>(),
-        })
+        });
+        add_notes(&mut shown, effects_of(&self.changes));
+        shown
+    }
+}
+
+fn add_notes(shown: &mut Json, notes: Vec<String>) {
+    if !notes.is_empty() {
+        shown["notes"] = notes.into();
     }
 }
 

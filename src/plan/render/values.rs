@@ -25,11 +25,11 @@ impl Change {
 
     /// What a create sets.
     pub fn created(properties: &Properties) -> Vec<Self> {
-        let has_rows = properties.get(Property::BindInfo.cmdb_name()).is_some_and(|rows| !rows.is_empty());
+        let sockets = properties.get(Property::BindInfo.cmdb_name());
+        let has_rows = sockets.is_some_and(|sockets| matches!(sockets.value, Value::Rows(_)));
         let is_shown = |name: &str, pair: &Pair| {
             // Where both forms are sent, one of them says it all.
-            let is_flat =
-                [Property::BindIp, Property::Port, Property::Protocol].iter().any(|flat| flat.cmdb_name() == name);
+            let is_flat = Property::FLAT_SOCKETS.iter().any(|flat| flat.cmdb_name() == name);
             !(pair.is_empty() || has_rows && is_flat)
         };
         let shown = properties.iter().filter(|(name, pair)| is_shown(name, pair));
@@ -45,12 +45,28 @@ impl Change {
         in_order(changes.collect())
     }
 
+    /// The property, if this project models it.
+    pub fn known(&self) -> Option<Property> {
+        Property::from_cmdb_name(&self.cmdb_name)
+    }
+
+    /// What there is before; None: not known, or there is no template yet.
+    pub fn before(&self) -> Option<&Pair> {
+        self.old.as_ref()
+    }
+
+    /// What there is after it.
+    pub fn after(&self) -> &Pair {
+        &self.new
+    }
+
     // The server always locks the two names.
     fn is_name(&self) -> bool {
         [PROCESS_NAME, FUNC_NAME].contains(&self.cmdb_name.as_str())
     }
 
-    fn property(&self) -> &str {
+    /// The name in a manifest.
+    pub fn property(&self) -> &str {
         match self.cmdb_name.as_str() {
             PROCESS_NAME => "processName",
             FUNC_NAME => "funcName",
