@@ -150,7 +150,8 @@ pub const BOTH_FORMS_MESSAGE: &str = "bindInfo and bindIp, port, protocol are tw
     schema::lists_disjoint(&["locked", "unlocked"]),
 ]))]
 pub struct BindRow {
-    /// `ip`: the address, for example 0.0.0.0 or `FirstInnerIP`. Absent: none. The IPv6 values need CMDB 3.11.1.
+    /// `ip`: the address, for example 0.0.0.0 or `FirstInnerIP`. Absent: none; where it is locked, "" is sent. The IPv6 values need
+    /// CMDB 3.11.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_ip")]
     pub ip: Option<IpAddress>,
@@ -161,7 +162,7 @@ pub struct BindRow {
     /// `protocol`: TCP, UDP, TCP6 or UDP6.
     #[schemars(schema_with = "any_protocol")]
     pub protocol: Protocol,
-    /// `enable`: whether the socket is in use. Absent: empty, which instances take for false.
+    /// `enable`: whether the socket is in use. Absent: empty, which instances take for false; where it is locked, false is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable: Option<bool>,
     /// `as_default_value` = true: cells that instances must follow, before what the process or the set says of `bindInfo`.

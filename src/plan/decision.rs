@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Difference, Intent, Properties};
+use super::{Difference, Intent, Properties, intent_hash, interned};
+use crate::api::BindCell;
 
 /// What is to be done about a set. It has everything that the engine needs to carry it out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,6 +52,18 @@ pub struct Found {
     pub basis: Basis,
     /// The template that it replaces and that is still there.
     pub replaces: Option<i64>,
+    /// Cells of its rows that instances never match, and that the plan leaves as they are.
+    pub lagging_cells: Vec<LaggingCell>,
+}
+
+/// A cell of a `bind_info` row that is null and locked. Every synchronisation writes it into instances again, and they are never
+/// in sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaggingCell {
+    /// `enable` or `ip`.
+    pub cell: BindCell,
+    /// `port` of the row.
+    pub port: String,
 }
 
 /// What makes a template ours.
@@ -216,6 +229,14 @@ pub enum Step {
         /// `id`
         id: i64,
     },
+}
+
+impl Create {
+    /// A create of what is wanted.
+    pub(super) fn new(process_name: String, wanted: &Properties, cause: Cause) -> Self {
+        let properties: Properties = wanted.iter().map(|(name, pair)| (interned(name), pair.as_sent())).collect();
+        Self { process_name, intent_hash: intent_hash(&properties), properties, cause }
+    }
 }
 
 impl Plan {

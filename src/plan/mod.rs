@@ -19,7 +19,9 @@ mod render;
 mod temporary_name;
 
 pub use check::{Violation, check, check_update};
-pub use decision::{Basis, Cause, Change, Conflict, Create, Decision, Fate, Found, Item, Owner, Plan, Removal, Step};
+pub use decision::{
+    Basis, Cause, Change, Conflict, Create, Decision, Fate, Found, Item, LaggingCell, Owner, Plan, Removal, Step,
+};
 pub use desired::{Desired, DesiredItem, SetName};
 pub use forecast::{MOST_PLANS, forecast};
 pub use intent::{Intent, IntentFate};

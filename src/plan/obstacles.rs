@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::properties::rows;
-use super::{Difference, Name, Template, Unkept};
+use super::{Decision, DesiredItem, Difference, LaggingCell, Name, ServerSchema, Template, Unkept};
 use crate::api::Property;
 
 /// Updates after which a value that CMDB does not keep is not sent again.
@@ -41,6 +41,19 @@ pub fn sorted(differences: Vec<Difference>, known: Option<&BTreeMap<Name, Unkept
     let is_own = differences.iter().all(|difference| updates(difference).is_some());
     let (unkept, open) = differences.into_iter().partition(|difference| updates(difference) >= Some(most));
     Sorted { open, unkept, is_own }
+}
+
+/// Cells of a template's rows that instances never match, where the set manages the rows and the plan does not send them.
+pub fn lagging_cells(item: &DesiredItem, template: &Template, decision: &Decision) -> Vec<LaggingCell> {
+    let name = Property::BindInfo.cmdb_name();
+    let is_sent = matches!(decision, Decision::Update(change) if change.properties.get(name).is_some());
+    let Some(pair) = template.properties.get(name).filter(|_| !is_sent) else { return Vec::new() };
+    let mut cells = rows::lagging(&pair.value).peekable();
+    let is_managed = || item.properties(ServerSchema::BindInfo).is_ok_and(|wanted| wanted.get(name).is_some());
+    if cells.peek().is_none() || !is_managed() {
+        return Vec::new();
+    }
+    cells.map(|(cell, port)| LaggingCell { cell, port: port.to_owned() }).collect()
 }
 
 /// Why no change of a template is possible that leaves its sockets alone: CMDB judges the whole template at every update, also

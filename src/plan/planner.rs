@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::obstacles::{MOST_UPDATES, RENAME_IGNORED, Sorted, blocked, cannot_replace, sorted};
+use super::obstacles::{MOST_UPDATES, RENAME_IGNORED, Sorted, blocked, cannot_replace, lagging_cells, sorted};
 use super::order::ordered;
 use super::properties::rows;
 use super::temporary_name::marked;
@@ -252,6 +252,7 @@ impl<'a> Planner<'a> {
     fn item(&mut self, item: &DesiredItem) -> Item {
         let (found, decision) = self.decide(item);
         let found = found.map(|(template, basis)| Found {
+            lagging_cells: lagging_cells(item, template, &decision),
             id: template.id,
             created_at: template.created_at,
             process_name: template.process_name.clone(),
@@ -294,7 +295,7 @@ impl<'a> Planner<'a> {
         // A template of another item that is to be renamed only blocks the name for now.
         match named.filter(|template| !self.is_leaving(template)) {
             Some(template) => self.judge_named(item, &wanted, template),
-            None => (None, self.judge_missing(item, wanted)),
+            None => (None, self.judge_missing(item, &wanted)),
         }
     }
 
@@ -354,12 +355,12 @@ impl<'a> Planner<'a> {
         (Some((template, Basis::Adopted)), self.judge(item, wanted, template, Basis::Adopted))
     }
 
-    fn judge_missing(&mut self, item: &DesiredItem, wanted: Properties) -> Decision {
+    fn judge_missing(&mut self, item: &DesiredItem, wanted: &Properties) -> Decision {
         if let Some(owner) = self.other_owner(|other| other.comes_first && other.wants.contains(&item.process_name)) {
             return conflict(None, owner, Vec::new());
         }
         let remembered = self.memory.items.get(&item.key);
-        let hash = item.hash(&wanted, &self.not_shown(&wanted));
+        let hash = item.hash(wanted, &self.not_shown(wanted));
         let is_drift = remembered.is_some_and(|then| !is_changed(then.applied_hash.as_deref(), &hash));
         if is_drift && self.policy.drift == DriftPolicy::Detect {
             return Decision::Drifted(Vec::new());
@@ -368,7 +369,7 @@ impl<'a> Planner<'a> {
             return Decision::Refused(reason.clone());
         }
         let cause = if is_drift { Cause::Drift } else { Cause::Spec };
-        Decision::Create(create(item.process_name.clone(), wanted, cause))
+        Decision::Create(Create::new(item.process_name.clone(), wanted, cause))
     }
 
     // What this server does not have, as far as its other templates show.
@@ -446,7 +447,7 @@ impl<'a> Planner<'a> {
         let name = temporary_name(&self.desired.set, &item.key);
         let mut properties = wanted.clone();
         properties.insert(PROCESS_NAME, super::Pair::new(name.as_str(), true));
-        create(name, properties, cause)
+        Create::new(name, &properties, cause)
     }
 
     // Whether another set has it.
@@ -489,10 +490,6 @@ impl<'a> Planner<'a> {
             DeletionPolicy::Delete => Fate::DeleteLater,
         }
     }
-}
-
-fn create(process_name: String, properties: Properties, cause: Cause) -> Create {
-    Create { process_name, intent_hash: intent_hash(&properties), properties, cause }
 }
 
 fn conflict(template: Option<&Template>, owner: Owner, differences: Vec<Difference>) -> Decision {

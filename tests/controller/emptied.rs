@@ -95,6 +95,23 @@ async fn an_older_server_gets_locked_sockets_without_values_also_after_they_have
     assert!(events(&world).contains("not recorded"), "{}", events(&world));
 }
 
+#[tokio::test(start_paused = true)]
+async fn locked_cells_without_values_are_sent_as_instances_can_match_them() {
+    let mut world = world(Schema::BindInfo);
+    world.start_operator();
+    let row = json!({ "port": 80, "protocol": "TCP" });
+    let [created] = &applied(&world, &json!({ "locked": ["bindInfo"], "bindInfo": [row] })).await[..] else { panic!() };
+    let cells = &created["bind_info"]["value"][0];
+    assert_eq!((&cells["enable"], &cells["ip"]), (&pair(false, true), &pair("", true)));
+
+    let none: [Value; 0] = [];
+    let written = json!({ "port": 80, "protocol": "TCP", "enable": false });
+    assert_eq!(applied(&world, &json!({ "locked": ["bindInfo"], "bindInfo": [written] })).await, none);
+    let row = json!({ "port": 80, "protocol": "TCP", "enable": false });
+    let [unlocked] = &applied(&world, &json!({ "bindInfo": [row] })).await[..] else { panic!() };
+    assert_eq!(unlocked["bind_info"]["value"][0]["ip"], pair(Value::Null, false));
+}
+
 /// A process, its sockets as the version before has left them, and the hash that it stored.
 struct Left {
     schema: Schema,

@@ -4,7 +4,7 @@
 use crate::model::Server;
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{
-    Cause, Decision, Desired, Memory, Pair, Policy, Preview, Properties, ServerSchema, SetName, Stage, Step,
+    Cause, Decision, Desired, Memory, Pair, Policy, Preview, Properties, Row, ServerSchema, SetName, Stage, Step,
     Value as PlanValue, forecast,
 };
 use serde_json::{Value, json};
@@ -210,4 +210,115 @@ fn what_instances_keep_is_said_with_how_to_clear_it() {
     let (server, memory) = settled(ServerSchema::Flat, &json!({ "port": 80, "protocol": "TCP" }));
     let flat = text(&server, &memory, &set(json!({}), &json!({})));
     assert!(flat.contains("instances keep port, protocol;") && flat.contains("not recorded"), "{flat}");
+}
+
+// Each way to lock a cell that has no value.
+fn locked_without_a_value() -> Vec<(Value, Value, Value, Value)> {
+    let row = json!({ "port": 80, "protocol": "TCP" });
+    let (off, none) = (json!([false, true]), json!(["", true]));
+    let cells = |cells: Value| json!({ "bindInfo": [{ "port": 80, "protocol": "TCP", "locked": cells }] });
+    vec![
+        (json!({}), json!({ "locked": ["bindInfo"], "bindInfo": [row] }), off.clone(), none.clone()),
+        (json!({ "locked": ["bindInfo"] }), json!({ "bindInfo": [row] }), off.clone(), none.clone()),
+        (json!({}), cells(json!(["enable", "ip"])), off.clone(), none.clone()),
+        (json!({}), cells(json!(["enable"])), off, json!([null, false])),
+        (json!({}), cells(json!(["ip"])), json!([null, false]), none.clone()),
+        (json!({}), json!({ "port": 80, "protocol": "TCP", "locked": ["bindIp"] }), json!([true, true]), none),
+        (json!({}), json!({ "bindInfo": [row] }), json!([null, false]), json!([null, false])),
+    ]
+}
+
+fn cell(row: &Value, name: &str) -> Value {
+    json!([row[name]["value"], row[name]["as_default_value"]])
+}
+
+#[test]
+fn a_locked_cell_without_a_value_is_sent_as_what_instances_have_then() {
+    for (spec, process, enable, ip) in locked_without_a_value() {
+        for before in [None, Some(json!({ "bindInfo": [{ "port": 81, "protocol": "UDP" }] }))] {
+            let (mut server, mut memory) = match &before {
+                Some(before) => settled(ServerSchema::BindInfo, before),
+                None => (Server::new(ServerSchema::BindInfo), Memory::default()),
+            };
+            let sent = sent(&mut server, &mut memory, &set(spec.clone(), &process));
+            let row = &sent.get("bind_info").unwrap().value.to_json()[0];
+            assert_eq!((cell(row, "enable"), cell(row, "ip")), (enable.clone(), ip.clone()), "{spec} {process}");
+        }
+    }
+}
+
+fn null_cells(server: &mut Server) {
+    let row = |id, port: &str| Row {
+        id: Some(id),
+        ip: Pair { value: PlanValue::Empty, locked: true },
+        port: Pair::new(port, true),
+        protocol: Pair::new("1", true),
+        enable: Pair { value: PlanValue::Empty, locked: true },
+        others: None,
+    };
+    let rows = Pair::new(PlanValue::Rows([row(7, "81"), row(4, "80")].into()), true);
+    server.templates[0].properties.insert("bind_info", rows);
+}
+
+fn two(first: &Value) -> Value {
+    json!({ "locked": ["bindInfo"], "bindInfo": [first, { "port": 81, "protocol": "TCP" }] })
+}
+
+#[test]
+fn cells_that_instances_never_match_are_named_until_something_mends_them() {
+    let absent = set(json!({}), &two(&json!({ "port": 80, "protocol": "TCP" })));
+    let (mut server, mut memory) = settled(ServerSchema::BindInfo, &two(&json!({ "port": 80, "protocol": "TCP" })));
+    assert!(!text(&server, &memory, &absent).contains("never in sync"));
+    null_cells(&mut server);
+    let said = text(&server, &memory, &absent);
+    for part in [
+        "enable of the bindInfo row of port 80 is null",
+        "ip of the bindInfo row of port 80 is null",
+        "enable: false",
+        "unlocked: [ip]",
+        "1 of 1 in sync",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let unmanaged = set(json!({}), &json!({ "unmanaged": ["bindInfo"] }));
+    assert!(!text(&server, &memory, &unmanaged).contains("never in sync"));
+
+    // What the manifest writes differs from null; all of the rows are sent then, with their ids.
+    let written = set(json!({}), &two(&json!({ "port": 80, "protocol": "TCP", "enable": false })));
+    assert!(!text(&server, &memory, &written).contains("never in sync"));
+    let sent = sent(&mut server, &mut memory, &written);
+    let rows = sent.get("bind_info").unwrap().value.to_json();
+    for (row, id) in rows.as_array().unwrap().iter().zip([4, 7]) {
+        assert_eq!(
+            (cell(row, "enable"), cell(row, "ip"), &row["row_id"]),
+            (json!([false, true]), json!(["", true]), &json!(id))
+        );
+    }
+}
+
+#[test]
+fn rows_that_differ_in_protocol_alone_keep_their_ids_when_null_is_mended() {
+    let both = |more: Value| {
+        let mut process = json!({ "locked": ["bindInfo"], "bindInfo": [{ "port": 53, "protocol": "TCP" }, { "port": 53, "protocol": "UDP" }] });
+        process.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        process
+    };
+    let (mut server, mut memory) = settled(ServerSchema::BindInfo, &both(json!({})));
+    let PlanValue::Rows(mut rows) = server.templates[0].properties.get("bind_info").unwrap().value.clone() else {
+        panic!()
+    };
+    for row in &mut rows {
+        row.enable.value = PlanValue::Empty;
+    }
+    let ids = |rows: &[Row]| -> Vec<(Option<i64>, PlanValue)> {
+        let mut ids: Vec<_> = rows.iter().map(|row| (row.id, row.protocol.value.clone())).collect();
+        ids.sort_by_key(|(id, _)| *id);
+        ids
+    };
+    let before = ids(&rows);
+    server.templates[0].properties.insert("bind_info", Pair::new(PlanValue::Rows(rows), true));
+    let third = json!({ "bindInfo": [{ "port": 53, "protocol": "TCP" }, { "port": 53, "protocol": "UDP" }, { "port": 54, "protocol": "TCP" }] });
+    let sent = sent(&mut server, &mut memory, &set(json!({}), &both(third)));
+    let PlanValue::Rows(rows) = &sent.get("bind_info").unwrap().value else { panic!() };
+    assert_eq!(ids(&rows[..2]), before);
 }

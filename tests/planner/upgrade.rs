@@ -3,7 +3,7 @@
 use crate::model::Server;
 use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{
-    Decision, Desired, Memory, Pair, Policy, Properties, Remembered, ServerSchema, SetName, Value as PlanValue,
+    Decision, Desired, Memory, Pair, Policy, Properties, Remembered, Row, ServerSchema, SetName, Value as PlanValue,
 };
 use serde_json::{Value, json};
 
@@ -120,4 +120,35 @@ fn what_the_version_before_left_is_adopted_without_a_write() {
             assert!(is_in_sync && plan.steps.is_empty(), "{spec} {process}: {plan:?}");
         }
     }
+}
+
+// What a template may show of a socket of port 80 that was once without `enable` and `ip`.
+fn listed(enable: PlanValue, ip: PlanValue) -> Pair {
+    let row = Row {
+        id: Some(3),
+        ip: Pair::new(ip, true),
+        port: Pair::new("80", true),
+        protocol: Pair::new("1", true),
+        enable: Pair::new(enable, true),
+        others: None,
+    };
+    Pair::new(PlanValue::Rows([row].into()), true)
+}
+
+#[test]
+fn each_form_of_an_empty_locked_cell_is_in_sync_with_an_absent_one() {
+    let (desired, policy) =
+        set(json!({}), json!({ "locked": ["bindInfo"], "bindInfo": [{ "port": 80, "protocol": "TCP" }] }));
+    for enable in [PlanValue::Empty, false.into()] {
+        for ip in [PlanValue::Empty, "".into()] {
+            let mut server = written_before(&desired, ServerSchema::BindInfo);
+            server.templates[0].properties.insert("bind_info", listed(enable.clone(), ip.clone()));
+            let plan = server.plan(&desired, &Memory::default(), &policy);
+            assert!(matches!(plan.items[0].decision, Decision::InSync { .. }), "{enable:?} {ip:?}: {plan:?}");
+        }
+    }
+    let mut server = written_before(&desired, ServerSchema::BindInfo);
+    server.templates[0].properties.insert("bind_info", listed(true.into(), PlanValue::Empty));
+    let plan = server.plan(&desired, &Memory::default(), &policy);
+    assert!(!matches!(plan.items[0].decision, Decision::InSync { .. }), "{plan:?}");
 }

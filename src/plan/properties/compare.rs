@@ -94,10 +94,10 @@ pub fn compare(wanted: &Properties, template: &Template, leaves_outer_flag: bool
         let may_have_either_flag =
             property == Some(Property::BindInfo) && leaves_outer_flag && pair.value == Value::Empty;
         let is_lock_met = is_name || may_have_either_flag || pair.locked == found.locked;
-        if !(pair.value.says_the_same(&found.value) && is_lock_met) {
+        if !(pair.value.is_met_by(&found.value) && is_lock_met) {
             // Sockets are removed with the flag on: with it off, CMDB does not show that instances still have them, and removes them
             // at its next synchronisation.
-            let wanted = Pair { locked: pair.locked || may_have_either_flag, ..pair.clone() };
+            let wanted = Pair { locked: pair.locked || may_have_either_flag, ..pair.as_sent() };
             let found = found.clone();
             let (property, cmdb_name) = (manifest_name.to_owned(), interned(name));
             comparison.differences.push(Difference { property, cmdb_name, wanted, found });

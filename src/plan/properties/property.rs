@@ -117,7 +117,18 @@ impl Pair {
         self.value.heap_bytes()
     }
 
-    /// Whether it is null and locked.
+    /// The pair as it is sent: cells of rows that are locked without a value get the value that instances have then.
+    #[must_use]
+    pub fn as_sent(&self) -> Self {
+        match &self.value {
+            Value::Rows(rows) => {
+                Self { value: Value::Rows(rows.iter().map(Row::as_sent).collect()), locked: self.locked }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// Whether it is null and locked. Instances never match such an `enable` or `ip` of a row.
     pub(crate) fn is_locked_null(&self) -> bool {
         self.locked && self.value == Value::Empty
     }
@@ -167,6 +178,10 @@ impl Value {
         if rows.is_empty() { Self::Empty } else { Self::Rows(rows.into()) }
     }
 
+    fn ip(value: &Self) -> &Self {
+        if value.as_text() == Some("") { &Self::Empty } else { value }
+    }
+
     // CMDB takes "" and null alike for a choice that was not made.
     fn code(value: Json) -> Self {
         if value.as_str() == Some("") { Self::Empty } else { value.into() }
@@ -177,11 +192,29 @@ impl Value {
     pub fn says_the_same(&self, other: &Self) -> bool {
         let (Self::Rows(left), Self::Rows(right)) = (self, other) else { return self == other };
         let sorted = |rows: &[Row]| {
-            let mut texts: Vec<String> = rows.iter().map(|row| row.cells().to_string()).collect();
+            let mut texts: Vec<String> = rows.iter().map(|row| row.compared().cells().to_string()).collect();
             texts.sort_unstable();
             texts
         };
         left.len() == right.len() && sorted(left) == sorted(right)
+    }
+
+    /// Whether a listed value is what is wanted here. Where the manifest leaves a locked `enable` absent, what is sent for it and the
+    /// null of older versions both are; where it writes false, null is not.
+    pub(crate) fn is_met_by(&self, listed: &Self) -> bool {
+        let (Self::Rows(wanted), Self::Rows(listed)) = (self, listed) else { return self == listed };
+        // Among rows that are sent alike, nulls come last.
+        let sorted = |rows: &[Row]| {
+            let row = |row: &Row| (row.as_sent().compared().cells().to_string(), row.enable.is_locked_null());
+            let mut rows: Vec<(String, bool)> = rows.iter().map(row).collect();
+            rows.sort_unstable();
+            rows
+        };
+        wanted.len() == listed.len()
+            && sorted(wanted)
+                .iter()
+                .zip(sorted(listed))
+                .all(|((wanted, is_absent), (listed, is_null))| *wanted == listed && (*is_absent || !is_null))
     }
 }
 
@@ -222,8 +255,9 @@ impl Row {
             let shown = row.get(cell.cmdb_name()).unwrap_or(&Json::Null);
             let value = shown.get("value").cloned().unwrap_or_default();
             let locked = shown.get("as_default_value").and_then(Json::as_bool).unwrap_or_default();
-            let is_code = matches!(cell, BindCell::Ip | BindCell::Protocol);
-            Pair { value: if is_code { Value::code(value) } else { value.into() }, locked }
+            // Instances tell null and "" of a locked `ip` apart.
+            let value = if cell == BindCell::Protocol { Value::code(value) } else { value.into() };
+            Pair { value, locked }
         };
 
         Self {
@@ -245,7 +279,31 @@ impl Row {
 
     /// Whether two rows say the same, whatever their ids.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        self.ip == other.ip && self.port == other.port && self.protocol == other.protocol && self.enable == other.enable
+        let ip = |row: &Self| (Value::ip(&row.ip.value).clone(), row.ip.locked);
+        ip(self) == ip(other)
+            && self.port == other.port
+            && self.protocol == other.protocol
+            && self.enable == other.enable
+    }
+
+    /// The row as it is sent. CMDB writes false into instances for a locked `enable` of null, and null for a locked `ip` of null,
+    /// but compares them with null and "": such instances would differ for ever.
+    pub(crate) fn as_sent(&self) -> Self {
+        let mut row = self.clone();
+        if row.enable.is_locked_null() {
+            row.enable.value = false.into();
+        }
+        if row.ip.is_locked_null() {
+            row.ip.value = "".into();
+        }
+        row
+    }
+
+    // The row with one form of an `ip` that was not chosen: a manifest cannot tell null and "" apart.
+    fn compared(&self) -> Self {
+        let mut row = self.clone();
+        row.ip.value = Value::ip(&row.ip.value).clone();
+        row
     }
 
     fn heap_bytes(&self) -> usize {

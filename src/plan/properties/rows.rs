@@ -1,6 +1,7 @@
 //! Rows of `bind_info` for an update: paired with the server's, whose `row_id`s instances hold on to.
 
 use super::property::{Pair, Row, Value};
+use crate::api::BindCell;
 
 /// The wanted rows with the server's ids: equal rows first, then rows of an equal port, then in order. A row that has no
 /// partner gets no id. What a private build keeps in a row beside the known cells stays.
@@ -10,7 +11,8 @@ pub(crate) fn paired(wanted: &Pair, found: &Pair) -> Pair {
     };
     let mut rows = wanted_rows.to_vec();
     let mut partners: Vec<Option<usize>> = vec![None; rows.len()];
-    pair_off(&rows, found_rows, &mut partners, Row::says_the_same);
+    // A cell that is sent for an absent one is the null of older versions.
+    pair_off(&rows, found_rows, &mut partners, |row, other| row.says_the_same(&other.as_sent()));
     pair_off(&rows, found_rows, &mut partners, |row, other| row.port.value == other.port.value);
     pair_off(&rows, found_rows, &mut partners, |_, _| true);
 
@@ -39,4 +41,14 @@ pub(crate) fn blocking(rows: &Value) -> Option<usize> {
     let Value::Rows(rows) = rows else { return None };
     let is_empty = |pair: &Pair| pair.value.as_text().is_none_or(str::is_empty);
     rows.iter().position(|row| is_empty(&row.port) || is_empty(&row.protocol))
+}
+
+/// The locked `enable` and `ip` of null of listed rows, with the port of their row.
+pub(crate) fn lagging(rows: &Value) -> impl Iterator<Item = (BindCell, &str)> {
+    let rows: &[Row] = if let Value::Rows(rows) = rows { rows } else { &[] };
+    rows.iter().flat_map(|row| {
+        let cells = [(BindCell::Enable, &row.enable), (BindCell::Ip, &row.ip)];
+        let lagging = cells.into_iter().filter(|(_, pair)| pair.is_locked_null());
+        lagging.map(|(cell, _)| (cell, row.port.value.as_text().unwrap_or_default()))
+    })
 }

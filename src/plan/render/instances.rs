@@ -2,9 +2,9 @@
 
 use super::values::Change;
 use crate::api::{BindCell, Property};
-use crate::plan::Difference;
 use crate::plan::properties::property::{Pair, Row, Value};
 use crate::plan::properties::rows;
+use crate::plan::{Difference, LaggingCell};
 
 /// What instances make of an update that removes these differences.
 #[must_use]
@@ -44,6 +44,20 @@ pub fn effects_of(changes: &[Change]) -> Vec<String> {
 
     effects.extend(changes.iter().filter(|change| change.known() == Some(Property::BindInfo)).flat_map(of_sockets));
     effects
+}
+
+/// What is wrong with a cell that instances never match, and what a person can do.
+pub fn lagging(cell: &LaggingCell) -> String {
+    let LaggingCell { cell, port } = cell;
+    let cure = match cell {
+        BindCell::Enable => "write enable: false (or true) in the row",
+        _ => "write an ip in the row, or unlocked: [ip]",
+    };
+    format!(
+        "{} of the bindInfo row of port {port} is null and locked in CMDB, so instances are never in sync, and every \
+         synchronisation writes them again: {cure}",
+        cell.name()
+    )
 }
 
 fn names(changes: &[&Change]) -> String {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value as Json, json};
 
 use super::explain::explain;
-use super::instances::effects_of;
+use super::instances::{effects_of, lagging};
 use super::values::Change;
 use crate::api::PROCESS_NAME;
 use crate::plan::{
@@ -140,6 +140,12 @@ impl Preview {
             }
         }
 
+        for item in &self.plan.items {
+            for note in notes(item) {
+                let _ = writeln!(text, "  = {}: {note}", item.key);
+            }
+        }
+
         for removal in &self.plan.removals {
             let why = match removal.fate {
                 Fate::Orphan => "it has left the set, whose deletionPolicy is Orphan",
@@ -200,12 +206,14 @@ impl Preview {
             };
             let differences: Json =
                 differences(decision).iter().map(|difference| Change::of(difference).to_json()).collect();
-            json!({
+            let mut shown = json!({
                 "name": key, "processName": process_name, "id": found.as_ref().map(|found| found.id),
                 "state": state(item), "message": Some(explain(item)).filter(|_| is_trouble(item)),
                 "adopted": found.as_ref().is_some_and(|found| found.basis == Basis::Adopted),
                 "ignored": ignored, "differences": differences,
-            })
+            });
+            add_notes(&mut shown, notes(item));
+            shown
         });
 
         let removals = self.plan.removals.iter().map(|removal| {
@@ -322,6 +330,11 @@ impl Shown<'_> {
         add_notes(&mut shown, effects_of(&self.changes));
         shown
     }
+}
+
+// What is to be said of the rows of an item's template.
+fn notes(item: &Item) -> Vec<String> {
+    item.found.iter().flat_map(|found| &found.lagging_cells).map(lagging).collect()
 }
 
 fn add_notes(shown: &mut Json, notes: Vec<String>) {

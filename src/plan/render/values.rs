@@ -220,6 +220,7 @@ fn row_json(row: &Row) -> Json {
 // As in a manifest. Only locks that are not as usual are listed: a cell with a value is locked, one without is not.
 fn row_text(row: &Row) -> String {
     let plain = |cell: BindCell, pair: &Pair| match &pair.value {
+        Value::Text(text) if text.is_empty() => format!("{text:?}"),
         Value::Text(text) => decoded(cell.cmdb_name(), text).map_or_else(|| text.to_string(), str::to_owned),
         value => value.to_json().to_string(),
     };
