@@ -1,0 +1,46 @@
+//! What a plan is made from, and what follows from it for one template alone.
+
+use super::{Desired, DesiredItem, Memory, Observed, OtherSet, Owner, Policy, Template};
+
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// What CMDB lists.
+    pub observed: &'a Observed,
+    /// The other live sets of the service template.
+    pub other_sets: &'a [OtherSet],
+    /// What is remembered.
+    pub memory: &'a Memory,
+    /// What the set allows.
+    pub policy: &'a Policy,
+}
+
+impl<'a> Given<'a> {
+    /// The item of this key.
+    pub fn item(&self, key: &str) -> Option<&'a DesiredItem> {
+        self.desired.items.iter().find(|item| item.key == key)
+    }
+
+    /// Whether it was created by a user that is known to be another.
+    pub fn is_strangers(&self, template: &Template) -> bool {
+        let known = self.observed.user.as_ref().filter(|_| !template.creator.is_empty());
+        known.is_some_and(|user| template.creator != *user)
+    }
+
+    /// Whether it was created by our own user, as far as the user shows that.
+    pub fn is_surely_ours(&self, template: &Template) -> bool {
+        self.observed.user.as_ref().is_some_and(|user| template.creator == *user)
+    }
+
+    /// Whether another set has it.
+    pub fn is_owned(&self, template: &Template) -> bool {
+        self.other_owner(|other| other.owns(template)).is_some()
+    }
+
+    /// The first other set that claims it so.
+    pub fn other_owner(&self, claims: impl Fn(&OtherSet) -> bool) -> Option<Owner> {
+        self.other_sets.iter().find(|other| claims(other)).map(|other| Owner::Set(other.name.clone()))
+    }
+}
