@@ -60,6 +60,12 @@ pub struct ProcessStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub created_at: Option<String>,
+    /// User (`bk_username`) that created it, until a list has shown its `createdAt`; empty where the credentials have a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// ID of the process template that is to take its place and still has a temporary name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement_id: Option<i64>,
     /// `bk_process_name` under which it was last in line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process_name: Option<String>,
@@ -141,6 +147,10 @@ pub struct PendingIntent {
     pub hash: String,
     /// Highest template ID in the list that showed the name free: a template of ours has a higher one.
     pub after_id: i64,
+    /// User (`bk_username`) that the create was sent with; empty where the credentials have a token, absent where an older version has
+    /// announced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 // An open string: a state added later must not make an older operator's objects invalid.

@@ -16,6 +16,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Intents whose outcome is not known yet, by key; also those of keys that have left the spec.
     pub undecided: BTreeMap<String, Intent>,
+    /// Templates that we created to replace those of items, by key, while an item does not have them under its own name.
+    pub replacements: BTreeMap<String, i64>,
     /// The highest template ID in the list that this plan was made from.
     pub highest_id: i64,
 }

@@ -1,6 +1,6 @@
 //! What a plan is made from, and what follows from it for one template alone.
 
-use super::{Desired, DesiredItem, Memory, Observed, OtherSet, Owner, Policy, Template};
+use super::{Desired, DesiredItem, Intent, Memory, Observed, OtherSet, Owner, Policy, Template};
 
 /// What a plan is made from.
 #[derive(Clone, Copy)]
@@ -32,6 +32,19 @@ impl<'a> Given<'a> {
     /// Whether it was created by our own user, as far as the user shows that.
     pub fn is_surely_ours(&self, template: &Template) -> bool {
         self.observed.user.as_ref().is_some_and(|user| template.creator == *user)
+    }
+
+    /// Whether the user who sent a create can have created it. Where that user is not known, our own is meant.
+    pub fn is_creator(&self, user: Option<&String>, template: &Template) -> bool {
+        match user {
+            Some(user) => user.is_empty() || template.creator.is_empty() || template.creator == *user,
+            None => !self.is_strangers(template),
+        }
+    }
+
+    /// Whether an intent of ours can have created it.
+    pub fn explains(&self, intent: &Intent, template: &Template) -> bool {
+        intent.describes(template) && self.is_creator(intent.user.as_ref(), template)
     }
 
     /// Whether another set has it.

@@ -1,5 +1,7 @@
 //! Intents: creates that were announced in a status before their request was sent.
 
+use super::{Template, intent_hash};
+
 /// A create that was announced. It stands for one request, which is sent at most once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intent {
@@ -9,8 +11,19 @@ pub struct Intent {
     pub hash: String,
     /// Highest template ID in the list that showed the name free.
     pub after_id: i64,
+    /// The user who sends it; empty: the credentials name none. None: an older version has announced it.
+    pub user: Option<String>,
     /// What is known of its outcome.
     pub fate: IntentFate,
+}
+
+impl Intent {
+    /// Whether the template has the name and the content that were sent, and was not there before.
+    pub(super) fn describes(&self, template: &Template) -> bool {
+        template.process_name == self.process_name
+            && template.id > self.after_id
+            && intent_hash(&template.properties) == self.hash
+    }
 }
 
 /// What is known of an intent's outcome, for a list that was taken since.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::given::Given;
 use super::temporary_name::marked;
-use super::{Basis, Intent, IntentFate, Remembered, Template, intent_hash, temporary_name};
+use super::{Basis, Intent, IntentFate, Remembered, Template, temporary_name};
 use crate::api::{AdoptionPolicy, FUNC_NAME, PROCESS_NAME, ReplacePolicy};
 
 /// Which templates are ours without a decision.
@@ -22,6 +22,8 @@ pub struct Matching<'a> {
     pub released: BTreeMap<i64, (String, &'a Template)>,
     /// Intents whose outcome is not known yet.
     pub undecided: BTreeMap<String, Intent>,
+    /// Templates that we created to replace those of items, by key, while an item does not have them under its own name.
+    pub replacements: BTreeMap<String, i64>,
     // Whether a template has a temporary value: others may be in an intermediate state too.
     is_midway: bool,
 }
@@ -37,11 +39,13 @@ impl<'a> Matching<'a> {
             leftovers: Vec::new(),
             released: BTreeMap::new(),
             undecided: BTreeMap::new(),
+            replacements: BTreeMap::new(),
             is_midway: false,
         };
 
         matching.match_marked();
         matching.match_remembered();
+        matching.match_renamed();
         matching.match_intents();
         if matching.may_infer() {
             matching.match_midway();
@@ -67,7 +71,13 @@ impl<'a> Matching<'a> {
         for key in keys {
             let temporary = temporary_name(&self.given.desired.set, key);
             for template in marked.get(temporary.as_str()).into_iter().flatten() {
-                if self.given.is_strangers(template) {
+                let is_known = self.is_known(key, template);
+                let is_remembered =
+                    self.given.memory.items.get(key).is_some_and(|remembered| remembered.id == template.id);
+                if is_known && !is_remembered && template.process_name == temporary {
+                    self.replacements.insert(key.to_owned(), template.id);
+                }
+                if !is_known && self.given.is_strangers(template) {
                     continue;
                 }
                 self.is_midway = true;
@@ -119,11 +129,22 @@ impl<'a> Matching<'a> {
         }
     }
 
-    // With a token our own user is not known: the template may be another user's, and stays.
+    // Its name alone does not make it ours to delete: anybody can give it that.
     fn leave_over(&mut self, key: &str, template: &'a Template) {
-        if self.given.is_surely_ours(template) && !self.given.is_owned(template) && self.taken.insert(template.id) {
+        if self.is_known(key, template) && !self.given.is_owned(template) && self.taken.insert(template.id) {
+            // The item may get another template before this one is deleted.
+            self.replacements.insert(key.to_owned(), template.id);
             self.leftovers.push((key.to_owned(), template));
         }
+    }
+
+    // Whether the memory has its ID for this key, or an intent explains it.
+    fn is_known(&self, key: &str, template: &Template) -> bool {
+        let memory = self.given.memory;
+        let remembered = memory.items.get(key).and_then(|remembered| self.find_remembered(remembered));
+        remembered.is_some_and(|remembered| remembered.id == template.id)
+            || memory.replacements.get(key) == Some(&template.id)
+            || memory.intents.get(key).is_some_and(|intent| self.given.explains(intent, template))
     }
 
     fn match_remembered(&mut self) {
@@ -137,16 +158,49 @@ impl<'a> Matching<'a> {
         }
     }
 
+    // A replacement that has the name of the item already, while the status still remembers the template that it replaced.
+    fn match_renamed(&mut self) {
+        for (key, id) in &self.given.memory.replacements {
+            let Some(template) = self.given.observed.by_id(*id) else { continue };
+            let item = self.given.item(key);
+            let remembered = self.given.memory.items.get(key);
+            let has_name = |name: &String| template.process_name == *name;
+            let is_renamed = item.is_some_and(|item| has_name(&item.process_name))
+                || remembered.is_some_and(|remembered| has_name(&remembered.process_name));
+            if !is_renamed || self.taken.contains(id) || self.own.contains_key(key.as_str()) {
+                continue;
+            }
+
+            if item.is_some() {
+                self.taken.insert(*id);
+                self.own.insert(key, (template, Basis::Claimed));
+            } else {
+                self.replacements.insert(key.clone(), *id);
+                self.release(key, template);
+            }
+        }
+    }
+
     fn match_intents(&mut self) {
         for (key, intent) in &self.given.memory.intents {
             let is_wanted = self.given.item(key).is_some();
-            match self.claim(intent) {
+            let mut explained = self
+                .given
+                .observed
+                .templates
+                .iter()
+                .filter(|template| self.given.explains(intent, template))
+                .peekable();
+            if explained.peek().is_none() && intent.fate == IntentFate::Open {
+                self.undecided.insert(key.clone(), intent.clone());
+            }
+            // Names are unique only since CMDB 3.9.18.
+            let free = explained.find(|template| !self.taken.contains(&template.id));
+            match free {
                 Some(template) if !is_wanted => self.release(key, template),
-                Some(template) if !self.own.contains_key(key.as_str()) && self.taken.insert(template.id) => {
+                Some(template) if !self.own.contains_key(key.as_str()) => {
+                    self.taken.insert(template.id);
                     self.own.insert(key, (template, Basis::Claimed));
-                }
-                None if intent.fate == IntentFate::Open => {
-                    self.undecided.insert(key.clone(), intent.clone());
                 }
                 _ => {}
             }
@@ -202,16 +256,11 @@ impl<'a> Matching<'a> {
         let template = self.given.observed.by_id(remembered.id)?;
         let same = match (remembered.created_at, template.created_at) {
             (Some(then), Some(now)) => then == now,
-            _ => template.process_name == remembered.process_name && !self.given.is_strangers(template),
+            _ => {
+                template.process_name == remembered.process_name
+                    && self.given.is_creator(remembered.created_by.as_ref(), template)
+            }
         };
         same.then_some(template)
-    }
-
-    fn claim(&self, intent: &Intent) -> Option<&'a Template> {
-        self.given.observed.by_name(&intent.process_name).filter(|template| {
-            template.id > intent.after_id
-                && !self.given.is_strangers(template)
-                && intent_hash(&template.properties) == intent.hash
-        })
     }
 }

@@ -11,6 +11,8 @@ pub struct Memory {
     pub items: BTreeMap<String, Remembered>,
     /// Intents, by key.
     pub intents: BTreeMap<String, Intent>,
+    /// IDs of templates that we created under temporary names to replace those of items, by key.
+    pub replacements: BTreeMap<String, i64>,
     /// Items that CMDB refused and that are not sent again yet, by key, with its reason.
     pub refused: BTreeMap<String, String>,
     /// Whether this CMDB has shown that it ignores new names: up to 3.9.26 it does.
@@ -35,6 +37,8 @@ pub struct Remembered {
     pub id: i64,
     /// `create_time` in milliseconds since 1970. None: the create was answered, but not listed yet.
     pub created_at: Option<i64>,
+    /// The user who created it, until it was listed: see [`Intent::user`].
+    pub created_by: Option<String>,
     /// `bk_process_name`
     pub process_name: String,
     /// Hash of the wanted state when the template was last in sync with it.
@@ -68,6 +72,7 @@ impl Memory {
         // An intent that explains what is to be removed is all that is known of it.
         let is_left = |key: &str| removals.contains(key) && !items.contains(key) && !self.items.contains_key(key);
         self.intents.retain(|key, _| plan.undecided.contains_key(key) || is_left(key));
+        self.replacements.clone_from(&plan.replacements);
     }
 
     fn absorb_item(&mut self, item: &Item) {
@@ -93,18 +98,24 @@ impl Memory {
             return;
         }
 
-        let applied_hash = in_sync.or_else(|| self.items.get(&item.key).and_then(|then| then.applied_hash.clone()));
+        let then = self.items.get(&item.key);
+        let applied_hash = in_sync.or_else(|| then.and_then(|then| then.applied_hash.clone()));
+        let created_by = then.filter(|then| then.id == found.id && found.created_at.is_none());
+        let created_by = created_by.and_then(|then| then.created_by.clone());
         let (id, created_at, process_name) = (found.id, found.created_at, found.process_name.clone());
-        self.items.insert(item.key.clone(), Remembered { id, created_at, process_name, applied_hash });
+        self.items.insert(item.key.clone(), Remembered { id, created_at, created_by, process_name, applied_hash });
     }
 
-    /// Takes over that a create of an item was answered. What is created under a temporary name is found by it; until it
-    /// has taken its place, the template that it replaces is the one to remember.
+    /// Takes over that a create of an item was answered. What is created under a temporary name is remembered beside the template
+    /// that it replaces, until it has taken its place.
     pub fn created(&mut self, key: &str, process_name: &str, id: i64, is_temporary: bool) {
-        self.intents.remove(key);
-        if !is_temporary {
-            let process_name = process_name.to_owned();
-            self.items.insert(key.to_owned(), Remembered { id, created_at: None, process_name, applied_hash: None });
+        let created_by = self.intents.remove(key).and_then(|intent| intent.user);
+        if is_temporary {
+            self.replacements.insert(key.to_owned(), id);
+            return;
         }
+        let (created_at, process_name) = (None, process_name.to_owned());
+        let remembered = Remembered { id, created_at, created_by, process_name, applied_hash: None };
+        self.items.insert(key.to_owned(), remembered);
     }
 }

@@ -21,7 +21,8 @@ pub fn plan(desired: &Desired, observed: &Observed, other_sets: &[OtherSet], mem
     let mut items: Vec<Item> = desired.items.iter().map(|item| planner.item(item)).collect();
     let removals = planner.removals();
     let steps = ordered(&desired.set, &mut items, &removals, observed);
-    Plan { items, removals, steps, undecided: planner.matching.undecided, highest_id: observed.highest_id() }
+    let Matching { undecided, replacements, .. } = planner.matching;
+    Plan { items, removals, steps, undecided, replacements, highest_id: observed.highest_id() }
 }
 
 struct Planner<'a> {

@@ -1,6 +1,6 @@
 //! Whether what a status remembers was made in the place that is planned for now.
 
-use super::{Intent, Memory, Observed, intent_hash};
+use super::{Intent, Memory, Observed};
 
 /// Where the memory of a status was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,9 +32,11 @@ pub fn check_provenance(memory: &mut Memory, made_in: &Place, here: &Place, obse
             let listed = observed.by_id(remembered.id).and_then(|template| template.created_at);
             listed.is_some() && listed == remembered.created_at
         });
-        let is_here = is_here || memory.intents.values().any(|intent| explains(intent, observed));
+        let is_stored = |intent: &Intent| observed.templates.iter().any(|template| intent.describes(template));
+        let is_here = is_here || memory.intents.values().any(is_stored);
 
         if !is_here && memory.items.is_empty() && is_of(made_in, here) {
+            memory.replacements.clear();
             return Provenance::OtherEndpoint;
         }
         if !is_here {
@@ -53,11 +55,4 @@ pub fn check_provenance(memory: &mut Memory, made_in: &Place, here: &Place, obse
 // Whether both are a service template of the same ID.
 fn is_of(made_in: &Place, here: &Place) -> bool {
     made_in.service_template_id.is_none() || made_in.service_template_id == here.service_template_id
-}
-
-// Whether a template is there that this intent has created.
-fn explains(intent: &Intent, observed: &Observed) -> bool {
-    observed
-        .by_name(&intent.process_name)
-        .is_some_and(|template| template.id > intent.after_id && intent_hash(&template.properties) == intent.hash)
 }

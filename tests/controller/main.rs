@@ -19,6 +19,7 @@ mod neighbour;
 mod odd_servers;
 mod outage;
 mod replaced_credentials;
+mod rotated_user;
 mod sharing;
 mod strangers;
 mod superseded;

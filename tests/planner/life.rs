@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::model::Server;
 use process_template_operator::api::{AdoptionPolicy, ProcessTemplateSetSpec, ReplacePolicy};
 use process_template_operator::plan::{
-    Cause, Decision, Desired, Fate, Intent, IntentFate, Memory, OtherSet, Owner, Pair, Policy, Properties,
-    ServerSchema, SetName, Step, Template, Value as PlanValue, forecast, temporary_name,
+    Cause, Create, Decision, Desired, Fate, Intent, IntentFate, Memory, OtherSet, Owner, Pair, Plan, Policy,
+    Properties, ServerSchema, SetName, Step, Template, Value as PlanValue, forecast, temporary_name,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -372,22 +372,58 @@ fn a_template_that_is_taken_over_and_replaced_is_replaced_to_the_end() {
     server.run(&desired, &mut Memory::default(), &policy, usize::MAX);
 }
 
-// With a token nobody knows our user: what only looks like ours is never deleted for it.
+// Anybody can give a template that name, also with our own user.
 #[test]
 fn a_temporary_name_alone_is_no_leave_to_delete() {
     let (server, memory) = settled(json!({ "processes": [{ "name": "a", "funcName": "a" }] }));
     let temporary = temporary_name(&set_name(), "a");
-    for (creator, by_name) in [("somebody", true), ("ours", false)] {
+    for (creator, by_name) in [("somebody", true), ("ours", true), ("ours", false)] {
         let mut server = server.clone();
         let name = if by_name { temporary.as_str() } else { "other" };
         let spec = json!({ "processes": [{ "name": name, "funcName": "f", "startParamRegex": temporary }] });
         server.store(&set(spec).0.items[0].properties(ServerSchema::BindInfo).unwrap(), creator);
-        let (desired, policy) = set(json!({ "processes": [{ "name": "a", "funcName": "a" }] }));
-        for user in [Some("ours".to_owned()), None] {
+        for processes in [json!([{ "name": "a", "funcName": "a" }]), json!([])] {
+            let (desired, policy) = set(json!({ "deletionPolicy": "Delete", "processes": processes }));
+            for user in [Some("ours".to_owned()), None] {
+                let observed = process_template_operator::plan::Observed { user, ..server.observed() };
+                let others = &server.other_sets;
+                let plan = process_template_operator::plan::plan(&desired, &observed, others, &memory, &policy);
+                let deletes = plan.deletes(server.templates[1].id);
+                assert!(!deletes, "{creator} {by_name} {:?}: {plan:?}", observed.user);
+            }
+        }
+    }
+}
+
+// Its name is deleted only with the ID that the memory has, or with what an intent has announced; whoever our user is now.
+#[test]
+fn a_temporary_template_is_deleted_by_what_is_remembered_of_it() {
+    let process =
+        |function: &str| json!({ "replacePolicy": "Recreate", "processes": [{ "name": "a", "funcName": function }] });
+    let (desired, policy) = set(process("new"));
+    for is_answered in [true, false] {
+        for user in [Some("ours".to_owned()), Some("other".to_owned()), None] {
+            let (mut server, mut memory) = settled(process("old"));
+            let first = server.plan(&desired, &memory, &policy);
+            let intents = intents(&first, &server);
+            server.step(&first.steps[0]).unwrap();
+            if is_answered {
+                server.note(&first.steps[0], &first, &mut memory);
+            } else {
+                memory.intents = intents;
+            }
+            let temporary = server.templates[1].id;
             let observed = process_template_operator::plan::Observed { user, ..server.observed() };
-            let plan = process_template_operator::plan::plan(&desired, &observed, &server.other_sets, &memory, &policy);
-            let deletes = plan.steps.iter().any(|step| matches!(step, Step::Delete { .. }));
-            assert!(!deletes, "{creator} {by_name} {:?}: {plan:?}", observed.user);
+            for after in [process("old"), json!({ "processes": [] })] {
+                let (desired, policy) = set(after);
+                let mut memory = memory.clone();
+                for _ in 0..2 {
+                    let plan = process_template_operator::plan::plan(&desired, &observed, &[], &memory, &policy);
+                    assert!(plan.deletes(temporary), "{is_answered} {:?}: {plan:?}", observed.user);
+                    memory.absorb_undecided(&plan);
+                    memory.absorb(&plan);
+                }
+            }
         }
     }
 }
@@ -426,7 +462,17 @@ fn a_migrated_row_that_blocks_every_update_is_repaired_or_explained() {
     assert!(reason.contains("row 1"), "{reason}");
 }
 
-/// What a kill after so many writes leaves in the status: what was stored before the last create, with its intents.
+fn intents(plan: &Plan, server: &Server) -> BTreeMap<String, Intent> {
+    let intent = |(key, create): (&str, &Create)| {
+        let (process_name, hash) = (create.process_name.clone(), create.intent_hash.clone());
+        let (after_id, user) = (plan.highest_id, Some(server.user.clone()));
+        (key.to_owned(), Intent { process_name, hash, after_id, user, fate: IntentFate::Over })
+    };
+    plan.creates().map(intent).collect()
+}
+
+/// What a kill after so many writes leaves in the status: what was stored before the last create, with its intents, or before a
+/// template was changed whose ID was not stored.
 fn interrupted(server: &mut Server, desired: &Desired, memory: &Memory, policy: &Policy, most: usize) -> Memory {
     let (mut kept, mut known, mut made) = (memory.clone(), memory.clone(), 0);
     for _ in 0..10 {
@@ -436,14 +482,16 @@ fn interrupted(server: &mut Server, desired: &Desired, memory: &Memory, policy: 
             return known;
         }
         for step in &plan.steps {
-            if matches!(step, Step::Create { .. }) {
-                let mut begun = known.clone();
-                for (key, create) in plan.creates() {
-                    let (process_name, hash) = (create.process_name.clone(), create.intent_hash.clone());
-                    let intent = Intent { process_name, hash, after_id: plan.highest_id, fate: IntentFate::Over };
-                    begun.intents.insert(key.to_owned(), intent);
+            let has = |memory: &Memory, key: &str, id: i64| {
+                memory.items.get(key).is_some_and(|item| item.id == id) || memory.replacements.get(key) == Some(&id)
+            };
+            match step {
+                Step::Create { .. } => {
+                    kept = known.clone();
+                    kept.intents.extend(intents(&plan, server));
                 }
-                kept = begun;
+                Step::Update { key, id, .. } if has(&known, key, *id) && !has(&kept, key, *id) => kept = known.clone(),
+                Step::Update { .. } | Step::Delete { .. } => {}
             }
             if made == most {
                 return kept;
@@ -453,6 +501,7 @@ fn interrupted(server: &mut Server, desired: &Desired, memory: &Memory, policy: 
                 kept.refused.clone_from(&known.refused);
                 break;
             }
+            server.note(step, &plan, &mut known);
             made += 1;
         }
     }
@@ -486,9 +535,10 @@ fn spec() -> impl Strategy<Value = Value> {
         Just(NAMES.to_vec()).prop_shuffle(),
         Just(NAMES.to_vec()).prop_shuffle(),
         proptest::collection::vec(item, NAMES.len()),
-        any::<[bool; 3]>(),
+        any::<[bool; 2]>(),
+        prop_oneof![Just("Never"), Just("IfIdentical"), Just("Always")],
     )
-        .prop_map(|(names, parameters, items, [delete, recreate, always])| {
+        .prop_map(|(names, parameters, items, [delete, recreate], adoption)| {
             let processes = items.into_iter().enumerate().filter(|(_, (is_there, ..))| *is_there);
             let processes = processes.map(|(index, (_, function, number, has_rows))| {
                 let mut process = json!({
@@ -507,7 +557,7 @@ fn spec() -> impl Strategy<Value = Value> {
                 "processes": processes.collect::<Value>(),
                 "deletionPolicy": if delete { "Delete" } else { "Orphan" },
                 "replacePolicy": if recreate { "Recreate" } else { "Never" },
-                "adoptionPolicy": if always { "Always" } else { "IfIdentical" },
+                "adoptionPolicy": adoption,
             })
         })
 }
@@ -527,6 +577,7 @@ proptest! {
     #[test]
     fn a_change_is_carried_out_to_the_end_from_wherever_it_was_interrupted(
         before in spec(), after in spec(), at in 0..12_usize, strangers in 0..3_u8, edited in any::<[bool; 5]>(),
+        is_rotated in any::<bool>(),
     ) {
         let (mut server, memory) = settled(before);
         with_strangers(&mut server, strangers);
@@ -549,6 +600,9 @@ proptest! {
         }
 
         let mut kept = interrupted(&mut server, &desired, &memory, &policy, at);
+        if is_rotated {
+            "other".clone_into(&mut server.user);
+        }
         server.run(&desired, &mut kept, &policy, usize::MAX);
         prop_assert!(!server.plan(&desired, &kept, &policy).has_writes());
         prop_assert_eq!(content(&server), content(&straight));

@@ -34,12 +34,14 @@ pub struct Server {
     pub schema: ServerSchema,
     pub templates: Vec<Template>,
     pub other_sets: Vec<OtherSet>,
+    /// Our own user.
+    pub user: String,
     next_id: i64,
 }
 
 impl Server {
     pub fn new(schema: ServerSchema) -> Self {
-        Self { schema, templates: Vec::new(), other_sets: Vec::new(), next_id: 100 }
+        Self { schema, templates: Vec::new(), other_sets: Vec::new(), user: "ours".to_owned(), next_id: 100 }
     }
 
     /// A server that has these items, created by somebody.
@@ -53,7 +55,7 @@ impl Server {
 
     pub fn observed(&self) -> Observed {
         let schema = if self.templates.is_empty() { ServerSchema::Unknown } else { self.schema };
-        Observed { schema, templates: Arc::new(self.templates.clone()), user: Some("ours".to_owned()) }
+        Observed { schema, templates: Arc::new(self.templates.clone()), user: Some(self.user.clone()) }
     }
 
     pub fn named(&self, name: &str) -> Option<&Template> {
@@ -97,7 +99,7 @@ impl Server {
     pub fn step(&mut self, step: &Step) -> Result<(), (String, &'static str)> {
         let before = self.templates.clone();
         let (key, id) = match step {
-            Step::Create { key, create } => (key, Some(self.store(&create.properties, "ours"))),
+            Step::Create { key, create } => (key, Some(self.store(&create.properties, &self.user.clone()))),
             Step::Update { key, id, properties, .. } => {
                 self.update(*id, properties);
                 (key, Some(*id))
@@ -127,7 +129,7 @@ impl Server {
             }
         }
         template.process_name = text(&template.properties, "bk_process_name").to_owned();
-        "ours".clone_into(&mut template.modifier);
+        self.user.clone_into(&mut template.modifier);
     }
 
     // Name and pair are unique; a stored start parameter that is null does not count.
@@ -162,7 +164,10 @@ impl Server {
                     return made;
                 }
                 match self.step(step) {
-                    Ok(()) => made.push(step.clone()),
+                    Ok(()) => {
+                        self.note(step, &plan, memory);
+                        made.push(step.clone());
+                    }
                     Err((key, code)) => {
                         assert_ne!(code, "1113019", "{step:?}");
                         memory.refused.insert(key, code.to_owned());
@@ -172,6 +177,13 @@ impl Server {
             }
         }
         panic!("no end: {made:?}");
+    }
+
+    /// Takes over into the memory that a step was answered.
+    pub fn note(&self, step: &Step, plan: &Plan, memory: &mut Memory) {
+        if let Step::Create { key, create } = step {
+            memory.created(key, &create.process_name, self.next_id, plan.is_temporary(key, create));
+        }
     }
 
     pub fn plan(&self, desired: &Desired, memory: &Memory, policy: &Policy) -> Plan {

@@ -53,7 +53,8 @@ fn decision(plan: &Plan, key: &str) -> Decision {
 
 fn intent(desired: &Desired, after_id: i64, fate: IntentFate) -> Intent {
     let properties = desired.items[0].properties(ServerSchema::BindInfo).unwrap();
-    Intent { process_name: desired.items[0].process_name.clone(), hash: intent_hash(&properties), after_id, fate }
+    let process_name = desired.items[0].process_name.clone();
+    Intent { process_name, hash: intent_hash(&properties), after_id, user: None, fate }
 }
 
 #[test]
@@ -91,7 +92,8 @@ fn a_remembered_id_counts_only_with_its_creation_time() {
     let id = server.templates[0].id;
     let created_at = server.templates[0].created_at;
     let remember = |created_at| {
-        let remembered = Remembered { id, created_at, process_name: "nginx".to_owned(), applied_hash: None };
+        let process_name = "nginx".to_owned();
+        let remembered = Remembered { id, created_at, created_by: None, process_name, applied_hash: None };
         Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() }
     };
     let wanted = desired(json!([nginx()]));
@@ -144,6 +146,7 @@ fn a_key_that_takes_over_a_removed_keys_name_takes_its_template_without_a_write(
     let remembered = Remembered {
         id: template.id,
         created_at: template.created_at,
+        created_by: None,
         process_name: "nginx".to_owned(),
         applied_hash: None,
     };
@@ -158,7 +161,7 @@ fn a_key_that_takes_over_a_removed_keys_name_takes_its_template_without_a_write(
 fn remembered(server: &Server) -> Memory {
     let template = &server.templates[0];
     let (id, created_at, process_name) = (template.id, template.created_at, template.process_name.clone());
-    let remembered = Remembered { id, created_at, process_name, applied_hash: None };
+    let remembered = Remembered { id, created_at, created_by: None, process_name, applied_hash: None };
     Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() }
 }
 
@@ -231,25 +234,26 @@ fn what_an_intent_alone_explains_is_remembered_until_it_is_removed() {
 #[test]
 fn a_template_that_another_set_has_is_not_replaced_and_what_was_to_replace_it_goes() {
     let mut server = stored(json!([nginx()]), "ours");
-    let (memory, old) = (remembered(&server), server.templates[0].clone());
+    let (mut memory, old) = (remembered(&server), server.templates[0].clone());
     let mut changed = nginx();
     changed["funcName"] = "other".into();
     let recreate = Policy { replace: ReplacePolicy::Recreate, ..policy() };
     let holds = [(old.id, old.created_at.unwrap())].into();
     let other = OtherSet { name: Some("later".to_owned()), holds, ..OtherSet::default() };
     let wanted = desired(json!([changed]));
-    let plan = |server: &Server, others: &[OtherSet]| {
-        process_template_operator::plan::plan(&wanted, &server.observed(), others, &memory, &recreate)
+    let plan = |server: &Server, others: &[OtherSet], memory: &Memory| {
+        process_template_operator::plan::plan(&wanted, &server.observed(), others, memory, &recreate)
     };
-    let conflict = plan(&server, std::slice::from_ref(&other));
+    let conflict = plan(&server, std::slice::from_ref(&other), &memory);
     assert!(matches!(decision(&conflict, "nginx"), Decision::Conflict(_)), "{conflict:?}");
     assert!(conflict.steps.is_empty(), "{conflict:?}");
 
     // The other set has taken it over after the replacement was created.
-    let created = plan(&server, &[]);
+    let created = plan(&server, &[], &memory);
     apply(&mut server, &created);
-    assert!(plan(&server, &[]).deletes(old.id));
-    let late = plan(&server, &[other]);
+    server.note(&created.steps[0], &created, &mut memory);
+    assert!(plan(&server, &[], &memory).deletes(old.id));
+    let late = plan(&server, &[other], &memory);
     assert!(!late.deletes(old.id), "{late:?}");
     apply(&mut server, &late);
     assert_eq!(server.templates, [old]);
@@ -405,7 +409,8 @@ proptest! {
         let mut memory = Memory::default();
         for ((key, create), stored) in first.creates().zip(stored) {
             let (process_name, hash) = (create.process_name.clone(), create.intent_hash.clone());
-            let intent = Intent { process_name, hash, after_id: first.highest_id, fate: IntentFate::Over };
+            let after_id = first.highest_id;
+            let intent = Intent { process_name, hash, after_id, user: None, fate: IntentFate::Over };
             memory.intents.insert(key.to_owned(), intent);
             if stored {
                 server.store(&create.properties, "ours");

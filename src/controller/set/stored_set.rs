@@ -152,7 +152,7 @@ impl Text {
         let status: Value = serde_json::from_str(&self.status).unwrap_or_default();
         let entries = |name: &str| status[name].as_array().cloned().unwrap_or_default().into_iter();
         let process = |mut entry: Value| {
-            let known = ["name", "id", "createdAt", "processName", "appliedHash"];
+            let known = ["name", "id", "createdAt", "createdBy", "replacementId", "processName", "appliedHash"];
             entry.as_object_mut()?.retain(|name, _| known.contains(&name.as_str()));
             entry["state"] = "Unknown".into();
             serde_json::from_value(entry).ok()
@@ -284,10 +284,13 @@ impl Claims {
     fn bytes(&self) -> usize {
         let Memory { items, intents, .. } = &self.memory;
         let processes = self.processes.iter().map(|(key, name)| key.len() + name.len());
-        let items = items
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let items = items.iter().map(|(key, item)| {
+            key.len() + item.process_name.len() + optional(&item.applied_hash) + optional(&item.created_by)
+        });
+        let intents = intents
             .iter()
-            .map(|(key, item)| key.len() + item.process_name.len() + item.applied_hash.as_ref().map_or(0, String::len));
-        let intents = intents.iter().map(|(key, intent)| key.len() + intent.process_name.len() + intent.hash.len());
+            .map(|(key, intent)| key.len() + intent.process_name.len() + intent.hash.len() + optional(&intent.user));
         processes.chain(items).chain(intents).sum()
     }
 }

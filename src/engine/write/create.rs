@@ -104,7 +104,8 @@ impl<J: Journal> Creation<'_, '_, J> {
         if self.course == Course::PlanAgain {
             self.queue.retain_unannounced(|order| view.plan.creates().any(|(key, _)| key == order.key));
         }
-        let announced = self.queue.announce(ANNOUNCED, view.plan.highest_id);
+        let user = job.connection.client.user().unwrap_or_default();
+        let announced = self.queue.announce(ANNOUNCED, view.plan.highest_id, &user);
         for (key, intent) in &announced {
             writer.intents.announced(&job.set, key, intent);
             view.memory.intents.insert(key.clone(), intent.clone());

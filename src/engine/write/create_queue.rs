@@ -20,6 +20,8 @@ pub(crate) struct Order {
     pub is_temporary: bool,
     /// Highest template ID when its intent was stored. None: it has no intent yet.
     pub after_id: Option<i64>,
+    /// The user who sends it.
+    pub user: String,
 }
 
 /// What is left to be sent. Each order is in one place.
@@ -65,7 +67,7 @@ impl CreateQueue {
 
     /// Gives intents to the next `count` orders, and to the rest of a part that they reach into. As long as something was not
     /// tried, parts get none: they have no new list behind them yet. Returns the intents with the keys of their items.
-    pub fn announce(&mut self, count: usize, after_id: i64) -> Vec<(String, Intent)> {
+    pub fn announce(&mut self, count: usize, after_id: i64, user: &str) -> Vec<(String, Intent)> {
         let orders: Vec<&mut Order> = if self.fresh.is_empty() {
             let mut taken = 0;
             let parts = self.parts.iter_mut().take_while(|part| {
@@ -83,6 +85,7 @@ impl CreateQueue {
         let mut announced = Vec::new();
         for order in orders.into_iter().filter(|order| !order.is_announced()) {
             order.after_id = Some(after_id);
+            user.clone_into(&mut order.user);
             announced.extend(order.intent().map(|intent| (order.key.clone(), intent)));
         }
         announced
@@ -155,7 +158,7 @@ impl Order {
     /// An order of a plan, without an intent.
     pub fn new(plan: &Plan, key: &str, create: &Create) -> Self {
         let is_temporary = plan.is_temporary(key, create);
-        Self { key: key.to_owned(), create: create.clone(), is_temporary, after_id: None }
+        Self { key: key.to_owned(), create: create.clone(), is_temporary, after_id: None, user: String::new() }
     }
 
     /// Its intent; None: it has none yet.
@@ -164,6 +167,7 @@ impl Order {
             process_name: self.create.process_name.clone(),
             hash: self.create.intent_hash.clone(),
             after_id: self.after_id?,
+            user: Some(self.user.clone()),
             fate: IntentFate::Open,
         })
     }

@@ -8,7 +8,7 @@ pub trait Journal: Send {
     /// Stores the view's memory before a request is sent. Must not store anything when the set has changed.
     fn begin(&mut self, view: &PlannedView) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Whether the ID of this item's template is stored.
+    /// Whether the ID is stored, as that of this item's template or of the one that is to replace it.
     fn holds_id(&self, key: &str, id: i64) -> bool;
 
     /// Stores what is known after the last request, also when the set has changed meanwhile.
@@ -41,7 +41,8 @@ impl<'a, J: Journal> Ledger<'a, J> {
     /// Stores the view's memory before a template is changed whose ID is not stored yet, with the IDs of `created` creates. Until
     /// then an intent of ours finds the template, by the content that the create sent; once that changes, only the ID does.
     pub async fn begin_change(&mut self, view: &PlannedView, key: &str, id: i64, created: usize) -> Result<(), Error> {
-        let is_ours = view.memory.items.get(key).is_some_and(|remembered| remembered.id == id);
+        let is_ours = view.memory.items.get(key).is_some_and(|remembered| remembered.id == id)
+            || view.memory.replacements.get(key) == Some(&id);
         if is_ours && !self.journal.holds_id(key, id) {
             self.begin(view, created).await?;
         }

@@ -9,7 +9,7 @@ use crate::api::{Drift, ItemState, ProcessStatus, ProcessTemplateSetStatus};
 use crate::controller::kubernetes::conditions::{ConditionSet, clip};
 use crate::controller::reason::Reason;
 use crate::engine::PlannedView;
-use crate::plan::{Decision, Fate, Item, explain, state};
+use crate::plan::{Decision, Fate, Item, Memory, Remembered, Removal, explain, state};
 
 /// What is being judged.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ fn forget_what_was_seen(status: &mut ProcessTemplateSetStatus, keys: &[String]) 
         name: key.clone(),
         id: None,
         created_at: None,
+        created_by: None,
+        replacement_id: None,
         process_name: None,
         state: ItemState::Unknown,
         message: None,
@@ -119,6 +121,8 @@ fn process(item: &Item, view: &PlannedView) -> ProcessStatus {
         name: item.key.clone(),
         id: remembered.map(|remembered| remembered.id),
         created_at: remembered.and_then(|remembered| remembered.created_at).and_then(memory::time),
+        created_by: remembered.and_then(|remembered| remembered.created_by.clone()),
+        replacement_id: view.memory.replacements.get(&item.key).copied(),
         process_name: remembered.map(|remembered| remembered.process_name.clone()),
         state,
         message: message.map(clip),
@@ -129,29 +133,45 @@ fn process(item: &Item, view: &PlannedView) -> ProcessStatus {
 }
 
 // Keys that have left the spec and whose templates are still to be deleted, or are still the set's while it is suspended.
-fn leaving(view: &PlannedView) -> impl Iterator<Item = ProcessStatus> {
+fn leaving(view: &PlannedView) -> Vec<ProcessStatus> {
+    let Memory { items, replacements, .. } = &view.memory;
     let is_item = |key: &str| view.plan.items.iter().any(|item| item.key == key);
     let left = view.plan.removals.iter().filter(|removal| removal.is_outstanding() || !view.is_decided);
-    left.filter(move |removal| !is_item(&removal.key)).filter_map(|removal| {
-        let remembered = view.memory.items.get(&removal.key).filter(|remembered| remembered.id == removal.id)?;
+    let left: Vec<&Removal> = left.filter(|removal| !is_item(&removal.key)).collect();
+    let entry = |removal: &Removal, remembered: Option<&Remembered>| {
         let message = match removal.fate {
             Fate::Delete | Fate::DeleteLater | Fate::Superseded => "has left the set and is to be deleted",
             Fate::HandOver => "has left the set and is kept for another set, which wants it",
             Fate::Orphan => "has left the set and is to be left in CMDB",
             Fate::Released => "has left the set and is to be left to another set, which has it",
         };
-        Some(ProcessStatus {
+        ProcessStatus {
             name: removal.key.clone(),
-            id: Some(removal.id),
-            created_at: remembered.created_at.and_then(memory::time),
+            id: remembered.map(|remembered| remembered.id),
+            created_at: remembered.and_then(|remembered| remembered.created_at).and_then(memory::time),
+            created_by: remembered.and_then(|remembered| remembered.created_by.clone()),
+            replacement_id: replacements.get(&removal.key).copied(),
             process_name: Some(removal.process_name.clone()),
             state: ItemState::Removing,
             message: Some(message.to_owned()),
             ignored: Vec::new(),
             drift: None,
-            applied_hash: remembered.applied_hash.clone(),
-        })
-    })
+            applied_hash: remembered.and_then(|remembered| remembered.applied_hash.clone()),
+        }
+    };
+
+    let remembered = left.iter().filter_map(|removal| {
+        let remembered = items.get(&removal.key).filter(|remembered| remembered.id == removal.id)?;
+        Some(entry(removal, Some(remembered)))
+    });
+    let mut leaving: Vec<ProcessStatus> = remembered.collect();
+    // One whose template is gone, and only the one that was to replace it is left.
+    for removal in left.iter().filter(|removal| replacements.get(&removal.key) == Some(&removal.id)) {
+        if !leaving.iter().any(|process| process.name == removal.key) {
+            leaving.push(entry(removal, None));
+        }
+    }
+    leaving
 }
 
 /// What somebody changed in CMDB and the set only reports.

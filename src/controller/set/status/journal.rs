@@ -135,7 +135,8 @@ impl Journal for StatusJournal<'_> {
     }
 
     fn holds_id(&self, key: &str, id: i64) -> bool {
-        self.subject.previous.processes.iter().any(|process| process.name == key && process.id == Some(id))
+        let has_id = |process: &ProcessStatus| process.id == Some(id) || process.replacement_id == Some(id);
+        self.subject.previous.processes.iter().any(|process| process.name == key && has_id(process))
     }
 
     async fn record(&mut self, view: &PlannedView) -> Result<(), engine::Error> {
@@ -162,16 +163,18 @@ impl From<WriteError> for engine::Error {
 }
 
 fn put_ids(status: &mut ProcessTemplateSetStatus, before: &ProcessTemplateSetStatus, ours: &ProcessTemplateSetStatus) {
-    let id_before = |name: &str| before.processes.iter().find(|process| process.name == name).and_then(|old| old.id);
-    let gained: Vec<&ProcessStatus> = ours
-        .processes
-        .iter()
-        .filter(|process| process.id.is_some() && process.id != id_before(&process.name))
-        .collect();
-    let names: BTreeSet<&str> = gained.iter().map(|process| process.name.as_str()).collect();
+    let before_of = |name: &str| before.processes.iter().find(|process| process.name == name);
+    let has_gained = |process: &&ProcessStatus, id: fn(&ProcessStatus) -> Option<i64>| {
+        id(process).is_some() && id(process) != before_of(&process.name).and_then(id)
+    };
+    let gained: Vec<&ProcessStatus> =
+        ours.processes.iter().filter(|process| has_gained(process, |process| process.id)).collect();
+    let replaced: Vec<&ProcessStatus> =
+        ours.processes.iter().filter(|process| has_gained(process, |process| process.replacement_id)).collect();
+    let names: BTreeSet<&str> = gained.iter().chain(&replaced).map(|process| process.name.as_str()).collect();
     let ended = |pending: &PendingIntent| before.pending.contains(pending) && !ours.pending.contains(pending);
     status.pending.retain(|pending| !names.contains(pending.name.as_str()) && !ended(pending));
-    if gained.is_empty() {
+    if names.is_empty() {
         return;
     }
     status.endpoint.clone_from(&ours.endpoint);
@@ -179,6 +182,12 @@ fn put_ids(status: &mut ProcessTemplateSetStatus, before: &ProcessTemplateSetSta
     for process in gained {
         match status.processes.iter_mut().find(|entry| entry.name == process.name) {
             Some(entry) => *entry = process.clone(),
+            None => status.processes.push(process.clone()),
+        }
+    }
+    for process in replaced {
+        match status.processes.iter_mut().find(|entry| entry.name == process.name) {
+            Some(entry) => entry.replacement_id = process.replacement_id,
             None => status.processes.push(process.clone()),
         }
     }

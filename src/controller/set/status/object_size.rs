@@ -12,6 +12,7 @@ use crate::controller::error::Error;
 use crate::controller::set::read::stored_size;
 use crate::engine;
 use crate::engine::PlannedView;
+use crate::plan::Decision;
 
 /// Largest object that is begun with. etcd takes requests of 1.5 MiB; the rest is for what other writers add.
 const LIMIT_BYTES: usize = 1_400_000;
@@ -42,6 +43,8 @@ fn end(subject: &Subject, view: &PlannedView) -> ProcessTemplateSetStatus {
         name: item.key.clone(),
         id: Some(i64::MAX),
         created_at: memory::time(0),
+        created_by: None,
+        replacement_id: matches!(item.decision, Decision::Replace(_)).then_some(i64::MAX),
         process_name: Some(item.process_name.clone()),
         state: ItemState::InSync,
         message: None,
