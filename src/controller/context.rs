@@ -32,7 +32,7 @@ use super::snapshot::{ControllerState, StateSource};
 use super::watch::queue::Queue;
 use super::watch::waker::Waker;
 use crate::cmdb::{self, Limiters};
-use crate::engine::{Engine, Tally};
+use crate::engine::{Engine, PlannedView, Tally};
 
 /// What a reconcile may use.
 pub struct Context {
@@ -104,20 +104,35 @@ impl Context {
     /// Wakes the other sets that claim what a set has just deleted in the CMDB of this URL. Claims are looked at before a delete
     /// is sent; a set that was applied while it was in flight may have seen the template in a list.
     pub fn wake_claimants(&self, set: &CurrentSet<'_>, endpoint: &str, tally: &Tally) {
-        if tally.deleted.is_empty() {
-            return;
+        if !tally.deleted.is_empty() {
+            self.wake_concerned(set, endpoint, &tally.deleted_names, &tally.deleted);
         }
+    }
+
+    /// Notes that the status of a set was stored with what was seen last, and wakes the other sets that have waited for its creates.
+    pub fn note_stored(&self, set: &CurrentSet<'_>, view: &PlannedView) {
+        let ended = self.engine.note_stored(&set.uid, &view.memory);
+        if !ended.is_empty() {
+            self.wake_concerned(set, &view.listing.scope.endpoint, &ended, &[]);
+        }
+    }
+
+    // Wakes the other sets that want one of these names in the CMDB of this URL, or remember one of these templates.
+    fn wake_concerned(&self, set: &CurrentSet<'_>, endpoint: &str, names: &[String], templates: &[i64]) {
         let spec = &set.object.spec;
         let service_template = spec.service_template.clone();
         let reach = Reach { biz_id: spec.biz_id, service_template, urls: vec![endpoint.to_owned()] };
-        let claims = |other: &ObjectName| {
+        let is_concerned = |other: &ObjectName| {
             let stored = self.store.get(&other.reference());
             stored.as_ref().and_then(|set| set.claims()).is_some_and(|claims| {
-                claims.processes.values().any(|name| tally.deleted_names.contains(name))
-                    || claims.memory.items.values().any(|remembered| tally.deleted.contains(&remembered.id))
+                let mut items = claims.memory.items.values();
+                claims.processes.values().any(|name| names.contains(name))
+                    || items.any(|remembered| {
+                        templates.contains(&remembered.id) || names.contains(&remembered.process_name)
+                    })
             })
         };
-        self.wake_beside(&set.name, &reach, |other| claims(other) && self.is_reached(other, &reach));
+        self.wake_beside(&set.name, &reach, |other| is_concerned(other) && self.is_reached(other, &reach));
     }
 
     fn wake_beside(&self, name: &ObjectName, reach: &Reach, is_meant: impl Fn(&ObjectName) -> bool) {

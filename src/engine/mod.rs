@@ -125,10 +125,27 @@ impl Engine {
         Some(decided_by.saturating_duration_since(tokio::time::Instant::now()))
     }
 
+    /// The time until a set need not wait for creates of other sets any more; None: it does not.
+    #[must_use]
+    pub fn held_for(&self, view: &PlannedView) -> Option<Duration> {
+        if !view.plan.waits_for_others() {
+            return None;
+        }
+        let over_by = self.writer.open_creates.over_by(&view.other_sets)?;
+        Some(over_by.saturating_duration_since(tokio::time::Instant::now()))
+    }
+
+    /// The status of a set was stored with this memory: others need not wait for creates that it does not announce. The process
+    /// names of those that have ended.
+    pub fn note_stored(&self, set: &str, memory: &Memory) -> Vec<String> {
+        self.writer.open_creates.stored(set, memory)
+    }
+
     /// Forgets a set that was deleted.
     pub fn forget(&self, set: &str) {
         self.service_templates.forget(set);
         self.writer.intents.forget(set);
+        self.writer.open_creates.forget(set);
         self.writer.rejected_items.forget(set);
         self.writer.sent_values.forget(set);
         self.writer.batch_sizes.forget(set);
@@ -144,8 +161,9 @@ impl Engine {
     /// How many sets, items, lists and servers are remembered in all.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Writer { intents, rejected_items, renames, sent_values, lists, batch_sizes, .. } = &self.writer;
-        let items = intents.len() + rejected_items.len() + sent_values.len();
+        let Writer { intents, open_creates, rejected_items, renames, sent_values, lists, batch_sizes, .. } =
+            &self.writer;
+        let items = intents.len() + open_creates.len() + rejected_items.len() + sent_values.len();
         self.service_templates.len() + items + renames.len() + lists.len() + batch_sizes.len()
     }
 

@@ -74,6 +74,7 @@ impl LiveSet<'_> {
         let nothing = BTreeMap::new();
         let processes = if self.is_leaving { &nothing } else { self.processes };
         let claims = OtherSet::new(name, self.age < age, processes, self.memory).at(whereabouts);
+        let claims = OtherSet { uid: self.age.uid.clone(), ..claims };
         OtherSetCandidate { service_template: self.service_template.clone(), claims, grants }
     }
 }

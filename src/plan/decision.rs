@@ -104,6 +104,8 @@ pub enum Decision {
     NeedsReplacement(Vec<Difference>),
     /// An intent has the name, and its outcome is not known yet.
     Undecided,
+    /// It waits for something that time decides.
+    Held(Hold),
     /// The name belongs to another set, to another process, or to a template that may not be taken over.
     Conflict(Conflict),
     /// The item cannot be carried out as it is.
@@ -112,6 +114,13 @@ pub enum Decision {
     Refused(String),
     /// CMDB has taken the item, but keeps other values, and it is not sent again until it changes.
     Unkept(Vec<Difference>),
+}
+
+/// What an item waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Another set has begun a create of the name, which may still be stored; its name when it is in the same namespace.
+    OtherSetsCreate(Option<String>),
 }
 
 /// A process template that is to be created.
@@ -309,6 +318,13 @@ impl Plan {
     #[must_use]
     pub fn has_writes(&self) -> bool {
         !self.steps.is_empty()
+    }
+
+    /// Whether something may wait for what other sets have begun.
+    #[must_use]
+    pub fn waits_for_others(&self) -> bool {
+        let is_held = |item: &Item| matches!(item.decision, Decision::Held(Hold::OtherSetsCreate(_)));
+        self.items.iter().any(is_held) || self.removals.iter().any(|removal| removal.fate == Fate::DeleteLater)
     }
 
     /// Whether something is still to happen to templates that no item has any more.

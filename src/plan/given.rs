@@ -1,6 +1,6 @@
 //! What a plan is made from, and what follows from it for one template alone.
 
-use super::{Desired, DesiredItem, Intent, Memory, Observed, OtherSet, Owner, Policy, Template};
+use super::{Desired, DesiredItem, Hold, Intent, Memory, Observed, OtherSet, Owner, Policy, Template};
 
 /// What a plan is made from.
 #[derive(Clone, Copy)]
@@ -50,6 +50,12 @@ impl<'a> Given<'a> {
     /// Whether another set has it.
     pub fn is_owned(&self, template: &Template) -> bool {
         self.other_owner(|other| other.owns(template)).is_some()
+    }
+
+    /// What holds the name back, where another set has begun a create of it.
+    pub fn hold(&self, process_name: &str) -> Option<Hold> {
+        let awaiting = self.other_sets.iter().find(|other| other.awaits(process_name));
+        awaiting.map(|other| Hold::OtherSetsCreate(other.name.clone()))
     }
 
     /// The first other set that claims it so.

@@ -3,7 +3,7 @@
 use super::{Template, intent_hash};
 
 /// A create that was announced. It stands for one request, which is sent at most once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// `bk_process_name` that was sent.
     pub process_name: String,

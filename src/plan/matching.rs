@@ -233,7 +233,8 @@ impl<'a> Matching<'a> {
                     && self.given.is_surely_ours(template)
                     && !self.taken.contains(&template.id)
                     && !self.released.contains_key(&template.id)
-                    && self.given.other_owner(|other| other.owns(template)).is_none()
+                    && !self.given.is_owned(template)
+                    && self.given.hold(&template.process_name).is_none()
             };
 
             let mut found = self.given.observed.templates.iter().filter(is_free).filter(differs_in_name_only);

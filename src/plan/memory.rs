@@ -81,7 +81,11 @@ impl Memory {
             // What a create has sent may be kept otherwise: only a list shows that.
             Decision::InSync { applied_hash, .. } => Some(applied_hash.clone()).filter(|_| is_listed),
             // Nothing was found out about the template, or the memory shows that somebody deleted it.
-            Decision::Invalid(_) | Decision::Undecided | Decision::Drifted(_) if item.found.is_none() => return,
+            Decision::Invalid(_) | Decision::Undecided | Decision::Held(_) | Decision::Drifted(_)
+                if item.found.is_none() =>
+            {
+                return;
+            }
             Decision::Create(create) if create.cause == Cause::Drift => return,
             _ => None,
         };

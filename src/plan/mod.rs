@@ -22,7 +22,7 @@ mod temporary_name;
 
 pub use check::{Violation, check, check_update};
 pub use decision::{
-    Basis, Cause, Change, Conflict, Create, Decision, Fate, Found, Item, LaggingCell, Owner, Plan, Removal, Step,
+    Basis, Cause, Change, Conflict, Create, Decision, Fate, Found, Hold, Item, LaggingCell, Owner, Plan, Removal, Step,
 };
 pub use desired::{Desired, DesiredItem, SetName};
 pub use forecast::{MOST_PLANS, forecast};

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Memory, Template};
+use super::{Intent, IntentFate, Memory, Template};
 
 /// Another set of the same scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtherSet {
     /// Its name; None when it lives in another namespace, whose names are not shown here.
     pub name: Option<String>,
+    /// uid of its object; empty where it has none.
+    pub uid: String,
     /// Whether it has precedence over this set: it is older, or as old with a lower uid.
     pub comes_first: bool,
     /// The process names that it wants; none when it is being deleted.
@@ -18,6 +20,8 @@ pub struct OtherSet {
     pub holds: BTreeMap<i64, i64>,
     /// Templates that its status remembers for processes that it no longer has, likewise.
     pub gives: BTreeMap<i64, i64>,
+    /// The creates that it has announced in this CMDB, by key. While one is open, its template may appear at any moment.
+    pub intents: BTreeMap<String, Intent>,
     /// Whether CMDB has not shown it this business yet. What it wants is kept for it for a while, and not left to it.
     pub is_unread: bool,
 }
@@ -49,7 +53,8 @@ impl OtherSet {
             let is_kept = processes.contains_key(key) || wants.contains(&remembered.process_name);
             if is_kept { &mut holds } else { &mut gives }.insert(remembered.id, created_at);
         }
-        Self { name, comes_first, wants, holds, gives, is_unread: false }
+        let (uid, intents) = (String::new(), memory.intents.clone());
+        Self { name, uid, comes_first, wants, holds, gives, intents, is_unread: false }
     }
 
     /// What counts of it, depending on where it lives.
@@ -68,6 +73,7 @@ impl OtherSet {
     #[must_use]
     pub fn without_claims(mut self) -> Self {
         self.wants.clear();
+        self.intents.clear();
         self.gives.append(&mut self.holds);
         self
     }
@@ -75,6 +81,12 @@ impl OtherSet {
     /// Whether it has the template.
     pub(super) fn owns(&self, template: &Template) -> bool {
         is_in(&self.holds, template)
+    }
+
+    /// Whether a create of this process name is open.
+    pub(super) fn awaits(&self, process_name: &str) -> bool {
+        let is_open = |intent: &Intent| intent.fate == IntentFate::Open && intent.process_name == process_name;
+        self.intents.values().any(is_open)
     }
 
     /// Whether it had the template and no longer needs it. Only within a namespace: the status of a set in another one is

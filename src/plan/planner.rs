@@ -112,6 +112,10 @@ impl<'a> Planner<'a> {
             return (None, conflict(Some(template), owner, differences()));
         }
 
+        if let Some(hold) = self.given.hold(&item.process_name) {
+            return (None, Decision::Held(hold));
+        }
+
         let is_handed_over = self.given.other_sets.iter().any(|other| other.hands_over(template));
         if is_handed_over && self.given.policy.adoption != AdoptionPolicy::Never {
             self.matching.taken.insert(template.id);
@@ -143,6 +147,9 @@ impl<'a> Planner<'a> {
             self.given.other_owner(|other| other.comes_first && other.wants.contains(&item.process_name))
         {
             return conflict(None, owner, Vec::new());
+        }
+        if let Some(hold) = self.given.hold(&item.process_name) {
+            return Decision::Held(hold);
         }
         let remembered = self.given.memory.items.get(&item.key);
         let hash = item.hash(wanted, &self.not_shown(wanted));
@@ -203,6 +210,9 @@ impl<'a> Planner<'a> {
             if let Some(owner) = self.given.other_owner(|other| other.owns(template)) {
                 return conflict(Some(template), owner, differences);
             }
+            if let Some(hold) = self.given.hold(&template.process_name) {
+                return Decision::Held(hold);
+            }
             if self.given.memory.ignores_renames {
                 return Decision::Refused(cannot_replace(template.id));
             }
@@ -215,10 +225,13 @@ impl<'a> Planner<'a> {
         if let Some(reason) = blocked(&differences, template) {
             return Decision::Invalid(reason);
         }
-        if self.given.memory.ignores_renames
-            && differences.iter().any(|difference| difference.cmdb_name == PROCESS_NAME)
-        {
-            return Decision::Refused(RENAME_IGNORED.to_owned());
+        if differences.iter().any(|difference| difference.cmdb_name == PROCESS_NAME) {
+            if self.given.memory.ignores_renames {
+                return Decision::Refused(RENAME_IGNORED.to_owned());
+            }
+            if let Some(hold) = self.given.hold(&item.process_name) {
+                return Decision::Held(hold);
+            }
         }
         if let Some(reason) = self.given.memory.refused.get(&item.key) {
             return Decision::Refused(reason.clone());
@@ -243,7 +256,11 @@ impl<'a> Planner<'a> {
             let (key, process_name) = (key.to_owned(), template.process_name.clone());
             Removal { key, id: template.id, process_name, fate }
         };
-        let replaced = self.matching.replaced.iter().map(|(key, template)| removal(key, template, Fate::Superseded));
+        // A template of the name of another set's open create may be that one.
+        let is_held = |template: &Template| self.given.hold(&template.process_name).is_some();
+        let replaced = self.matching.replaced.iter().map(|(key, template)| {
+            removal(key, template, if is_held(template) { Fate::DeleteLater } else { Fate::Superseded })
+        });
         let leftovers = self.matching.leftovers.iter().map(|(key, template)| removal(key, template, Fate::Superseded));
         let released =
             self.matching.released.values().filter(|(_, template)| !self.matching.taken.contains(&template.id));
@@ -265,6 +282,7 @@ impl<'a> Planner<'a> {
             }
             DeletionPolicy::Delete if !wanting.is_empty() && !self.given.policy.hand_overs_are_over => Fate::HandOver,
             DeletionPolicy::Delete if wanting.iter().any(|other| !other.is_unread) => Fate::Released,
+            DeletionPolicy::Delete if self.given.hold(&template.process_name).is_some() => Fate::DeleteLater,
             DeletionPolicy::Delete if self.given.policy.removals_are_due => Fate::Delete,
             DeletionPolicy::Delete => Fate::DeleteLater,
         }

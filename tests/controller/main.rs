@@ -17,6 +17,7 @@ mod line;
 mod memory;
 mod neighbour;
 mod odd_servers;
+mod open_creates;
 mod outage;
 mod replaced_credentials;
 mod rotated_user;

@@ -4,6 +4,7 @@
 mod instances;
 mod life;
 mod model;
+mod open_creates;
 mod steps;
 mod upgrade;
 mod words;

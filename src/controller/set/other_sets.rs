@@ -1,6 +1,7 @@
 //! Other sets of the same business, and what they claim. Which of them count is decided by [`crate::engine`]'s rule; here they
 //! are found without a walk over all sets.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::controller::connection::cache::{Connections, Lead};
 use crate::controller::names::ObjectName;
 use crate::controller::reason::Reason;
 use crate::engine::{Age, LiveSet, OtherSetCandidate, OtherSetIndex, OtherSets};
-use crate::plan::{SetName, Whereabouts};
+use crate::plan::{Memory, SetName, Whereabouts};
 
 /// The names of the sets that the watch delivered, by business and service template.
 #[derive(Default)]
@@ -102,13 +103,16 @@ impl WatchedSets {
                 is_trusted: name.namespace == self.name.namespace || claims.connection.is_shared(),
             };
             let Some(whereabouts) = locate(lead.as_ref(), standing, &self.endpoint) else { continue };
+            // Creates that it has announced elsewhere are not stored here.
+            let is_made_here = standing.made_in == Some(self.endpoint.as_str());
+            let memory = Memory { intents: BTreeMap::new(), ..claims.memory.clone() };
             let live_set = LiveSet {
                 name: &SetName { namespace: name.namespace.clone(), name: name.name.clone() },
                 age: &age(other.meta()),
                 is_leaving: other.meta().deletion_timestamp.is_some(),
                 service_template: &claims.service_template,
                 processes: &claims.processes,
-                memory: &claims.memory,
+                memory: if is_made_here { &claims.memory } else { &memory },
             };
             others.push(live_set.seen_from(&self.name.namespace, &self.age, whereabouts, grants));
         }

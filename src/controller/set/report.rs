@@ -11,6 +11,8 @@
 //! No status claims more than its reconcile has seen. Where the status could not be written, a log line and an event say so
 //! ([`super::failure`]).
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -28,7 +30,7 @@ use crate::controller::error::Error;
 use crate::controller::kubernetes::conditions::{self, ConditionSet};
 use crate::controller::kubernetes::status_writer::WriteError;
 use crate::controller::names::ObjectName;
-use crate::engine::{Disposition, Tally};
+use crate::engine::{Disposition, PlannedView, Tally};
 
 /// Writes the status if it changed, publishes events, and returns when the next reconcile is due.
 pub async fn report(
@@ -99,6 +101,9 @@ async fn report_outcome(
     let has_written_to_cmdb = publish_writes(set, context, &before, outcome);
     if written.is_ok() {
         note_reported(set, context, &journal.subject.previous, &conditions);
+        if let Some(view) = view {
+            context.note_stored(set, view);
+        }
     }
     match written {
         // The event of a write that made the set Ready is enough.
@@ -113,10 +118,16 @@ async fn report_outcome(
             view,
             stopped,
             work_state: conditions.work_state,
-            undecided_for: view.and_then(|view| context.engine.undecided_for(&set.uid, &view.memory)),
+            undecided_for: view.and_then(|view| undecided_for(set, context, view)),
             removal_delay: context.removal_delay,
         },
     ))
+}
+
+// When time decides about creates that the set has begun, or waits for.
+fn undecided_for(set: &CurrentSet<'_>, context: &Context, view: &PlannedView) -> Option<Duration> {
+    let own = context.engine.undecided_for(&set.uid, &view.memory);
+    own.into_iter().chain(context.engine.held_for(view)).min()
 }
 
 // What the status is to say.
@@ -124,7 +135,7 @@ enum Decided<'a> {
     // These conditions.
     Say(ConditionSet),
     // What it says already: only the check failed, and not for too long, which this is the time left of.
-    Unchanged(&'a Error, std::time::Duration),
+    Unchanged(&'a Error, Duration),
 }
 
 fn decide<'a>(

@@ -74,6 +74,13 @@ pub(crate) async fn create<J: Journal>(writes: &mut Writes<'_, J>, orders: Vec<O
     result.map(|()| creation.course)
 }
 
+impl<J> Drop for Creation<'_, '_, J> {
+    fn drop(&mut self) {
+        // After a panic too: other sets must not wait for what nobody ends.
+        self.writes.writer.open_creates.interrupted(&self.writes.job.set);
+    }
+}
+
 impl<J: Journal> Creation<'_, '_, J> {
     async fn run(&mut self) -> Result<(), Error> {
         loop {
@@ -106,8 +113,10 @@ impl<J: Journal> Creation<'_, '_, J> {
         }
         let user = job.connection.client.user().unwrap_or_default();
         let announced = self.queue.announce(ANNOUNCED, view.plan.highest_id, &user);
+        let writer_key = view.listing.scope.writer_key();
         for (key, intent) in &announced {
             writer.intents.announced(&job.set, key, intent);
+            writer.open_creates.announced(&job.set, &writer_key, key, intent);
             view.memory.intents.insert(key.clone(), intent.clone());
         }
         if announced.is_empty() {
@@ -123,6 +132,7 @@ impl<J: Journal> Creation<'_, '_, J> {
         for order in self.queue.drain() {
             if let Some(intent) = order.intent() {
                 writer.intents.unsent(&job.set, &order.key, &intent);
+                writer.open_creates.not_stored(&job.set, &order.key);
                 self.writes.carried.view.memory.intents.remove(&order.key);
                 self.writes.ledger.note_ended();
             }
@@ -156,6 +166,7 @@ impl<J: Journal> Creation<'_, '_, J> {
         let intents = || batch.iter().filter_map(|order| Some((&order.key, order.intent()?)));
         for (key, intent) in intents() {
             writer.intents.sent(&job.set, key, &intent, sent_at);
+            writer.open_creates.sent(&job.set, key, sent_at);
         }
 
         let (count, took) = (batch.len(), sent_at.elapsed());
@@ -173,6 +184,7 @@ impl<J: Journal> Creation<'_, '_, J> {
                 if error.outcome() == cmdb::WriteOutcome::NotStored {
                     for (key, intent) in intents() {
                         writer.intents.refused(&job.set, key, &intent);
+                        writer.open_creates.not_stored(&job.set, key);
                     }
                 } else {
                     writer.batch_sizes.note_unknown(&job.set, &scope, count, took, cmdb::is_timeout(&error));

@@ -7,6 +7,7 @@ mod create_queue;
 pub mod former;
 pub mod intents;
 pub mod journal;
+pub mod open_creates;
 pub mod rejections;
 pub mod renames;
 pub mod unkept;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::batch_size::BatchSizes;
 use super::intents::IntentClocks;
 use super::journal::Ledger;
+use super::open_creates::OpenCreates;
 use super::rejections::RejectedItems;
 use super::renames::Renames;
 use super::unkept::{SentValues, Update};
@@ -116,6 +117,8 @@ pub struct Writer {
     pub locks: WriteLocks<String>,
     /// How long each intent has been known.
     pub intents: IntentClocks,
+    /// What other sets must wait for.
+    pub open_creates: OpenCreates,
     /// What CMDB refused.
     pub rejected_items: RejectedItems,
     /// Which servers rename templates.
@@ -147,6 +150,7 @@ impl Writer {
             lists: ProcessTemplateLists::default(),
             locks: WriteLocks::default(),
             intents: IntentClocks::new(create_grace),
+            open_creates: OpenCreates::new(create_grace),
             rejected_items: RejectedItems::default(),
             renames: Renames::default(),
             sent_values: SentValues::default(),
@@ -165,6 +169,7 @@ impl Writer {
     ) -> PlannedView {
         let ListInUse { listing, observed, .. } = list;
         self.intents.start(&job.set);
+        self.open_creates.start(&job.set, &memory);
         let provenance = check_provenance(&mut memory, &job.made_in, &listing.scope.place(), observed);
         let (plan, other_sets) = (Plan::default(), Arc::new(other_sets));
         let mut view = PlannedView {
@@ -208,7 +213,8 @@ impl Writer {
         self.rejected_items.remind(&job.set, &listing.scope, &job.desired, &mut memory);
         self.sent_values.compare(&job.set, &job.desired, list, &mut memory);
         memory.ignores_renames = self.renames.works(&listing.scope.endpoint) == Some(false);
-        let mut plan = plan(&job.desired, observed, &view.other_sets, &memory, &job.policy);
+        let other_sets = self.open_creates.marked(&view.other_sets, &listing.scope.writer_key());
+        let mut plan = plan(&job.desired, observed, &other_sets, &memory, &job.policy);
         plan.shorten_found();
         match hold {
             Hold::Locked => memory.absorb(&plan),
@@ -243,6 +249,7 @@ impl<J> Writes<'_, J> {
         let request = ReadRequest::interactive(Freshness::Since(listing.asked_at));
         let list = self.writer.lists.observe(self.job, listing.scope.clone(), name, request, self.progress).await?;
         let others = self.job.other_sets(listing.scope.service_template_id, Some(name)).await;
+        let others = self.writer.open_creates.marked(&others, &listing.scope.writer_key());
         let plan = plan(&self.job.desired, &list.observed, &others, memory, &self.job.policy);
         Ok(ids.iter().all(|id| plan.deletes(*id)))
     }

@@ -1,7 +1,7 @@
 //! The state of an item, as a word and as a sentence: for status, conditions and the command line.
 
 use crate::api::ItemState;
-use crate::plan::{Conflict, Decision, Difference, Item, Owner, Pair};
+use crate::plan::{Conflict, Decision, Difference, Hold, Item, Owner, Pair};
 
 // Whom CMDB names when a template was changed over our own connection, or by another operator with the same user.
 const OWN_USER: &str = "this operator, or another one with its user,";
@@ -26,7 +26,9 @@ pub fn state(item: &Item) -> ItemState {
         Decision::Update(_) | Decision::Replace(_) => ItemState::Differs,
         Decision::Drifted(_) => ItemState::Drifted,
         Decision::NeedsReplacement(_) => ItemState::NeedsReplacement,
-        Decision::Undecided => ItemState::Undecided,
+        // Its own template is to be changed.
+        Decision::Held(_) if item.found.is_some() => ItemState::Differs,
+        Decision::Undecided | Decision::Held(Hold::OtherSetsCreate(_)) => ItemState::Undecided,
         Decision::Conflict(_) => ItemState::Conflict,
         Decision::Invalid(_) => ItemState::Invalid,
         Decision::Refused(_) | Decision::Unkept(_) => ItemState::Refused,
@@ -65,6 +67,13 @@ pub fn explain(item: &Item) -> String {
         Decision::Undecided => {
             "a create was begun and may still be stored; it is sent again only when that is out of the question"
                 .to_owned()
+        }
+        Decision::Held(Hold::OtherSetsCreate(set)) => {
+            let set =
+                set.as_ref().map_or_else(|| "another set".to_owned(), |set| format!("ProcessTemplateSet {set:?}"));
+            format!(
+                "{set} has begun a create of this name, which may still be stored; this set waits until that is known"
+            )
         }
         Decision::Conflict(conflict) => explain_conflict(conflict, &fields(&conflict.differences)),
         Decision::Invalid(reason) => reason.clone(),

@@ -354,6 +354,7 @@ fn differences(decision: &Decision) -> &[Difference] {
         | Decision::Update(_)
         | Decision::Replace(_)
         | Decision::Undecided
+        | Decision::Held(_)
         | Decision::Invalid(_)
         | Decision::Refused(_) => &[],
     }
@@ -370,6 +371,7 @@ fn trouble(item: &Item) -> Option<&'static str> {
         Decision::Drifted(_) => Some("drifted"),
         Decision::NeedsReplacement(_) => Some("needs replacement"),
         Decision::Undecided => Some("undecided"),
+        Decision::Held(_) => Some("held"),
         Decision::Conflict(_) => Some("conflict"),
         Decision::Invalid(_) => Some("invalid"),
         Decision::Refused(_) => Some("refused"),
