@@ -308,7 +308,8 @@ impl Plan {
                 | Decision::Replace(_)
                 | Decision::Undecided
                 | Decision::Invalid(_)
-                | Decision::Refused(_) => continue,
+                | Decision::Refused(_)
+                | Decision::Held(_) => continue,
             };
             differences.iter_mut().for_each(Difference::shorten_found);
         }

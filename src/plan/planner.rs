@@ -7,7 +7,7 @@ use super::order::ordered;
 use super::properties::rows;
 use super::{
     Basis, Cause, Change, Conflict, Create, Decision, Desired, DesiredItem, Difference, Fate, Found, Intent, Item,
-    Memory, Observed, OtherSet, Owner, Plan, Policy, Properties, Removal, Template, intent_hash, temporary_name,
+    Memory, Observed, OtherSet, Owner, Plan, Policy, Properties, Removal, Template, temporary_name,
 };
 use crate::api::{AdoptionPolicy, DeletionPolicy, DriftPolicy, FUNC_NAME, PROCESS_NAME, Property, ReplacePolicy};
 use crate::plan::properties::compare::Comparison;

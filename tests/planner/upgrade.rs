@@ -78,6 +78,7 @@ fn remembered(server: &Server, hash: &str) -> Memory {
     let remembered = Remembered {
         id: template.id,
         created_at: template.created_at,
+        created_by: None,
         process_name: "nginx".to_owned(),
         applied_hash: Some(hash.to_owned()),
     };
