@@ -121,6 +121,8 @@ pub enum Decision {
 pub enum Hold {
     /// Another set has begun a create of the name, which may still be stored; its name when it is in the same namespace.
     OtherSetsCreate(Option<String>),
+    /// It is not known how the server keeps sockets, and one of the two forms cannot express the item: why.
+    UnknownSchema(String),
 }
 
 /// A process template that is to be created.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Desired, Memory, Observed, OtherSet, Plan, Policy, Properties, Step, Template, plan};
+use super::{Desired, Memory, Observed, OtherSet, Plan, Policy, Properties, ServerSchema, Step, Template, plan};
 
 /// Plans that are carried out one after the other: a replacement takes two, and what waits for it a third.
 pub const MOST_PLANS: usize = 8;
@@ -26,6 +26,10 @@ pub fn forecast(
         }
         for step in &plan.steps {
             carry_out(step, &plan, &mut observed, &mut memory);
+        }
+        // The first template shows how the server keeps sockets: like those of today, as far as anybody knows.
+        if observed.schema == ServerSchema::Unknown {
+            observed.schema = ServerSchema::BindInfo;
         }
         steps.extend(plan.steps);
     }

@@ -5,6 +5,7 @@ use super::matching::Matching;
 use super::obstacles::{MOST_UPDATES, RENAME_IGNORED, Sorted, blocked, cannot_replace, lagging_cells, sorted};
 use super::order::ordered;
 use super::properties::rows;
+use super::properties::unknown_schema::hold_one_sided;
 use super::{
     Basis, Cause, Change, Conflict, Create, Decision, Desired, DesiredItem, Difference, Fate, Found, Intent, Item,
     Memory, Observed, OtherSet, Owner, Plan, Policy, Properties, Removal, Template, temporary_name,
@@ -19,6 +20,7 @@ pub fn plan(desired: &Desired, observed: &Observed, other_sets: &[OtherSet], mem
     let given = Given { desired, observed, other_sets, memory, policy };
     let mut planner = Planner { given, matching: Matching::new(given) };
     let mut items: Vec<Item> = desired.items.iter().map(|item| planner.item(item)).collect();
+    hold_one_sided(desired, observed, &mut items);
     let removals = planner.removals();
     let steps = ordered(&desired.set, &mut items, &removals, observed);
     let Matching { undecided, replacements, .. } = planner.matching;

@@ -3,8 +3,8 @@
 use crate::model::Server;
 use process_template_operator::api::{DeletionPolicy, ProcessTemplateSetSpec, ReplacePolicy};
 use process_template_operator::plan::{
-    Basis, Decision, Desired, Intent, IntentFate, Memory, Observed, OtherSet, Pair, Place, Plan, Policy, Provenance,
-    Remembered, ServerSchema, SetName, Value as PlanValue, check_provenance, intent_hash,
+    Basis, Decision, Desired, Hold, Intent, IntentFate, Memory, Observed, OtherSet, Pair, Place, Plan, Policy,
+    Provenance, Remembered, ServerSchema, SetName, Value as PlanValue, check_provenance, intent_hash,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -280,6 +280,37 @@ fn rows_that_an_old_server_cannot_hold_make_the_item_invalid_with_the_reason() {
     assert!(reason.contains("must share"), "{reason}");
 }
 
+// A server drops the form of sockets that it does not have: such a process would be created without them, and be invalid afterwards.
+#[test]
+fn what_only_one_schema_can_express_waits_until_a_template_shows_the_schema() {
+    let plain = json!({ "name": "plain", "funcName": "plain" });
+    let v6 = json!({ "name": "v6", "funcName": "v6", "bindInfo": [{ "ip": "::", "port": 80, "protocol": "TCP6" }] });
+    let flat = json!({ "name": "flat", "funcName": "flat", "port": "80" });
+    let is_held = |plan: &Plan, key: &str| matches!(decision(plan, key), Decision::Held(Hold::UnknownSchema(_)));
+    for schema in [ServerSchema::Flat, ServerSchema::BindInfo] {
+        let wanted = desired(json!([nginx(), v6, flat, plain]));
+        let mut server = Server::new(schema);
+        let first = plan(&wanted, &server.observed(), &Memory::default());
+        assert_eq!(first.creates().map(|(key, _)| key).collect::<Vec<_>>(), ["plain"], "{schema:?}");
+        assert!(["nginx", "v6", "flat"].iter().all(|key| is_held(&first, key)), "{schema:?}: {first:?}");
+        apply(&mut server, &first);
+        let second = plan(&wanted, &server.observed(), &Memory::default());
+        let is_rows = schema == ServerSchema::BindInfo;
+        for (key, fits) in [("nginx", is_rows), ("v6", is_rows), ("flat", !is_rows)] {
+            let decision = decision(&second, key);
+            let is_right =
+                if fits { matches!(decision, Decision::Create(_)) } else { matches!(decision, Decision::Invalid(_)) };
+            assert!(is_right, "{schema:?} {key}: {decision:?}");
+        }
+    }
+
+    // Where no process can show it, one does.
+    let plan =
+        plan(&desired(json!([v6, nginx(), flat])), &Server::new(ServerSchema::Flat).observed(), &Memory::default());
+    assert_eq!(plan.creates().map(|(key, _)| key).collect::<Vec<_>>(), ["v6"]);
+    assert!(is_held(&plan, "nginx") && is_held(&plan, "flat"), "{plan:?}");
+}
+
 #[test]
 fn two_processes_of_one_name_or_one_start_pair_are_told_and_the_first_is_carried_out() {
     let wanted = desired(json!([
@@ -396,8 +427,11 @@ proptest! {
     fn a_lost_memory_costs_nothing(wanted in processes()) {
         let mut server = Server::new(ServerSchema::BindInfo);
         let wanted = desired(wanted);
-        let first = plan(&wanted, &server.observed(), &Memory::default());
-    apply(&mut server, &first);
+        // What one schema cannot express is created once another template has shown the schema.
+        for _ in 0..2 {
+            let step = plan(&wanted, &server.observed(), &Memory::default());
+            apply(&mut server, &step);
+        }
         prop_assert!(plan(&wanted, &server.observed(), &Memory::default()).is_settled());
     }
 
@@ -416,8 +450,11 @@ proptest! {
                 server.store(&create.properties, "ours");
             }
         }
-        let second = plan(&wanted, &server.observed(), &memory);
-        apply(&mut server, &second);
+        for _ in 0..2 {
+            let next = plan(&wanted, &server.observed(), &memory);
+            apply(&mut server, &next);
+            memory.absorb(&next);
+        }
         prop_assert_eq!(server.templates.len(), wanted.items.len(), "each exactly once");
         prop_assert!(plan(&wanted, &server.observed(), &Memory::default()).is_settled());
     }

@@ -6,3 +6,4 @@ pub mod ports;
 pub mod property;
 pub mod rows;
 pub mod sockets;
+pub mod unknown_schema;

@@ -22,12 +22,12 @@ pub fn state(item: &Item) -> ItemState {
     match &item.decision {
         Decision::InSync { .. } if is_listed => ItemState::InSync,
         Decision::InSync { .. } => ItemState::Created,
-        Decision::Create(_) => ItemState::Missing,
         Decision::Update(_) | Decision::Replace(_) => ItemState::Differs,
-        Decision::Drifted(_) => ItemState::Drifted,
-        Decision::NeedsReplacement(_) => ItemState::NeedsReplacement,
         // Its own template is to be changed.
         Decision::Held(_) if item.found.is_some() => ItemState::Differs,
+        Decision::Create(_) | Decision::Held(Hold::UnknownSchema(_)) => ItemState::Missing,
+        Decision::Drifted(_) => ItemState::Drifted,
+        Decision::NeedsReplacement(_) => ItemState::NeedsReplacement,
         Decision::Undecided | Decision::Held(Hold::OtherSetsCreate(_)) => ItemState::Undecided,
         Decision::Conflict(_) => ItemState::Conflict,
         Decision::Invalid(_) => ItemState::Invalid,
@@ -75,6 +75,10 @@ pub fn explain(item: &Item) -> String {
                 "{set} has begun a create of this name, which may still be stored; this set waits until that is known"
             )
         }
+        Decision::Held(Hold::UnknownSchema(reason)) => format!(
+            "waits until a process template has shown how this server keeps sockets, or schema of the connection says it: if it \
+             is the other way, {reason}"
+        ),
         Decision::Conflict(conflict) => explain_conflict(conflict, &fields(&conflict.differences)),
         Decision::Invalid(reason) => reason.clone(),
         Decision::Refused(reason) => format!("CMDB refused it: {reason}"),

@@ -10,7 +10,7 @@ use super::instances::{effects_of, lagging};
 use super::values::Change;
 use crate::api::PROCESS_NAME;
 use crate::plan::{
-    Basis, Cause, Decision, Difference, Fate, Found, Item, Plan, Properties, SetName, Step, Template, state,
+    Basis, Cause, Decision, Difference, Fate, Found, Hold, Item, Plan, Properties, SetName, Step, Template, state,
 };
 
 /// What would be done about one set.
@@ -367,7 +367,12 @@ fn is_trouble(item: &Item) -> bool {
 // What prevents an item from being in sync, in a word.
 fn trouble(item: &Item) -> Option<&'static str> {
     match item.decision {
-        Decision::InSync { .. } | Decision::Create(_) | Decision::Update(_) | Decision::Replace(_) => None,
+        // What waits for the schema is among the steps: it is created when another template has shown it.
+        Decision::InSync { .. }
+        | Decision::Create(_)
+        | Decision::Update(_)
+        | Decision::Replace(_)
+        | Decision::Held(Hold::UnknownSchema(_)) => None,
         Decision::Drifted(_) => Some("drifted"),
         Decision::NeedsReplacement(_) => Some("needs replacement"),
         Decision::Undecided => Some("undecided"),

@@ -2,4 +2,5 @@
 
 mod old_servers;
 mod unkept;
+mod unknown_schema;
 mod words;
