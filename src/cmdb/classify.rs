@@ -138,6 +138,8 @@ const JWT_TEXTS: &[&str] = &[
 
 const ESB_APP_TEXTS: &[&str] = &["APP Secret verification failed", "Invalid APP Code"];
 
+const GATEWAY_APP_TEXT: &str = "bk_app_code or bk_app_secret is incorrect";
+
 const ESB_USER_TEXT: &str = "User authentication failed";
 
 /// The error that an answer means which is not a success.
@@ -193,6 +195,7 @@ pub fn rejected(reply: &Reply) -> Option<Rejected> {
     match reply.code? {
         1_306_000 if ESB_APP_TEXTS.iter().any(|start| reply.message.starts_with(start)) => Some(Rejected::App),
         1_306_000 if reply.message.starts_with(ESB_USER_TEXT) => Some(Rejected::EsbUser),
+        1_640_001 if reply.message.contains(GATEWAY_APP_TEXT) => Some(Rejected::App),
         1_640_100 | 1_640_101 => Some(Rejected::App),
         1_640_102 => Some(Rejected::GatewayUser),
         _ => None,

@@ -339,6 +339,11 @@ async fn rejected_credentials_lead_to_what_has_to_be_changed() {
         ),
         ("Esb", failure(1_306_000, "APP Secret verification failed, please confirm"), "bk_app_code and bk_app_secret"),
         ("Esb", failure(1_306_000, "User authentication failed, please provide a valid user"), "white list"),
+        (
+            "Gateway",
+            failure(1_640_001, "Parameters error [reason=\"bk_app_code or bk_app_secret is incorrect\"]"),
+            "bk_app_code and bk_app_secret",
+        ),
         ("Gateway", failure(1_640_101, "App authentication failed"), "bk_app_code and bk_app_secret"),
         ("Gateway", failure(1_640_102, "User authentication failed"), "Check the user"),
         ("Gateway", failure(1_640_001, "Parameters error"), "Check application and user"),

@@ -101,7 +101,7 @@ async fn wrong_credentials_are_told_and_right_ones_used_at_once() {
     // CMDB takes another secret than ours from now on.
     world.apply("web", spec()).await;
     let seen = world.until_reason("web", "Unauthorized").await;
-    assert_stalled(&seen, "Check the credentials");
+    assert_stalled(&seen, "Check bk_app_code and bk_app_secret");
     assert!(!seen.message().contains("b-secret"), "{}", seen.message());
     world.put_secret("b-secret").await;
     world.until_ready("web").await;
