@@ -1,11 +1,12 @@
-//! The table that gives each answer its class, and the only place that reads the text of an answer: for the few codes
-//! that mean several things. The codes are those of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API
+//! The table that gives each answer its class. It reads the text of an answer only for the few codes that mean several
+//! things. The codes are those of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API
 //! gateway.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error_class::ErrorClass as Class;
+use super::rejected::rejected;
 use super::reply::Reply;
 use super::{Error, Operation};
 use crate::outside;
@@ -136,12 +137,6 @@ const JWT_TEXTS: &[&str] = &[
     "user is not set",
 ];
 
-const ESB_APP_TEXTS: &[&str] = &["APP Secret verification failed", "Invalid APP Code"];
-
-const GATEWAY_APP_TEXT: &str = "bk_app_code or bk_app_secret is incorrect";
-
-const ESB_USER_TEXT: &str = "User authentication failed";
-
 /// The error that an answer means which is not a success.
 pub fn classify(reply: Reply, retry_after: Option<Duration>) -> Error {
     let (class, item) = look_up(reply.code.filter(|code| *code != 0), reply.http_status.unwrap_or_default());
@@ -176,29 +171,6 @@ pub fn is_out_of_reach(reply: &Reply) -> bool {
     match reply.code.filter(|code| *code != 0) {
         Some(code) => matches!(code, 1_306_201 | 1_650_200 | 1_650_201 | 1_650_300 | 1_650_401),
         None => matches!(reply.http_status, None | Some(500..=599)),
-    }
-}
-
-/// Whose credentials a server in front of CMDB rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejected {
-    /// The application's: its code or its secret.
-    App,
-    /// The user's, by the ESB. It takes a `bk_username` without a login only from applications on a list of its own.
-    EsbUser,
-    /// The user's, by the gateway.
-    GatewayUser,
-}
-
-/// Whose credentials were rejected, where the answer tells.
-pub fn rejected(reply: &Reply) -> Option<Rejected> {
-    match reply.code? {
-        1_306_000 if ESB_APP_TEXTS.iter().any(|start| reply.message.starts_with(start)) => Some(Rejected::App),
-        1_306_000 if reply.message.starts_with(ESB_USER_TEXT) => Some(Rejected::EsbUser),
-        1_640_001 if reply.message.contains(GATEWAY_APP_TEXT) => Some(Rejected::App),
-        1_640_100 | 1_640_101 => Some(Rejected::App),
-        1_640_102 => Some(Rejected::GatewayUser),
-        _ => None,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::classify::{Rejected, rejected};
 use super::error_class::{Disposition, ErrorClass, FailedWrite, WriteOutcome};
+use super::rejected::{Rejected, rejected};
 use super::reply::Reply;
 use super::{Operation, Responder};
 

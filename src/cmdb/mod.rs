@@ -24,6 +24,7 @@ mod intake;
 mod kept;
 mod limits;
 mod operation;
+mod rejected;
 mod reply;
 mod whole_list;
 mod wire;

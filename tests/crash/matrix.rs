@@ -212,7 +212,7 @@ async fn a_leader_that_was_paused_beyond_its_lease_begins_no_write() {
 #[ignore = "needs a control plane: make test"]
 async fn no_story_is_harmed_by_a_kill_or_a_cut_at_any_of_its_calls() {
     let counts = |story: &Story, point: usize, _: &Crash| {
-        story.server == Server::Present || endurance::is_whole() || chance(SEED, point as u64) % SAMPLE == 0
+        story.server == Server::Present || endurance::is_whole() || chance(SEED, point as u64).is_multiple_of(SAMPLE)
     };
     let figures = told("matrix", Server::ALL.into_iter().flat_map(Server::stories).collect(), counts).await;
     println!("crash matrix: schemas=2 servers={} {figures}", Server::ALL.len());
