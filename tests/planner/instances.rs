@@ -9,7 +9,8 @@ use process_template_operator::plan::{
 };
 use serde_json::{Value, json};
 
-fn set(mut spec: Value, process: &Value) -> (Desired, Policy) {
+/// A set of the process "nginx", with these fields.
+pub fn set(mut spec: Value, process: &Value) -> (Desired, Policy) {
     let mut wanted = json!({ "name": "nginx", "funcName": "nginx" });
     wanted.as_object_mut().unwrap().extend(process.as_object().unwrap().clone());
     spec["bizId"] = 2.into();

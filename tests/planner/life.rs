@@ -395,7 +395,7 @@ fn a_temporary_name_alone_is_no_leave_to_delete() {
     }
 }
 
-// Its name is deleted only with the ID that the memory has, or with what an intent has announced; whoever our user is now.
+// Its name is deleted only with the ID that the memory has, or with what an intent has announced, under every user.
 #[test]
 fn a_temporary_template_is_deleted_by_what_is_remembered_of_it() {
     let process =
@@ -471,7 +471,7 @@ fn intents(plan: &Plan, server: &Server) -> BTreeMap<String, Intent> {
     plan.creates().map(intent).collect()
 }
 
-/// What a kill after so many writes leaves in the status: what was stored before the last create, with its intents, or before a
+/// What a kill after `most` writes leaves in the status: what was stored before the last create, with its intents, or before a
 /// template was changed whose ID was not stored.
 fn interrupted(server: &mut Server, desired: &Desired, memory: &Memory, policy: &Policy, most: usize) -> Memory {
     let (mut kept, mut known, mut made) = (memory.clone(), memory.clone(), 0);

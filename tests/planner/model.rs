@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use process_template_operator::plan::{
-    Desired, Memory, Observed, OtherSet, Plan, Policy, Properties, ServerSchema, Step, Template, Value, interned, plan,
+    Desired, Memory, Observed, OtherSet, Plan, Policy, Properties, Remembered, ServerSchema, Step, Template, Value,
+    interned, plan,
 };
 
 const SHARED: &[&str] = &[
@@ -56,6 +57,19 @@ impl Server {
     pub fn observed(&self) -> Observed {
         let schema = if self.templates.is_empty() { ServerSchema::Unknown } else { self.schema };
         Observed { schema, templates: Arc::new(self.templates.clone()), user: Some(self.user.clone()) }
+    }
+
+    /// A memory in which the first template is that of the item "nginx", and was last in sync with this hash.
+    pub fn remembered(&self, applied_hash: Option<&str>) -> Memory {
+        let template = &self.templates[0];
+        let remembered = Remembered {
+            id: template.id,
+            created_at: template.created_at,
+            created_by: None,
+            process_name: template.process_name.clone(),
+            applied_hash: applied_hash.map(str::to_owned),
+        };
+        Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() }
     }
 
     pub fn named(&self, name: &str) -> Option<&Template> {

@@ -142,27 +142,12 @@ fn while_a_create_may_still_be_stored_its_name_goes_to_nobody() {
 #[test]
 fn a_key_that_takes_over_a_removed_keys_name_takes_its_template_without_a_write() {
     let server = stored(json!([nginx()]), "ours");
-    let template = &server.templates[0];
-    let remembered = Remembered {
-        id: template.id,
-        created_at: template.created_at,
-        created_by: None,
-        process_name: "nginx".to_owned(),
-        applied_hash: None,
-    };
-    let memory = Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() };
+    let memory = server.remembered(None);
     let mut renamed = nginx();
     renamed["name"] = "web".into();
     renamed["processName"] = "nginx".into();
     let rekeyed = plan(&desired(json!([renamed])), &server.observed(), &memory);
     assert_eq!(basis(&rekeyed, "web"), Some(Basis::Remembered), "{rekeyed:?}");
-}
-
-fn remembered(server: &Server) -> Memory {
-    let template = &server.templates[0];
-    let (id, created_at, process_name) = (template.id, template.created_at, template.process_name.clone());
-    let remembered = Remembered { id, created_at, created_by: None, process_name, applied_hash: None };
-    Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() }
 }
 
 #[test]
@@ -206,7 +191,7 @@ fn intents_survive_a_new_url_until_it_is_known_what_became_of_them() {
     assert_eq!(basis(&plan(&wanted, &server.observed(), &memory), "nginx"), Some(Basis::Claimed));
 
     // What the status remembers beside them is not here, so they are not either.
-    let elsewhere = remembered(&stored(json!([nginx()]), "ours"));
+    let elsewhere = stored(json!([nginx()]), "ours").remembered(None);
     let (mut memory, empty) = (Memory { items: elsewhere.items, ..begun() }, Server::new(ServerSchema::BindInfo));
     assert_eq!(check_provenance(&mut memory, &old, &new, &empty.observed()), Provenance::OtherEndpoint);
     assert_eq!(memory, Memory::default());
@@ -234,7 +219,7 @@ fn what_an_intent_alone_explains_is_remembered_until_it_is_removed() {
 #[test]
 fn a_template_that_another_set_has_is_not_replaced_and_what_was_to_replace_it_goes() {
     let mut server = stored(json!([nginx()]), "ours");
-    let (mut memory, old) = (remembered(&server), server.templates[0].clone());
+    let (mut memory, old) = (server.remembered(None), server.templates[0].clone());
     let mut changed = nginx();
     changed["funcName"] = "other".into();
     let recreate = Policy { replace: ReplacePolicy::Recreate, ..policy() };

@@ -1,20 +1,16 @@
 //! An upgrade writes nothing: what the version before has remembered and left in CMDB means the same.
 
+use crate::instances;
 use crate::model::Server;
-use process_template_operator::api::ProcessTemplateSetSpec;
 use process_template_operator::plan::{
-    Decision, Desired, Memory, Pair, Policy, Properties, Remembered, Row, ServerSchema, SetName, Value as PlanValue,
+    Decision, Desired, Memory, Pair, Policy, Properties, Row, ServerSchema, Value as PlanValue,
 };
 use serde_json::{Value, json};
 
-fn set(mut spec: Value, process: Value) -> (Desired, Policy) {
-    let mut wanted = json!({ "name": "nginx", "funcName": "nginx", "startCmd": "./start.sh" });
-    wanted.as_object_mut().unwrap().extend(process.as_object().unwrap().clone());
-    spec["bizId"] = 2.into();
-    spec["serviceTemplate"] = json!({ "name": "web" });
-    spec["processes"] = json!([wanted]);
-    let spec: ProcessTemplateSetSpec = serde_json::from_value(spec).unwrap();
-    (Desired::from_spec(SetName { namespace: "shop".to_owned(), name: "web".to_owned() }, &spec), Policy::of(&spec))
+fn set(spec: Value, process: Value) -> (Desired, Policy) {
+    let mut started = json!({ "startCmd": "./start.sh" });
+    started.as_object_mut().unwrap().extend(process.as_object().unwrap().clone());
+    instances::set(spec, &started)
 }
 
 // Sets, and the hashes that the version before stored for them: on a server that keeps rows, and on an older one.
@@ -73,18 +69,6 @@ fn written_before(desired: &Desired, schema: ServerSchema) -> Server {
     server
 }
 
-fn remembered(server: &Server, hash: &str) -> Memory {
-    let template = &server.templates[0];
-    let remembered = Remembered {
-        id: template.id,
-        created_at: template.created_at,
-        created_by: None,
-        process_name: "nginx".to_owned(),
-        applied_hash: Some(hash.to_owned()),
-    };
-    Memory { items: [("nginx".to_owned(), remembered)].into(), ..Memory::default() }
-}
-
 #[test]
 fn a_status_of_the_version_before_means_the_same_to_each_kind_of_set() {
     for (mut spec, process, rows, flat) in manifests() {
@@ -95,13 +79,13 @@ fn a_status_of_the_version_before_means_the_same_to_each_kind_of_set() {
             let case = format!("{spec} {process} {schema:?}");
             let mut server = written_before(&desired, schema);
 
-            let plan = server.plan(&desired, &remembered(&server, hash), &policy);
+            let plan = server.plan(&desired, &server.remembered(Some(hash)), &policy);
             let Decision::InSync { applied_hash, .. } = &plan.items[0].decision else { panic!("{case}: {plan:?}") };
             assert_eq!(applied_hash, hash, "{case}");
 
             // Somebody changed another property while the old version ran.
             server.templates[0].properties.insert("start_cmd", Pair::new("./theirs.sh", true));
-            let plan = server.plan(&desired, &remembered(&server, hash), &policy);
+            let plan = server.plan(&desired, &server.remembered(Some(hash)), &policy);
             let Decision::Drifted(differences) = &plan.items[0].decision else { panic!("{case}: {plan:?}") };
             let differences: Vec<&str> = differences.iter().map(|difference| difference.property.as_str()).collect();
             assert_eq!((differences, plan.steps.as_slice()), (vec!["startCmd"], &[][..]), "{case}");
