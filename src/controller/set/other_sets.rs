@@ -1,6 +1,7 @@
 //! Other sets of the same business, and what they claim. Which of them count is decided by [`crate::engine`]'s rule; here they
 //! are found without a walk over all sets.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -104,15 +105,18 @@ impl WatchedSets {
             };
             let Some(whereabouts) = locate(lead.as_ref(), standing, &self.endpoint) else { continue };
             // Creates that it has announced elsewhere are not stored here.
-            let is_made_here = standing.made_in == Some(self.endpoint.as_str());
-            let memory = Memory { intents: BTreeMap::new(), ..claims.memory.clone() };
+            let memory = if standing.made_in == Some(self.endpoint.as_str()) {
+                Cow::Borrowed(&claims.memory)
+            } else {
+                Cow::Owned(Memory { intents: BTreeMap::new(), ..claims.memory.clone() })
+            };
             let live_set = LiveSet {
                 name: &SetName { namespace: name.namespace.clone(), name: name.name.clone() },
                 age: &age(other.meta()),
                 is_leaving: other.meta().deletion_timestamp.is_some(),
                 service_template: &claims.service_template,
                 processes: &claims.processes,
-                memory: if is_made_here { &claims.memory } else { &memory },
+                memory: &memory,
             };
             others.push(live_set.seen_from(&self.name.namespace, &self.age, whereabouts, grants));
         }

@@ -101,7 +101,7 @@ pub enum Course {
 
 /// Whether the write lock of the scope is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum ScopeLock {
     /// It is.
     Locked,
     /// It is not: other sets may take over or release templates at the same time.
@@ -182,7 +182,7 @@ impl Writer {
             plan,
             is_decided: false,
         };
-        self.plan_again(job, &mut view, list, Hold::Unlocked);
+        self.plan_again(job, &mut view, list, ScopeLock::Unlocked);
         view
     }
 
@@ -194,19 +194,19 @@ impl Writer {
         view: &mut PlannedView,
         request: ReadRequest,
         progress: &Progress,
-        hold: Hold,
+        lock: ScopeLock,
     ) -> Result<(), Error> {
         let (scope, name) = (view.listing.scope.clone(), view.service_template_name.as_str());
         let id = scope.service_template_id;
         let list = self.lists.observe(job, scope, name, request, progress).await?;
-        if hold == Hold::Locked {
+        if lock == ScopeLock::Locked {
             view.other_sets = Arc::new(job.other_sets(id, Some(name)).await);
         }
-        self.plan_again(job, view, &list, hold);
+        self.plan_again(job, view, &list, lock);
         Ok(())
     }
 
-    fn plan_again(&self, job: &Job, view: &mut PlannedView, list: &ListInUse, hold: Hold) {
+    fn plan_again(&self, job: &Job, view: &mut PlannedView, list: &ListInUse, lock: ScopeLock) {
         let ListInUse { listing, observed, .. } = list;
         let mut memory = std::mem::take(&mut view.memory);
         self.intents.set_fates(&job.set, &mut memory, listing.asked_at);
@@ -216,15 +216,15 @@ impl Writer {
         let other_sets = self.open_creates.marked(&view.other_sets, &listing.scope.writer_key());
         let mut plan = plan(&job.desired, observed, &other_sets, &memory, &job.policy);
         plan.shorten_found();
-        match hold {
-            Hold::Locked => memory.absorb(&plan),
-            Hold::Unlocked => memory.absorb_undecided(&plan),
+        match lock {
+            ScopeLock::Locked => memory.absorb(&plan),
+            ScopeLock::Unlocked => memory.absorb_undecided(&plan),
         }
         let ids = plan.template_ids().chain(view.names.keys().copied());
         let named = |id| Some((id, observed.name_of(id)?.to_owned()));
         view.names = ids.filter_map(named).collect();
         (view.listing, view.memory, view.plan) = (listing.clone(), memory, plan);
-        view.is_decided = hold == Hold::Locked;
+        view.is_decided = lock == ScopeLock::Locked;
     }
 }
 
@@ -232,14 +232,14 @@ impl<J> Writes<'_, J> {
     /// A new plan from a new list, under the write lock.
     pub async fn look_again(&mut self, request: ReadRequest) -> Result<(), Error> {
         let view = &mut self.carried.view;
-        self.writer.look_again(self.job, view, request, self.progress, Hold::Locked).await?;
+        self.writer.look_again(self.job, view, request, self.progress, ScopeLock::Locked).await?;
         self.carried.note_released();
         Ok(())
     }
 
     /// A new plan from a new list that confirms the writes, without the write lock.
     pub async fn confirm(&mut self, request: ReadRequest) -> Result<(), Error> {
-        self.writer.look_again(self.job, &mut self.carried.view, request, self.progress, Hold::Unlocked).await
+        self.writer.look_again(self.job, &mut self.carried.view, request, self.progress, ScopeLock::Unlocked).await
     }
 
     /// Whether these templates are to be deleted by what other sets claim at this moment too. The list that is kept is good
@@ -266,7 +266,7 @@ impl<J> Writes<'_, J> {
     pub async fn settle(&mut self) -> Result<(), Error> {
         self.forget_list();
         let view = &mut self.carried.view;
-        let look = self.writer.look_again(self.job, view, ReadRequest::resolving(), self.progress, Hold::Locked);
+        let look = self.writer.look_again(self.job, view, ReadRequest::resolving(), self.progress, ScopeLock::Locked);
         self.progress.run_for_grace(SETTLE_GRACE, look).await?;
         self.carried.note_released();
         Ok(())
