@@ -1,6 +1,5 @@
 //! The table that gives each answer its class. It reads the text of an answer only for the few codes that mean several
-//! things. The codes are those of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API
-//! gateway.
+//! things. The codes are those of bk-cmdb 3.14 (`src/common/errInfo.go`), of the ESB and of the API gateway.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

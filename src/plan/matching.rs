@@ -1,4 +1,14 @@
 //! Matching: which template belongs to which item, and which belong to no item any more.
+//!
+//! # Flow
+//! 1. Templates with a temporary name or value belong to the item that it stands for.
+//! 2. Templates of remembered IDs, then those of replacements that have their final name already.
+//! 3. Templates that an intent explains.
+//! 4. Where nothing is remembered, and a circle of names was interrupted: what differs in the name only.
+//!
+//! # Guarantees
+//! * Each template belongs to one item at most, and a step does not undo an earlier one.
+//! * A name alone makes no template ours to delete: a remembered ID or an intent has to explain it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -79,7 +79,7 @@ async fn what_is_stored_late_belongs_to_the_set_that_sent_it() {
     world.sim().add_process_template(1, "admin", &serde_json::from_value(property).unwrap()).unwrap();
     world.until(PATIENCE, "the younger one has it", |world| world.seen("younger").ids().len() == 1).await;
     let is_told = |world: &Paused| world.seen("older").reason("Ready") == "Conflict";
-    world.until(PATIENCE, "the older one is told", is_told).await;
+    world.until(PATIENCE, "the older one says why it waits", is_told).await;
     assert_eq!((stored(&world, "nginx"), sent(&world, "nginx")), (1, 1));
     world.stop_operator().await;
 }

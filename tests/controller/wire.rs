@@ -150,7 +150,7 @@ fn distinct(schema: Schema, edition: i64) -> Request {
     Request { name: "distinct values", schema, set: json!({}), process, wire }
 }
 
-// Values of a request, to see that each is there once. Cells of a row are told from those of its row alone.
+// Values of a request, to see that each is there once. Cells of a row are compared with those of their row alone.
 fn assert_distinct(request: &Request) {
     let value = |pair: &Value| match &pair["value"] {
         Value::String(text) => text.clone(),

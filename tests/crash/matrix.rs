@@ -1,5 +1,5 @@
 //! Each story of a template's life, killed or cut off at every call that it makes to CMDB and at every write to the API
-//! server: nothing is lost, nothing is doubled, and nobody has to lend a hand. All of it over one transport and to a CMDB of
+//! server: nothing is lost, nothing is doubled, and no manual work is needed. All of it over one transport and to a CMDB of
 //! today. Over the other transports each reply of CMDB is lost once. To the other servers `make endure` tells all of it, and a
 //! plain run a sample.
 
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::AT_A_TIME;
 
-// One point of so many of a sample.
+// A sample has one of this many points.
 const SAMPLE: u64 = 8;
 const SEED: u64 = 1;
 

@@ -6,7 +6,7 @@
 //! 2. One pass counts values and depth before anything is built (`shape.rs`).
 //! 3. The envelope and the data are parsed, large ones on a thread of their own (`parse.rs`). Names and values are bounded
 //!    (`too_large.rs`, `value.rs`), and each item of a list is brought into its final form before the next is parsed.
-//!    What a list then takes comes from a second budget, until nobody holds the list any more (`list_budget.rs`).
+//!    What a list then takes comes from a second budget, for as long as the list is held (`list_budget.rs`).
 //! 4. Texts are cut to a few kilobytes (`text.rs`), then secrets in them are masked (`redact.rs`), then tidied
 //!    (`reply.rs`).
 //!

@@ -25,7 +25,7 @@ pub struct Listing {
     pub asked_at: Instant,
 }
 
-/// A list of process templates. Nobody keeps it while he waits for a lock, a call, or another list: many are large.
+/// A list of process templates. It is dropped before a wait for a lock, a call, or another list: many lists are large.
 #[derive(Clone, Debug)]
 pub struct ListInUse {
     /// Which list it is.

@@ -76,7 +76,7 @@ pub(crate) async fn create<J: Journal>(writes: &mut Writes<'_, J>, orders: Vec<O
 
 impl<J> Drop for Creation<'_, '_, J> {
     fn drop(&mut self) {
-        // After a panic too: other sets must not wait for what nobody ends.
+        // After a panic too: other sets must not wait for creates that no reconcile carries on.
         self.writes.writer.open_creates.interrupted(&self.writes.job.set);
     }
 }
